@@ -1,1 +1,25 @@
-//! Under construction.
+//! The protocol machines of Ringwire: TCP, UDP, IP, ICMP and ARP without input or output.
+//!
+//! Nothing here owns a frame, a ring, a thread or a clock. A machine is told what arrived (`on_*`) and what time it is, is asked
+//! what has to leave (`poll_*`) and when it wants to be called again (`next_*`). Random keys come in as data.
+//!
+//! ```text
+//! wire views -> ip::Checks -> udp::check | icmp::Responder | tcp::Tcb
+//!                                 every path that drops names one DropReason
+//! ```
+#![no_std]
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod drop_reason;
+pub mod seq;
+pub mod tcp;
+pub mod time;
+
+pub use drop_reason::DropReason;
+pub use seq::SeqNum;
+pub use time::Instant;

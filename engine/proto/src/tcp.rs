@@ -1,0 +1,1 @@
+//! The TCP connection machine (RFC 9293).
