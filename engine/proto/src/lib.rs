@@ -16,9 +16,11 @@ extern crate alloc;
 extern crate std;
 
 pub mod drop_reason;
+pub mod prf;
 pub mod seq;
 pub mod tcp;
 pub mod time;
+pub mod timer;
 
 pub use drop_reason::DropReason;
 pub use seq::SeqNum;
