@@ -1,0 +1,185 @@
+//! The exclusive handle: a frame and the window of bytes in use.
+
+use std::fmt;
+use std::ptr::NonNull;
+
+use crate::FrameState;
+use crate::core::{Core, Loan};
+use crate::send::SendFrame;
+
+/// One frame, owned, with a window of bytes, headroom before it and tailroom behind it.
+///
+/// Move-only. It may be dropped on any thread: on the pool's own it returns at once, elsewhere through the pool's
+/// return ring. State changes that the pool accounts for ([`lend`](Frame::lend), [`hand_off`](Frame::hand_off),
+/// [`into_send`](Frame::into_send)) are recorded on the pool's thread only; elsewhere a handle is the bytes and the
+/// right to give them back.
+pub struct Frame {
+    core: NonNull<Core>,
+    index: u32,
+    offset: u16,
+    len: u16,
+}
+
+const _: () = assert!(size_of::<Frame>() == 16 && size_of::<Option<Frame>>() == 16);
+
+// SAFETY: a handle is the exclusive right to the bytes of one frame (invariant "one handle per frame", owned by
+// `core::Local`) and keeps the core alive; whatever else must stay on the owner thread is behind `Core::owner`.
+unsafe impl Send for Frame {}
+// SAFETY: `&Frame` only reads bytes that nobody writes while the handle is borrowed.
+unsafe impl Sync for Frame {}
+
+impl Frame {
+    /// The caller has just moved frame `index` into a state with a handle and granted it.
+    pub(crate) fn new(core: NonNull<Core>, index: u32, offset: u16, len: u16) -> Frame {
+        Frame { core, index, offset, len }
+    }
+
+    /// Bytes of the window.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: the window lies within the frame (kept by every method that moves it), regions are initialised, and
+        // the handle is the only way to write to them.
+        unsafe { std::slice::from_raw_parts(self.window().as_ptr(), self.len()) }
+    }
+
+    /// Bytes of the window, to be written.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `bytes`; `&mut self` is the only access, and a frame that a device may read is a `SendFrame`.
+        unsafe { std::slice::from_raw_parts_mut(self.window().as_ptr(), self.len()) }
+    }
+
+    /// Length of the window.
+    pub fn len(&self) -> usize {
+        usize::from(self.len)
+    }
+
+    /// Whether the window is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes before the window.
+    pub fn headroom(&self) -> usize {
+        usize::from(self.offset)
+    }
+
+    /// Bytes behind the window.
+    pub fn tailroom(&self) -> usize {
+        self.core().geometry.frame_bytes as usize - self.headroom() - self.len()
+    }
+
+    /// Drops up to `count` bytes from the front of the window.
+    pub fn advance(&mut self, count: usize) {
+        let count = narrow(count.min(self.len()));
+        self.offset += count;
+        self.len -= count;
+    }
+
+    /// Shortens the window to `len` bytes, if it is longer.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = narrow(len.min(self.len()));
+    }
+
+    /// Grows the window at the front and returns the `count` new bytes, which hold whatever was there.
+    ///
+    /// # Panics
+    /// If there is less headroom.
+    pub fn prepend(&mut self, count: usize) -> &mut [u8] {
+        assert!(count <= self.headroom(), "no headroom for {count} bytes");
+        self.offset -= narrow(count);
+        self.len += narrow(count);
+        &mut self.bytes_mut()[..count]
+    }
+
+    /// Grows the window at the back and returns the `count` new bytes, which hold whatever was there.
+    ///
+    /// # Panics
+    /// If there is less tailroom.
+    pub fn append(&mut self, count: usize) -> &mut [u8] {
+        assert!(count <= self.tailroom(), "no tailroom for {count} bytes");
+        let old_len = self.len();
+        self.len += narrow(count);
+        &mut self.bytes_mut()[old_len..]
+    }
+
+    /// Makes the window empty, with `headroom` bytes before it (at most the frame).
+    pub fn reset(&mut self, headroom: usize) {
+        self.offset = narrow(headroom.min(self.core().geometry.frame_bytes as usize));
+        self.len = 0;
+    }
+
+    /// Lends the frame to the application: when it leaves its hands, by drop or to be sent, `tag` and `charge_bytes`
+    /// appear in [`Pool::poll_released`](crate::Pool::poll_released). Recorded on the pool's thread only.
+    pub fn lend(self, tag: u64, charge_bytes: u32) -> Frame {
+        if let Some(owner) = self.core().owner() {
+            owner.lend(self.index, Loan { tag, charge_bytes });
+        }
+        self
+    }
+
+    /// Accounts the frame as on its way to another worker.
+    pub fn hand_off(self) -> Frame {
+        if let Some(owner) = self.core().owner() {
+            owner.set_state(self.index, FrameState::HandOff);
+        }
+        self
+    }
+
+    /// Turns the frame into one to be sent.
+    pub fn into_send(self) -> SendFrame {
+        if let Some(owner) = self.core().owner() {
+            owner.set_state(self.index, FrameState::Send);
+        }
+        SendFrame::new(self)
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        // SAFETY: every handle is counted in `Core::handles`, which keeps the core until the handle is dropped.
+        unsafe { self.core.as_ref() }
+    }
+
+    pub(crate) fn core_ptr(&self) -> NonNull<Core> {
+        self.core
+    }
+
+    pub(crate) fn index(&self) -> u32 {
+        self.index
+    }
+
+    pub(crate) fn offset(&self) -> u16 {
+        self.offset
+    }
+
+    pub(crate) fn window_len(&self) -> u16 {
+        self.len
+    }
+
+    fn window(&self) -> NonNull<u8> {
+        let base = self.core().frame_base(self.index);
+        // SAFETY: the offset is at most the frame's size.
+        unsafe { base.add(self.headroom()) }
+    }
+}
+
+/// Lengths and offsets within a frame, which is at most 4096 bytes long.
+#[expect(clippy::cast_possible_truncation, reason = "callers bound the value by the frame size")]
+fn narrow(value: usize) -> u16 {
+    debug_assert!(value <= 4096);
+    value as u16
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        // SAFETY: the handle of this frame ends here.
+        unsafe { Core::release(self.core, self.index) };
+    }
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frame")
+            .field("index", &self.index)
+            .field("offset", &self.offset)
+            .field("len", &self.len)
+            .finish()
+    }
+}

@@ -1,0 +1,236 @@
+//! A pair of ports in memory: a cable between two workers, or between two stacks in one thread.
+//!
+//! One copy per packet: the receiver copies out of the sender's frame, which is in state SendInRing meanwhile, into a
+//! frame of its own fill stock. It behaves like a NIC queue where that can be observed: nothing leaves before the
+//! kick, a packet that finds too few fill frames is dropped and counted at the receiver while the sender's frames
+//! complete all the same, received packets have [`RX_HEADROOM`] bytes before them.
+
+use crate::lane::{Descriptor, Receiver, Sender, lane};
+use crate::pool::{Device, Pool};
+use crate::port::{Kick, Packet, Port, PortStats, TxFull};
+use crate::{Frame, SendFrame};
+
+/// Headroom of received packets; the same as XDP leaves.
+pub const RX_HEADROOM: usize = 256;
+
+/// One end of an in-memory link.
+pub struct MemPort {
+    tx: Sender,
+    rx: Receiver,
+    device: Device,
+    /// Addresses of frames in state Fill; the last given is the first used, as its lines are the warmest.
+    fill: Vec<u64>,
+    ring_frames: usize,
+    /// Payload of one received frame.
+    room_bytes: usize,
+    stats: PortStats,
+}
+
+impl MemPort {
+    /// Links a port over pool `a` with one over pool `b`; each then works with its own pool only.
+    ///
+    /// Both directions hold `ring_frames` frames, which must be a power of two.
+    ///
+    /// # Panics
+    /// If `ring_frames` is not a power of two.
+    pub fn pair(ring_frames: u32, a: &Pool, b: &Pool) -> (MemPort, MemPort) {
+        let (a_tx, b_rx) = lane(ring_frames, a.region().clone());
+        let (b_tx, a_rx) = lane(ring_frames, b.region().clone());
+        (MemPort::build(a, a_tx, a_rx), MemPort::build(b, b_tx, b_rx))
+    }
+
+    fn build(pool: &Pool, tx: Sender, rx: Receiver) -> MemPort {
+        let ring_frames = tx.capacity() as usize;
+        MemPort {
+            tx,
+            rx,
+            device: pool.attach(),
+            fill: Vec::with_capacity(ring_frames),
+            ring_frames,
+            room_bytes: pool.frame_bytes() - RX_HEADROOM,
+            stats: PortStats::default(),
+        }
+    }
+
+    /// Has `wake` called, on the peer's thread, whenever the peer's kick has published packets for this port.
+    ///
+    /// Only the first call counts; returns whether this was it. After setting its "asleep" flag a worker must look
+    /// at the port once more before it sleeps.
+    pub fn set_wake(&mut self, wake: impl Fn() + Send + Sync + 'static) -> bool {
+        self.rx.set_wake(Box::new(wake))
+    }
+
+    /// Whether the other end was dropped. What it published before can still be received.
+    pub fn peer_is_gone(&self) -> bool {
+        self.rx.sender_is_gone()
+    }
+
+    /// Number of frames and bytes of the oldest packet. Chains are published whole.
+    fn peek_packet(&mut self) -> Option<(u32, usize)> {
+        let mut len = 0;
+        let mut count = 0;
+        loop {
+            let descriptor = self.rx.peek(count)?;
+            len += descriptor.len as usize;
+            count += 1;
+            if descriptor.end_of_packet {
+                return Some((count, len));
+            }
+        }
+    }
+
+    /// A fill frame becomes a received one with `len` bytes to be written; the caller has checked the stock.
+    fn take_fill(&mut self, pool: &mut Pool, len: usize) -> Option<Frame> {
+        let addr = self.fill.pop()? + RX_HEADROOM as u64;
+        // SAFETY: this port is the device, and it has just forgotten the address.
+        let frame = unsafe { pool.received(self.device, addr, u32::try_from(len).ok()?) };
+        self.stats.rx_invalid += u64::from(frame.is_none());
+        frame
+    }
+
+    /// Copies the oldest packet, `count` frames and `len` bytes, into fill frames; `None` if there are too few.
+    fn copy_packet(&mut self, pool: &mut Pool, count: u32, len: usize) -> Option<Packet> {
+        if len > self.room_bytes || count > 1 {
+            return self.copy_chain(pool, count, len);
+        }
+        let descriptor = self.rx.peek(0)?;
+        let mut frame = self.take_fill(pool, len)?;
+        frame.bytes_mut().copy_from_slice(self.rx.bytes(descriptor));
+        Some(Packet::from(frame))
+    }
+
+    #[cold]
+    fn copy_chain(&mut self, pool: &mut Pool, count: u32, len: usize) -> Option<Packet> {
+        let frames = len.div_ceil(self.room_bytes).max(1);
+        if frames > self.fill.len() {
+            return None;
+        }
+        let mut packet = Packet::from(self.take_fill(pool, len.min(self.room_bytes))?);
+        let mut left = len - packet.head.len();
+        while left > 0 {
+            let frame = self.take_fill(pool, left.min(self.room_bytes))?;
+            left -= frame.len();
+            packet.rest.push(frame);
+        }
+        let mut targets = std::iter::once(&mut packet.head).chain(&mut packet.rest);
+        let mut target: &mut [u8] = targets.next()?.bytes_mut();
+        for ahead in 0..count {
+            let descriptor = self.rx.peek(ahead)?;
+            let mut source = self.rx.bytes(descriptor);
+            while !source.is_empty() {
+                if target.is_empty() {
+                    target = targets.next()?.bytes_mut();
+                }
+                let (now, later) = source.split_at(source.len().min(target.len()));
+                let (written, rest) = target.split_at_mut(now.len());
+                written.copy_from_slice(now);
+                (source, target) = (later, rest);
+            }
+        }
+        Some(packet)
+    }
+
+    /// Whether the frames can enter the ring at all; counts a refusal.
+    fn accepts(&mut self, pool: &Pool, frames: &[SendFrame]) -> bool {
+        let accepted = frames.len() <= self.ring_frames
+            && pool.region().same(self.tx.region())
+            && frames.iter().all(|frame| pool.can_submit(frame));
+        self.stats.tx_refused += u64::from(!accepted);
+        accepted
+    }
+}
+
+impl Port for MemPort {
+    fn reap(&mut self, pool: &mut Pool) -> usize {
+        let mut count = 0;
+        while let Some(reaped) = self.tx.reap() {
+            // SAFETY: the peer has read the frame, or is gone and never will.
+            unsafe { pool.complete(self.device, reaped.addr) };
+            self.stats.tx_lost += u64::from(reaped.lost_packet);
+            count += 1;
+        }
+        count
+    }
+
+    fn receive(&mut self, pool: &mut Pool, out: &mut Vec<Packet>, max: usize) -> usize {
+        let mut received = 0;
+        let mut taken = 0;
+        while received < max {
+            let Some((count, len)) = self.peek_packet() else { break };
+            match self.copy_packet(pool, count, len) {
+                Some(packet) => {
+                    out.push(packet);
+                    received += 1;
+                    self.stats.rx_packets += 1;
+                    self.stats.rx_bytes += len as u64;
+                }
+                None => {
+                    self.stats.rx_dropped += 1;
+                    self.stats.rx_fill_empty += u64::from(self.fill.is_empty());
+                }
+            }
+            self.rx.release(count);
+            taken += count;
+        }
+        if taken > 0 {
+            self.rx.flush();
+        }
+        received
+    }
+
+    fn tx_room(&mut self) -> usize {
+        self.tx.room() as usize
+    }
+
+    fn submit(&mut self, pool: &mut Pool, frame: &SendFrame) -> Result<(), TxFull> {
+        self.submit_chain(pool, std::slice::from_ref(frame))
+    }
+
+    /// A chain longer than the ring, a frame of another pool or one already in a ring is counted in `tx_refused` and
+    /// otherwise ignored: no later attempt could succeed.
+    fn submit_chain(&mut self, pool: &mut Pool, frames: &[SendFrame]) -> Result<(), TxFull> {
+        let Some((last, before)) = frames.split_last() else { return Ok(()) };
+        if !self.accepts(pool, frames) {
+            return Ok(());
+        }
+        if self.tx.room() as usize <= before.len() {
+            return Err(TxFull);
+        }
+        self.stats.tx_packets += 1;
+        self.stats.tx_bytes += frames.iter().map(|frame| frame.len() as u64).sum::<u64>();
+        if self.tx.receiver_is_gone() {
+            self.stats.tx_lost += 1;
+            return Ok(());
+        }
+        for frame in frames {
+            let Some((addr, len)) = pool.submit_addr(self.device, frame) else { continue };
+            self.tx.push(Descriptor { addr, len, end_of_packet: std::ptr::eq(frame, last) });
+        }
+        Ok(())
+    }
+
+    fn refill(&mut self, pool: &mut Pool) -> usize {
+        let before = self.fill.len();
+        while self.fill.len() < self.ring_frames
+            && let Some(addr) = pool.fill_addr(self.device)
+        {
+            self.fill.push(addr);
+        }
+        self.fill.len() - before
+    }
+
+    fn kick(&mut self) -> Kick {
+        if self.tx.publish() {
+            self.stats.kicks += 1;
+        }
+        if self.tx.is_waiting() { Kick::Pending } else { Kick::Idle }
+    }
+
+    fn max_frame_bytes(&self) -> usize {
+        self.room_bytes
+    }
+
+    fn stats(&self) -> PortStats {
+        self.stats
+    }
+}

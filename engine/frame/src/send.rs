@@ -1,0 +1,116 @@
+//! The handle of a frame in a send queue: stays with the queue while a device reads the frame.
+
+use std::fmt;
+use std::ptr::NonNull;
+
+use crate::FrameState;
+use crate::core::Core;
+use crate::frame::Frame;
+
+/// A frame to be sent, being sent, or sent and kept for retransmission.
+///
+/// A port takes no handle: [`Port::submit`](crate::Port::submit) marks the frame as in the ring, the queue keeps the
+/// `SendFrame`, and until the completion its bytes are read-only. Dropped while in the ring, the frame waits for its
+/// completion as an orphan. On threads that do not own the pool every `SendFrame` counts as in the ring, because
+/// nobody there can know.
+pub struct SendFrame {
+    frame: Frame,
+}
+
+impl SendFrame {
+    pub(crate) fn new(frame: Frame) -> SendFrame {
+        SendFrame { frame }
+    }
+
+    /// Whether a device may still read the bytes.
+    pub fn in_ring(&self) -> bool {
+        match self.frame.core().owner() {
+            Some(owner) => owner.state(self.frame.index()) == FrameState::SendInRing,
+            None => true,
+        }
+    }
+
+    /// Bytes of the window.
+    pub fn bytes(&self) -> &[u8] {
+        self.frame.bytes()
+    }
+
+    /// Bytes of the window, to be written; `None` while in the ring.
+    pub fn bytes_mut(&mut self) -> Option<&mut [u8]> {
+        self.writable().map(Frame::bytes_mut)
+    }
+
+    /// Length of the window.
+    pub fn len(&self) -> usize {
+        self.frame.len()
+    }
+
+    /// Whether the window is empty.
+    pub fn is_empty(&self) -> bool {
+        self.frame.is_empty()
+    }
+
+    /// Bytes before the window.
+    pub fn headroom(&self) -> usize {
+        self.frame.headroom()
+    }
+
+    /// Bytes behind the window.
+    pub fn tailroom(&self) -> usize {
+        self.frame.tailroom()
+    }
+
+    /// Grows the window at the front, for a header; `None` while in the ring or without headroom.
+    pub fn prepend(&mut self, count: usize) -> Option<&mut [u8]> {
+        let frame = self.writable()?;
+        (count <= frame.headroom()).then(|| frame.prepend(count))
+    }
+
+    /// Grows the window at the back; `None` while in the ring or without tailroom.
+    pub fn append(&mut self, count: usize) -> Option<&mut [u8]> {
+        let frame = self.writable()?;
+        (count <= frame.tailroom()).then(|| frame.append(count))
+    }
+
+    /// Drops up to `count` bytes from the front of the window, such as the last transmission's header. Changes what
+    /// this handle shows, not what a device reads, so it is allowed in the ring.
+    pub fn advance(&mut self, count: usize) {
+        self.frame.advance(count);
+    }
+
+    /// Shortens the window to `len` bytes, if it is longer; allowed in the ring like [`advance`](Self::advance).
+    pub fn truncate(&mut self, len: usize) {
+        self.frame.truncate(len);
+    }
+
+    /// Turns it back into a plain frame, unless it is in the ring.
+    pub fn into_frame(self) -> Result<Frame, SendFrame> {
+        if self.in_ring() { Err(self) } else { Ok(self.frame) }
+    }
+
+    fn writable(&mut self) -> Option<&mut Frame> {
+        if self.in_ring() { None } else { Some(&mut self.frame) }
+    }
+
+    pub(crate) fn core(&self) -> NonNull<Core> {
+        self.frame.core_ptr()
+    }
+
+    pub(crate) fn index(&self) -> u32 {
+        self.frame.index()
+    }
+
+    pub(crate) fn offset(&self) -> u16 {
+        self.frame.offset()
+    }
+
+    pub(crate) fn window_len(&self) -> u16 {
+        self.frame.window_len()
+    }
+}
+
+impl fmt::Debug for SendFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendFrame").field("frame", &self.frame).field("in_ring", &self.in_ring()).finish()
+    }
+}

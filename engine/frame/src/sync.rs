@@ -1,0 +1,3 @@
+//! The atomics of the protocols that `tests/loom.rs` explores; there this module is replaced by loom's.
+
+pub(crate) use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, Ordering};
