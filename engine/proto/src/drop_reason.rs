@@ -32,6 +32,8 @@ drop_reasons! {
     BadTotalLen = "bad_total_len",
     /// A transport length that contradicts the packet.
     BadLength = "bad_length",
+    /// A wrong checksum, at a place where the protocol is not known.
+    BadChecksum = "bad_checksum",
     /// Any other malformed field.
     BadField = "bad_field",
 
@@ -44,6 +46,8 @@ drop_reasons! {
     /// A VLAN we do not serve.
     EthVlan = "eth_vlan",
 
+    /// ARP for something other than IPv4 over Ethernet, or with an unknown operation.
+    ArpMalformed = "arp_malformed",
     /// An ARP packet about none of our addresses.
     ArpNotForUs = "arp_not_for_us",
     /// An ARP reply nobody asked for.
@@ -59,6 +63,8 @@ drop_reasons! {
     IpChecksum = "ip_checksum",
     /// A source address no host may send from: unspecified, loopback, multicast, broadcast.
     IpMartianSource = "ip_martian_source",
+    /// A link-layer group frame that carries a unicast packet.
+    IpLinkGroup = "ip_link_group",
     /// A source address that is our own (LAND).
     IpOwnSource = "ip_own_source",
     /// A destination address that is not ours.
@@ -76,16 +82,14 @@ drop_reasons! {
 
     /// Wrong ICMP checksum.
     IcmpChecksum = "icmp_checksum",
-    /// Shorter than the ICMP header of its type.
-    IcmpTooShort = "icmp_too_short",
     /// An echo request to a group address.
     IcmpToGroup = "icmp_to_group",
     /// An echo request longer than one reply may be.
     IcmpTooLong = "icmp_too_long",
-    /// More echo requests than the responder's rate.
-    IcmpRateLimited = "icmp_rate_limited",
     /// An error whose quoted packet is cut short, not ours, or not TCP or UDP.
     IcmpBadQuote = "icmp_bad_quote",
+    /// "Fragmentation needed" with an MTU no IPv4 link may have.
+    IcmpBadMtu = "icmp_bad_mtu",
     /// An error about a flow or a sequence number we do not know.
     IcmpUnknownFlow = "icmp_unknown_flow",
     /// An ICMP type we do not act on.
@@ -93,7 +97,7 @@ drop_reasons! {
 
     /// Wrong UDP checksum.
     UdpChecksum = "udp_checksum",
-    /// UDP source or destination port 0.
+    /// UDP destination port 0.
     UdpPortZero = "udp_port_zero",
     /// No socket for this datagram.
     UdpNoSocket = "udp_no_socket",
@@ -181,6 +185,11 @@ impl From<Malformed> for DropReason {
             Malformed::BadHeaderLen => Self::BadHeaderLen,
             Malformed::BadTotalLen => Self::BadTotalLen,
             Malformed::BadLength => Self::BadLength,
+            Malformed::BadChecksum => Self::BadChecksum,
+            Malformed::BadOption => Self::IpBadOptions,
+            Malformed::BadAddressFormat | Malformed::BadOperation => Self::ArpMalformed,
+            Malformed::BadQuote => Self::IcmpBadQuote,
+            // `Malformed` is non-exhaustive.
             _ => Self::BadField,
         }
     }
@@ -205,5 +214,8 @@ mod tests {
     fn malformed_keeps_its_meaning() {
         assert_eq!(DropReason::from(Malformed::Truncated), DropReason::Truncated);
         assert_eq!(DropReason::from(Malformed::BadTotalLen), DropReason::BadTotalLen);
+        assert_eq!(DropReason::from(Malformed::BadOption), DropReason::IpBadOptions);
+        assert_eq!(DropReason::from(Malformed::BadOperation), DropReason::ArpMalformed);
+        assert_eq!(DropReason::from(Malformed::BadQuote), DropReason::IcmpBadQuote);
     }
 }

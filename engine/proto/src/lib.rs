@@ -4,8 +4,8 @@
 //! what has to leave (`poll_*`) and when it wants to be called again (`next_*`). Random keys come in as data.
 //!
 //! ```text
-//! wire views -> ip::Checks -> udp::check | icmp::Responder | tcp::Tcb
-//!                                 every path that drops names one DropReason
+//! wire views -> input::check_link -> ip::Addresses::check -> input::check_transport -> tcp::Tcb | icmp | the UDP socket
+//!               neigh::Cache::on_arp                          every path that drops names exactly one DropReason
 //! ```
 #![no_std]
 #![forbid(unsafe_code)]
@@ -16,12 +16,18 @@ extern crate alloc;
 extern crate std;
 
 pub mod drop_reason;
+pub mod flow;
+pub mod icmp;
+pub mod input;
+pub mod ip;
 pub mod prf;
 pub mod seq;
 pub mod tcp;
 pub mod time;
 pub mod timer;
+pub mod udp;
 
 pub use drop_reason::DropReason;
+pub use flow::Flow;
 pub use seq::SeqNum;
 pub use time::Instant;

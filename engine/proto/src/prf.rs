@@ -5,41 +5,22 @@
 //! sequence space of every flow instead of starting it again.
 
 use core::hash::Hasher;
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::IpAddr;
 
 use siphasher::sip::SipHasher24;
 
+use crate::flow::Flow;
 use crate::seq::SeqNum;
 use crate::time::Instant;
 
 /// Nanoseconds per step of the sequence number clock. RFC 9293 3.4.1: about every 4 microseconds.
 const ISN_STEP_NS: u64 = 4_000;
 
-/// The two ends of a flow, seen from here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Flow {
-    /// Our address.
-    pub local: IpAddr,
-    /// Our port.
-    pub local_port: u16,
-    /// The peer's address.
-    pub remote: IpAddr,
-    /// The peer's port.
-    pub remote_port: u16,
-}
-
-impl Flow {
-    /// A flow between IPv4 addresses.
-    pub const fn v4(local: Ipv4Addr, local_port: u16, remote: Ipv4Addr, remote_port: u16) -> Self {
-        Self { local: IpAddr::V4(local), local_port, remote: IpAddr::V4(remote), remote_port }
-    }
-}
-
 /// A keyed pseudo-random function.
 ///
 /// ```
 /// use core::net::Ipv4Addr;
-/// use ringwire_proto::{prf::{Flow, Prf}, time::Instant};
+/// use ringwire_proto::{flow::Flow, prf::Prf, time::Instant};
 ///
 /// let prf = Prf::new([7; 16]);
 /// let flow = Flow::v4(Ipv4Addr::new(10, 0, 0, 1), 80, Ipv4Addr::new(10, 0, 0, 2), 4096);
@@ -132,6 +113,7 @@ fn mapped(addr: IpAddr) -> core::net::Ipv6Addr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::net::Ipv4Addr;
     use core::time::Duration;
     use std::collections::HashSet;
 

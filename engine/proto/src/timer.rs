@@ -229,7 +229,8 @@ impl Wheel {
 
 impl Node {
     const HOME_BITS: u32 = 16;
-    const IDLE: Self = Self { deadline_and_home: NEVER << Self::HOME_BITS | NOT_QUEUED as u64, prev: NIL, next: NIL };
+    const IDLE: Self =
+        Self { deadline_and_home: NEVER << Self::HOME_BITS | NOT_QUEUED as u64, prev: NIL, next: NIL };
 
     fn deadline_tick(self) -> u64 {
         self.deadline_and_home >> Self::HOME_BITS
@@ -251,7 +252,8 @@ impl Node {
 
 const _: () = assert!(size_of::<Node>() == 16);
 // A tick and NEVER fit above the home, and the levels cover every tick.
-const _: () = assert!(NEVER < 1 << (64 - Node::HOME_BITS) && LAST_TICK < 1 << (LEVEL_BITS * LEVEL_COUNT as u32));
+const _: () =
+    assert!(NEVER < 1 << (64 - Node::HOME_BITS) && LAST_TICK < 1 << (LEVEL_BITS * LEVEL_COUNT as u32));
 
 /// The tick `now` lies in.
 fn tick_at(now: Instant) -> u64 {

@@ -22,7 +22,8 @@ impl Model {
     /// Checks what fired against the promises and forgets it.
     fn expire(&mut self, now: Instant, fired: &[u32]) {
         for id in fired {
-            let deadline = self.deadlines.remove(id).unwrap_or_else(|| panic!("{id} fired without being armed"));
+            let deadline =
+                self.deadlines.remove(id).unwrap_or_else(|| panic!("{id} fired without being armed"));
             assert!(deadline <= now, "{id} fired {:?} early", deadline.saturating_since(now));
         }
         for (id, deadline) in &self.deadlines {
@@ -131,7 +132,10 @@ fn fires_within_one_tick_and_never_before_the_deadline() {
         while wheel.poll_expired(now).is_none() {
             now = now.add_nanos(1_000);
         }
-        assert!(now >= deadline && now <= deadline + Wheel::TICK + Duration::from_micros(1), "{deadline_ns}: {now:?}");
+        assert!(
+            now >= deadline && now <= deadline + Wheel::TICK + Duration::from_micros(1),
+            "{deadline_ns}: {now:?}"
+        );
     }
 }
 
@@ -191,7 +195,7 @@ fn the_steady_state_allocates_nothing() {
     let mut now = Instant::ZERO;
     for round in 0..10_000u32 {
         wheel.arm(round % 64, now + Duration::from_micros(u64::from(round % 977) * 100));
-        now = now + Duration::from_micros(50);
+        now += Duration::from_micros(50);
         while wheel.poll_expired(now).is_some() {}
     }
     assert_eq!(wheel.nodes.capacity(), capacity);
