@@ -1,0 +1,3 @@
+//! The stacks that can carry the closed loop.
+
+pub mod kernel;
