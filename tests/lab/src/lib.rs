@@ -1,1 +1,52 @@
-//! Under construction.
+//! Hosts and cables for integration tests: anonymous network namespaces joined by veth links.
+//!
+//! A [`Lab`] owns what is built in it. A [`Node`] is one network namespace, held by a file
+//! descriptor and named nowhere; a [`Link`] is a veth pair between two nodes with an address on
+//! either end. Threads ([`Node::run`]) and programs ([`Node::command`]) run inside a node. When the
+//! test ends, also by a panic or by `kill -9`, the kernel closes the descriptors and with them the
+//! programs, interfaces and namespaces go: there is nothing to clean up.
+//!
+//! ```text
+//!        node a                        node b
+//!   10.77.0.1  eth0 ---- link 0 ---- eth0  10.77.0.2
+//!               ^ egress towards b    ^ ingress towards b
+//! ```
+//!
+//! [`Link::impair`] loses packets by the number at which they pass, under a seed. A packet is judged
+//! once: where it leaves the sender's kernel, or where it enters the receiver's if the sender's
+//! kernel never saw it (AF_XDP transmits past tc). So at least one end must use its kernel's stack.
+//!
+//! ```
+//! use std::net::UdpSocket;
+//!
+//! # fn main() -> Result<(), ringwire_lab::LabError> {
+//! let lab = ringwire_lab::Lab::new()?;
+//! let (client, server) = (lab.node("client")?, lab.node("server")?);
+//! let link = lab.link(&client, &server).up()?;
+//!
+//! let echo = server.run(|| UdpSocket::bind((link.addr(&server), 7))).expect("a free port");
+//! let ours = client.run(|| UdpSocket::bind((link.addr(&client), 0))).expect("a free port");
+//! ours.send_to(b"hello", (link.addr(&server), 7)).expect("a route");
+//! let (len, from) = echo.recv_from(&mut [0; 16]).expect("a datagram");
+//! assert_eq!((len, from.ip()), (5, link.addr(&client)));
+//! # Ok(())
+//! # }
+//! ```
+#![deny(unsafe_code)]
+
+mod error;
+mod impair;
+mod lab;
+mod link;
+mod netlink;
+mod node;
+mod process;
+mod program;
+mod sys;
+
+pub use error::LabError;
+pub use impair::{Counters, Impairment};
+pub use lab::Lab;
+pub use link::{Carrier, Link, LinkBuilder, Offloads};
+pub use node::Node;
+pub use process::{Child, Command};

@@ -1,0 +1,273 @@
+//! Programs inside nodes, and how they end.
+//!
+//! All programs of a lab live in one PID namespace, whose first process is a `cat` that reads a pipe
+//! from this process. When the lab ends `cat` is killed; when this process dies in any way, also by
+//! SIGKILL, the pipe closes and `cat` exits. Either way the kernel kills whatever is left in the PID
+//! namespace: children, grandchildren and daemons alike.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::process::{self, ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use rustix::thread::LinkNameSpaceType;
+
+use crate::node::{Node, join};
+use crate::sys;
+
+/// The programs of one lab.
+#[derive(Debug, Default)]
+pub(crate) struct Programs {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    /// No program was started yet.
+    #[default]
+    Idle,
+    Running(Cradle),
+    /// The lab is gone.
+    Ended,
+}
+
+/// A PID namespace and the children of ours that live in it.
+#[derive(Debug)]
+struct Cradle {
+    /// Process 1 of the namespace; it ends when its standard input closes.
+    first: process::Child,
+    pids: OwnedFd,
+    children: Vec<Arc<Mutex<process::Child>>>,
+}
+
+impl Programs {
+    /// Kills every program and waits until none is left.
+    pub(crate) fn end(&self) {
+        let State::Running(mut cradle) = std::mem::replace(&mut *lock(&self.state), State::Ended) else {
+            return;
+        };
+        // Nothing to do about an error: it can only mean that the process is gone already.
+        let _ = cradle.first.kill();
+        for child in &cradle.children {
+            let _ = lock(child).wait();
+        }
+        let _ = cradle.first.wait();
+    }
+
+    /// Starts `command` inside `node` and inside the lab's PID namespace.
+    fn spawn(&self, node: &Node, command: &mut process::Command) -> io::Result<Arc<Mutex<process::Child>>> {
+        let mut state = lock(&self.state);
+        if matches!(*state, State::Idle) {
+            *state = State::Running(Cradle::new()?);
+        }
+        let State::Running(cradle) = &mut *state else {
+            return Err(io::Error::other("the lab has ended"));
+        };
+        let child = in_thread(|| {
+            node.enter()?;
+            let pids = Some(LinkNameSpaceType::ProcessID);
+            rustix::thread::move_into_link_name_space(cradle.pids.as_fd(), pids)?;
+            command.spawn()
+        })?;
+        let child = Arc::new(Mutex::new(child));
+        cradle.children.push(Arc::clone(&child));
+        Ok(child)
+    }
+}
+
+impl Cradle {
+    fn new() -> io::Result<Cradle> {
+        in_thread(|| {
+            sys::unshare_children_pids()?;
+            let first = process::Command::new("cat")
+                .current_dir("/")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()?;
+            // The link can be opened only now: a PID namespace exists from its first process on.
+            let pids = File::open("/proc/thread-self/ns/pid_for_children")?.into();
+            Ok(Cradle { first, pids, children: Vec::new() })
+        })
+    }
+}
+
+/// A program to be run inside a node, with the methods of [`std::process::Command`].
+#[derive(Debug)]
+pub struct Command {
+    command: process::Command,
+    node: Node,
+}
+
+impl Command {
+    pub(crate) fn new(program: &OsStr, node: Node) -> Command {
+        Command { command: process::Command::new(program), node }
+    }
+
+    /// Adds one argument.
+    pub fn arg(&mut self, arg: impl AsRef<OsStr>) -> &mut Command {
+        self.command.arg(arg);
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args(&mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> &mut Command {
+        self.command.args(args);
+        self
+    }
+
+    /// Sets an environment variable.
+    pub fn env(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut Command {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Removes an environment variable.
+    pub fn env_remove(&mut self, name: impl AsRef<OsStr>) -> &mut Command {
+        self.command.env_remove(name);
+        self
+    }
+
+    /// Sets the working directory.
+    pub fn current_dir(&mut self, dir: impl AsRef<Path>) -> &mut Command {
+        self.command.current_dir(dir);
+        self
+    }
+
+    /// Sets the standard input.
+    pub fn stdin(&mut self, stdio: impl Into<Stdio>) -> &mut Command {
+        self.command.stdin(stdio);
+        self
+    }
+
+    /// Sets the standard output.
+    pub fn stdout(&mut self, stdio: impl Into<Stdio>) -> &mut Command {
+        self.command.stdout(stdio);
+        self
+    }
+
+    /// Sets the standard error.
+    pub fn stderr(&mut self, stdio: impl Into<Stdio>) -> &mut Command {
+        self.command.stderr(stdio);
+        self
+    }
+
+    /// Starts the program; it runs until it ends, is killed, or the lab ends.
+    ///
+    /// # Errors
+    /// Those of [`std::process::Command::spawn`], and any after the lab has ended.
+    pub fn spawn(&mut self) -> io::Result<Child> {
+        let shared = self.node.programs().spawn(&self.node, &mut self.command)?;
+        let mut child = lock(&shared);
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let id = child.id();
+        drop(child);
+        Ok(Child { shared, id, stdin, stdout, stderr })
+    }
+
+    /// Runs the program to its end, with its standard output and error collected and no input.
+    pub fn output(&mut self) -> io::Result<Output> {
+        self.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?.wait_with_output()
+    }
+
+    /// Runs the program to its end.
+    pub fn status(&mut self) -> io::Result<ExitStatus> {
+        self.spawn()?.wait()
+    }
+}
+
+/// A running program. Dropping it lets the program run on; the end of the lab ends it.
+#[derive(Debug)]
+pub struct Child {
+    shared: Arc<Mutex<process::Child>>,
+    id: u32,
+    /// The write end of the program's input, if piped.
+    pub stdin: Option<ChildStdin>,
+    /// The read end of the program's output, if piped.
+    pub stdout: Option<ChildStdout>,
+    /// The read end of the program's error output, if piped.
+    pub stderr: Option<ChildStderr>,
+}
+
+impl Child {
+    /// The process id, as this process sees it; the program itself sees another.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Sends SIGKILL; no error if the program has ended already.
+    pub fn kill(&self) -> io::Result<()> {
+        lock(&self.shared).kill()
+    }
+
+    /// Sends a signal by its number, as in kill(1); no error if the program has ended already.
+    pub fn signal(&self, number: i32) -> io::Result<()> {
+        let mut child = lock(&self.shared);
+        // The id stays the program's own for as long as it was not waited for.
+        if child.try_wait()?.is_some() {
+            return Ok(());
+        }
+        let signal = Signal::from_named_raw(number).ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(rustix::process::kill_process(pid_of(&child), signal)?)
+    }
+
+    /// The exit status if the program has ended.
+    pub fn try_wait(&self) -> io::Result<Option<ExitStatus>> {
+        lock(&self.shared).try_wait()
+    }
+
+    /// Closes the program's input and waits for its end.
+    pub fn wait(&mut self) -> io::Result<ExitStatus> {
+        drop(self.stdin.take());
+        let pid = {
+            let mut child = lock(&self.shared);
+            if let Some(status) = child.try_wait()? {
+                return Ok(status);
+            }
+            pid_of(&child)
+        };
+        // Without the lock, so that kill() and the end of the lab get through; without reaping, so
+        // that the process id stays valid until the lock is held again.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        while let Err(rustix::io::Errno::INTR) = rustix::process::waitid(WaitId::Pid(pid), options) {}
+        lock(&self.shared).wait()
+    }
+
+    /// Closes the program's input, collects its piped output and waits for its end.
+    pub fn wait_with_output(mut self) -> io::Result<Output> {
+        drop(self.stdin.take());
+        let (stdout, stderr) = (self.stdout.take(), self.stderr.take());
+        let (stdout, stderr) = thread::scope(|scope| {
+            let stderr = scope.spawn(|| read_all(stderr));
+            (read_all(stdout), join(stderr))
+        });
+        Ok(Output { status: self.wait()?, stdout: stdout?, stderr: stderr? })
+    }
+}
+
+fn read_all(pipe: Option<impl Read>) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(mut pipe) = pipe {
+        pipe.read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+fn pid_of(child: &process::Child) -> Pid {
+    Pid::from_child(child)
+}
+
+/// Runs `f` on a thread whose namespaces end with it.
+fn in_thread<T: Send>(f: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    thread::scope(|scope| join(scope.spawn(f)))
+}
+
+/// Every critical section leaves its data whole, so a panic elsewhere does not spoil it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

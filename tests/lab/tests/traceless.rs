@@ -1,0 +1,160 @@
+//! A lab whose process is killed leaves no program, classifier or namespace behind.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::AsRawFd;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ringwire_lab::{Impairment, Lab};
+
+/// Set for the copy of this test that is to be killed.
+const VICTIM: &str = "RINGWIRE_LAB_TEST_VICTIM";
+
+/// The kernel takes namespaces down in the background, seconds late when many go at once.
+const TAKEDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+
+#[test]
+fn a_killed_lab_leaves_nothing() {
+    leaves_nothing("a_killed_lab_leaves_nothing", |victim| victim.kill().unwrap());
+}
+
+#[test]
+fn a_lab_that_panics_leaves_nothing() {
+    leaves_nothing("a_lab_that_panics_leaves_nothing", |victim| drop(victim.stdin.take()));
+}
+
+fn leaves_nothing(test: &str, end: impl FnOnce(&mut Child)) {
+    if std::env::var_os(VICTIM).is_some() {
+        be_victim();
+    }
+    let host_before = host_names();
+    let mut victim = Command::new(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture"])
+        .env(VICTIM, "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let traces = Traces::of(&mut victim);
+    let present = traces.present();
+    assert_eq!(present.pids.len(), 3, "cat, sh and sleep");
+    assert_eq!(present.programs.len(), 2, "the classifiers of one direction");
+    assert_eq!(present.namespaces, traces.namespaces);
+    assert_eq!(host_names(), host_before, "a lab shows nowhere in the host's own namespace");
+
+    end(&mut victim);
+    assert!(!victim.wait().unwrap().success());
+    let deadline = Instant::now() + TAKEDOWN_TIMEOUT;
+    while traces.present() != Traces::default() {
+        assert!(Instant::now() < deadline, "left behind: {:?}", traces.present());
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(host_names(), host_before);
+}
+
+/// Builds a lab with all there is in it, says what to look for, and panics when its input closes.
+fn be_victim() -> ! {
+    let lab = Lab::new().unwrap();
+    let (a, b) = (lab.node("a").unwrap(), lab.node("b").unwrap());
+    let link = lab.link(&a, &b).queues(2).up().unwrap();
+    link.impair(&b, Impairment::default().loss(0.5)).unwrap();
+    let sh = ["-c", "setsid sleep 1000 & echo $!; wait"];
+    let mut child = a.command("sh").args(sh).stdout(Stdio::piped()).spawn().unwrap();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+
+    for (node, hook) in [(&a, "egress"), (&b, "ingress")] {
+        let filter =
+            node.command("tc").args(["filter", "show", "dev", link.name(node), hook]).output().unwrap();
+        let filter = String::from_utf8(filter.stdout).unwrap();
+        let id = filter.split(" id ").nth(1).and_then(|rest| rest.split_whitespace().next());
+        println!("\nprogram {}", id.unwrap_or_else(|| panic!("no program in {filter}")));
+        let netns = fs::read_link(format!("/proc/self/fd/{}", node.netns().as_raw_fd())).unwrap();
+        println!("namespace {}", netns.display());
+    }
+    println!("ready");
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+    panic!("as told");
+}
+
+/// What a lab has in the kernel.
+#[derive(Debug, Default, PartialEq)]
+struct Traces {
+    pids: BTreeSet<u32>,
+    programs: BTreeSet<String>,
+    namespaces: BTreeSet<String>,
+}
+
+impl Traces {
+    fn of(victim: &mut Child) -> Traces {
+        let mut traces = Traces::default();
+        for line in BufReader::new(victim.stdout.as_mut().unwrap()).lines() {
+            match line.unwrap().split_once(' ') {
+                Some(("program", id)) => drop(traces.programs.insert(id.into())),
+                Some(("namespace", name)) => drop(traces.namespaces.insert(name.into())),
+                None if !traces.namespaces.is_empty() => {}
+                _ => continue,
+            }
+            if traces.namespaces.len() == 2 {
+                break;
+            }
+        }
+        traces.pids = descendants(victim.id());
+        traces
+    }
+
+    /// Those that still exist.
+    fn present(&self) -> Traces {
+        let program = |id: &&String| {
+            let show = Command::new("bpftool").args(["prog", "show", "id", id]).output().unwrap();
+            show.status.success()
+        };
+        Traces {
+            pids: self.pids.iter().copied().filter(|pid| is_running(*pid)).collect(),
+            programs: self.programs.iter().filter(program).cloned().collect(),
+            namespaces: self.namespaces.intersection(&held_namespaces()).cloned().collect(),
+        }
+    }
+}
+
+fn descendants(pid: u32) -> BTreeSet<u32> {
+    let mut found = BTreeSet::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten() {
+        let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        for child in children.split_whitespace().map(|child| child.parse().unwrap()) {
+            found.insert(child);
+            found.extend(descendants(child));
+        }
+    }
+    found
+}
+
+/// Whether the process exists and is no zombie.
+fn is_running(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+}
+
+/// The network namespaces that some process lives in or holds open.
+fn held_namespaces() -> BTreeSet<String> {
+    let mut held = BTreeSet::new();
+    for process in fs::read_dir("/proc").unwrap().flatten() {
+        let fds = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
+        let links = fds.map(|fd| fd.path()).chain([process.path().join("ns/net")]);
+        held.extend(links.filter_map(|link| Some(fs::read_link(link).ok()?.display().to_string())));
+    }
+    held.retain(|name| name.starts_with("net:["));
+    held
+}
+
+/// What other programs of the host could stumble over: interfaces, and named namespaces.
+fn host_names() -> BTreeSet<String> {
+    let ip = |args: &[&str]| {
+        let output = Command::new("ip").args(args).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    [ip(&["-o", "link", "show"]), ip(&["netns", "list"])].concat().into_iter().collect()
+}
