@@ -1,4 +1,4 @@
-//! One direction of a [`MemPort`](crate::MemPort) pair: an SPSC ring of frame descriptors over the sender's region.
+//! One direction of a [`MemPort`](crate::MemPort) pair: an SPSC ring of frame descriptors.
 //!
 //! ```text
 //!        reaped         head            published      tail
@@ -6,33 +6,25 @@
 //!          |  the peer   |    the peer     |  not kicked |
 //! ```
 //! Only `head` and `published` are shared. A slot is not overwritten before its frame is reaped, so the sender finds
-//! the addresses to complete in its own ring and no second ring is needed.
+//! the addresses to complete in its own ring and no second ring is needed. `tests/loom.rs` explores the orderings.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-
-use crate::region::Region;
-
-/// Called when the other side has published packets; see [`MemPort::set_wake`](crate::MemPort::set_wake).
-pub(crate) type Wake = Box<dyn Fn() + Send + Sync>;
+use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
 /// Keeps what two cores write in different cache lines, and their adjacent-line prefetchers apart.
 #[repr(align(128))]
 struct Padded<T>(T);
 
-struct Lane {
+struct Lane<T> {
     slots: Box<[AtomicU64]>,
     mask: u32,
-    /// The sender's memory; kept here so that the receiver may read it whatever becomes of the sender.
-    region: Region,
+    /// What both ends need to reach, until the later of them is gone.
+    shared: T,
     /// Written by the sender.
     published: Padded<AtomicU32>,
     /// Written by the receiver: it is done with all before.
     head: Padded<AtomicU32>,
     sender_gone: AtomicBool,
     receiver_gone: AtomicBool,
-    /// Set by the receiver.
-    wake: OnceLock<Wake>,
 }
 
 /// A frame in the ring: address, length, and whether the packet ends with it, in one word.
@@ -62,25 +54,24 @@ impl Descriptor {
     }
 }
 
-/// Makes a lane of `capacity` slots (a power of two) over the sender's region.
-pub(crate) fn lane(capacity: u32, region: Region) -> (Sender, Receiver) {
+/// Makes a lane of `capacity` slots, a power of two.
+pub(crate) fn lane<T>(capacity: u32, shared: T) -> (Sender<T>, Receiver<T>) {
     assert!(capacity.is_power_of_two() && capacity <= 1 << 30, "ring size must be a power of two");
     let lane = Arc::new(Lane {
         slots: (0..capacity).map(|_| AtomicU64::new(0)).collect(),
         mask: capacity - 1,
-        region,
+        shared,
         published: Padded(AtomicU32::new(0)),
         head: Padded(AtomicU32::new(0)),
         sender_gone: AtomicBool::new(false),
         receiver_gone: AtomicBool::new(false),
-        wake: OnceLock::new(),
     });
     (Sender { lane: Arc::clone(&lane), tail: 0, reaped: 0 }, Receiver { lane, head: 0, published: 0 })
 }
 
 /// The sending end.
-pub(crate) struct Sender {
-    lane: Arc<Lane>,
+pub(crate) struct Sender<T> {
+    lane: Arc<Lane<T>>,
     tail: u32,
     reaped: u32,
 }
@@ -92,7 +83,7 @@ pub(crate) struct Reaped {
     pub(crate) lost_packet: bool,
 }
 
-impl Sender {
+impl<T> Sender<T> {
     pub(crate) fn capacity(&self) -> u32 {
         self.lane.mask + 1
     }
@@ -102,8 +93,8 @@ impl Sender {
         self.capacity() - self.tail.wrapping_sub(self.reaped)
     }
 
-    pub(crate) fn region(&self) -> &Region {
-        &self.lane.region
+    pub(crate) fn shared(&self) -> &T {
+        &self.lane.shared
     }
 
     /// Writes the next slot; the caller has checked `room`.
@@ -114,7 +105,7 @@ impl Sender {
         self.tail = self.tail.wrapping_add(1);
     }
 
-    /// Shows everything pushed to the receiver and wakes it; true if there was something new.
+    /// Shows everything pushed to the receiver; true if there was something new, and the receiver may need waking.
     pub(crate) fn publish(&mut self) -> bool {
         let published = &self.lane.published.0;
         if published.load(Ordering::Relaxed) == self.tail {
@@ -122,9 +113,9 @@ impl Sender {
         }
         // Release, pairs with the Acquire in `Receiver::peek`: slots and bytes are written.
         published.store(self.tail, Ordering::Release);
-        if let Some(wake) = self.lane.wake.get() {
-            wake();
-        }
+        // SeqCst, pairs with the fence of a receiver that has set its "asleep" flag and looks once more: either it
+        // sees these packets or the caller sees the flag.
+        fence(Ordering::SeqCst);
         true
     }
 
@@ -157,7 +148,7 @@ impl Sender {
     }
 }
 
-impl Drop for Sender {
+impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
         // Release, pairs with the Acquire in `Receiver::sender_is_gone`: all it published is visible.
         self.lane.sender_gone.store(true, Ordering::Release);
@@ -165,14 +156,14 @@ impl Drop for Sender {
 }
 
 /// The receiving end.
-pub(crate) struct Receiver {
-    lane: Arc<Lane>,
+pub(crate) struct Receiver<T> {
+    lane: Arc<Lane<T>>,
     head: u32,
     /// What `lane.published` was when last looked at.
     published: u32,
 }
 
-impl Receiver {
+impl<T> Receiver<T> {
     /// The descriptor `ahead` places behind the oldest, if published.
     pub(crate) fn peek(&mut self, ahead: u32) -> Option<Descriptor> {
         if self.published.wrapping_sub(self.head) <= ahead {
@@ -186,14 +177,8 @@ impl Receiver {
         Some(Descriptor::unpack(slot.load(Ordering::Relaxed)))
     }
 
-    /// Bytes of a peeked descriptor, until it is released.
-    pub(crate) fn bytes(&self, descriptor: Descriptor) -> &[u8] {
-        debug_assert!(descriptor.addr + u64::from(descriptor.len) <= self.lane.region.len() as u64);
-        // SAFETY: the sender's pool made address and length (`Pool::submit_addr`), so they lie in its region.
-        let start = unsafe { self.lane.region.base().add(descriptor.addr as usize) };
-        // SAFETY: the frame is in state SendInRing, which makes its bytes read-only until `release` lets the sender
-        // complete it (`release` takes `&mut self`, so no slice outlives it); the lane keeps the region.
-        unsafe { std::slice::from_raw_parts(start.as_ptr(), descriptor.len as usize) }
+    pub(crate) fn shared(&self) -> &T {
+        &self.lane.shared
     }
 
     /// Is done with the oldest `count` descriptors; the sender learns it with the next `flush`.
@@ -211,14 +196,9 @@ impl Receiver {
         // Acquire, pairs with the Release in `Sender::drop`.
         self.lane.sender_gone.load(Ordering::Acquire)
     }
-
-    /// Has `wake` called whenever the sender publishes; only the first call counts.
-    pub(crate) fn set_wake(&self, wake: Wake) -> bool {
-        self.lane.wake.set(wake).is_ok()
-    }
 }
 
-impl Drop for Receiver {
+impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         // Release, pairs with the Acquire in `Sender::receiver_is_gone`: the last byte has been read.
         self.lane.receiver_gone.store(true, Ordering::Release);

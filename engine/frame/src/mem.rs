@@ -5,9 +5,13 @@
 //! kick, a packet that finds too few fill frames is dropped and counted at the receiver while the sender's frames
 //! complete all the same, received packets have [`RX_HEADROOM`] bytes before them.
 
+use std::fmt;
+use std::sync::OnceLock;
+
 use crate::lane::{Descriptor, Receiver, Sender, lane};
 use crate::pool::{Device, Pool};
 use crate::port::{Kick, Packet, Port, PortStats, TxFull};
+use crate::region::Region;
 use crate::{Frame, SendFrame};
 
 /// Headroom of received packets; the same as XDP leaves.
@@ -15,8 +19,8 @@ pub const RX_HEADROOM: usize = 256;
 
 /// One end of an in-memory link.
 pub struct MemPort {
-    tx: Sender,
-    rx: Receiver,
+    tx: Sender<Cable>,
+    rx: Receiver<Cable>,
     device: Device,
     /// Addresses of frames in state Fill; the last given is the first used, as its lines are the warmest.
     fill: Vec<u64>,
@@ -24,6 +28,31 @@ pub struct MemPort {
     /// Payload of one received frame.
     room_bytes: usize,
     stats: PortStats,
+}
+
+/// What both ends of one direction reach.
+struct Cable {
+    /// The sender's memory; kept here so that the receiver may read it whatever becomes of the sender.
+    region: Region,
+    /// Set by the receiver, called by the sender.
+    wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl Cable {
+    fn new(region: &Region) -> Cable {
+        Cable { region: region.clone(), wake: OnceLock::new() }
+    }
+
+    /// # Safety
+    /// The descriptor was peeked from this cable's lane and is not released while the slice lives.
+    unsafe fn bytes(&self, descriptor: Descriptor) -> &[u8] {
+        debug_assert!(descriptor.addr + u64::from(descriptor.len) <= self.region.len() as u64);
+        // SAFETY: the sender's pool made address and length (`Pool::submit_addr`), so they lie in its region.
+        let start = unsafe { self.region.base().add(descriptor.addr as usize) };
+        // SAFETY: the frame is in state SendInRing, so its bytes are read-only until the descriptor is released
+        // (invariant owned by `Pool::submit_addr`); the region is initialised and `self` keeps it.
+        unsafe { std::slice::from_raw_parts(start.as_ptr(), descriptor.len as usize) }
+    }
 }
 
 impl MemPort {
@@ -34,12 +63,12 @@ impl MemPort {
     /// # Panics
     /// If `ring_frames` is not a power of two.
     pub fn pair(ring_frames: u32, a: &Pool, b: &Pool) -> (MemPort, MemPort) {
-        let (a_tx, b_rx) = lane(ring_frames, a.region().clone());
-        let (b_tx, a_rx) = lane(ring_frames, b.region().clone());
+        let (a_tx, b_rx) = lane(ring_frames, Cable::new(a.region()));
+        let (b_tx, a_rx) = lane(ring_frames, Cable::new(b.region()));
         (MemPort::build(a, a_tx, a_rx), MemPort::build(b, b_tx, b_rx))
     }
 
-    fn build(pool: &Pool, tx: Sender, rx: Receiver) -> MemPort {
+    fn build(pool: &Pool, tx: Sender<Cable>, rx: Receiver<Cable>) -> MemPort {
         let ring_frames = tx.capacity() as usize;
         MemPort {
             tx,
@@ -54,10 +83,16 @@ impl MemPort {
 
     /// Has `wake` called, on the peer's thread, whenever the peer's kick has published packets for this port.
     ///
-    /// Only the first call counts; returns whether this was it. After setting its "asleep" flag a worker must look
-    /// at the port once more before it sleeps.
+    /// Only the first call counts; returns whether this was it. A worker that goes to sleep sets its "asleep" flag,
+    /// issues a `SeqCst` fence and looks at the port once more; `wake` is called after such a fence and may then read
+    /// the flag with a relaxed load.
     pub fn set_wake(&mut self, wake: impl Fn() + Send + Sync + 'static) -> bool {
-        self.rx.set_wake(Box::new(wake))
+        self.rx.shared().wake.set(Box::new(wake)).is_ok()
+    }
+
+    /// Whether a packet is waiting to be received.
+    pub fn has_packets(&mut self) -> bool {
+        self.rx.peek(0).is_some()
     }
 
     /// Whether the other end was dropped. What it published before can still be received.
@@ -95,7 +130,9 @@ impl MemPort {
         }
         let descriptor = self.rx.peek(0)?;
         let mut frame = self.take_fill(pool, len)?;
-        frame.bytes_mut().copy_from_slice(self.rx.bytes(descriptor));
+        // SAFETY: `receive` releases the descriptor after this copy.
+        let source = unsafe { self.rx.shared().bytes(descriptor) };
+        frame.bytes_mut().copy_from_slice(source);
         Some(Packet::from(frame))
     }
 
@@ -116,7 +153,8 @@ impl MemPort {
         let mut target: &mut [u8] = targets.next()?.bytes_mut();
         for ahead in 0..count {
             let descriptor = self.rx.peek(ahead)?;
-            let mut source = self.rx.bytes(descriptor);
+            // SAFETY: `receive` releases the descriptors after this copy.
+            let mut source = unsafe { self.rx.shared().bytes(descriptor) };
             while !source.is_empty() {
                 if target.is_empty() {
                     target = targets.next()?.bytes_mut();
@@ -133,7 +171,7 @@ impl MemPort {
     /// Whether the frames can enter the ring at all; counts a refusal.
     fn accepts(&mut self, pool: &Pool, frames: &[SendFrame]) -> bool {
         let accepted = frames.len() <= self.ring_frames
-            && pool.region().same(self.tx.region())
+            && pool.region().same(&self.tx.shared().region)
             && frames.iter().all(|frame| pool.can_submit(frame));
         self.stats.tx_refused += u64::from(!accepted);
         accepted
@@ -222,6 +260,9 @@ impl Port for MemPort {
     fn kick(&mut self) -> Kick {
         if self.tx.publish() {
             self.stats.kicks += 1;
+            if let Some(wake) = self.tx.shared().wake.get() {
+                wake();
+            }
         }
         if self.tx.is_waiting() { Kick::Pending } else { Kick::Idle }
     }
@@ -232,5 +273,14 @@ impl Port for MemPort {
 
     fn stats(&self) -> PortStats {
         self.stats
+    }
+}
+
+impl fmt::Debug for MemPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemPort")
+            .field("device", &self.device)
+            .field("stats", &self.stats)
+            .finish_non_exhaustive()
     }
 }
