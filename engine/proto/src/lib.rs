@@ -20,6 +20,7 @@ pub mod flow;
 pub mod icmp;
 pub mod input;
 pub mod ip;
+pub mod neigh;
 pub mod prf;
 pub mod seq;
 pub mod tcp;
