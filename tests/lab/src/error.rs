@@ -5,8 +5,9 @@ use std::io;
 
 /// A step of building a lab that the kernel refused.
 ///
-/// `Display` prints `what: cause`, then a second line `hint: ..`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// `Display` prints `what: cause`, then a second line `hint: ..`. `Debug` prints the same, because in a
+/// test it is `unwrap` that shows it.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LabError {
     /// The step, naming the node, link or interface.
@@ -56,6 +57,12 @@ impl fmt::Display for LabError {
             write!(f, ": {}", io::Error::from_raw_os_error(errno))?;
         }
         write!(f, "\nhint: {}", self.hint)
+    }
+}
+
+impl fmt::Debug for LabError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -26,7 +26,8 @@ const PREFIX_LEN: u8 = 24;
 /// What the ends of a link may leave undone because no wire is involved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Offloads {
-    /// Every packet crosses as it would cross a wire: checksum computed, at most MTU-sized.
+    /// Every packet crosses as it would cross a wire: checksum computed, at most MTU-sized, and the
+    /// kernel's TCP builds one segment at a time.
     #[default]
     Off,
     /// Linux's defaults: unfinished checksums, and segments of up to 64 KiB.

@@ -1,7 +1,8 @@
 //! One rtnetlink socket: a request goes out, its acknowledgement or answer comes back.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
@@ -14,8 +15,6 @@ use netlink_packet_route::tc::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
-use std::net::Ipv4Addr;
-use std::os::fd::BorrowedFd;
 
 /// On which side of an interface a classifier sits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

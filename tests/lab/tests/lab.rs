@@ -1,31 +1,17 @@
 //! Nodes, links and programs of the lab against a real kernel: needs the privilege to make namespaces.
 
-use std::fs;
+mod pair;
+mod procfs;
+
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringwire_lab::{Carrier, Lab, Link, LinkBuilder, Node, Offloads};
-
-struct Pair {
-    lab: Lab,
-    a: Node,
-    b: Node,
-    link: Link,
-}
-
-fn pair() -> Pair {
-    pair_with(|link| link)
-}
-
-fn pair_with(shape: impl FnOnce(LinkBuilder<'_>) -> LinkBuilder<'_>) -> Pair {
-    let lab = Lab::new().unwrap();
-    let (a, b) = (lab.node("a").unwrap(), lab.node("b").unwrap());
-    let link = shape(lab.link(&a, &b)).up().unwrap();
-    Pair { lab, a, b, link }
-}
+use pair::Pair;
+use procfs::{descendants, is_running};
+use ringwire_lab::{Carrier, Lab, Node, Offloads};
 
 fn ping(from: &Node, to: IpAddr) -> bool {
     let output = from.command("ping").args(["-c", "1", "-W", "1"]).arg(to.to_string()).output().unwrap();
@@ -34,7 +20,7 @@ fn ping(from: &Node, to: IpAddr) -> bool {
 
 #[test]
 fn ping_crosses_the_link_both_ways_and_lo_is_up() {
-    let Pair { a, b, link, .. } = &pair();
+    let Pair { a, b, link, .. } = &Pair::new();
     assert!(ping(a, link.addr(b)));
     assert!(ping(b, link.addr(a)));
     assert!(ping(a, "127.0.0.1".parse().unwrap()));
@@ -43,7 +29,7 @@ fn ping_crosses_the_link_both_ways_and_lo_is_up() {
 
 #[test]
 fn tcp_carries_a_megabyte() {
-    let Pair { a, b, link, .. } = &pair();
+    let Pair { a, b, link, .. } = &Pair::new();
     let listener = b.run(|| TcpListener::bind((link.addr(b), 80))).unwrap();
     let sent: Vec<u8> = (0..1 << 20).map(|i: u32| (i % 251) as u8).collect();
     let mut stream = a.run(|| TcpStream::connect((link.addr(b), 80))).unwrap();
@@ -63,7 +49,7 @@ fn tcp_carries_a_megabyte() {
 
 #[test]
 fn link_has_the_shape_asked_for() {
-    let Pair { a, b, link, .. } = &pair_with(|link| link.queues(4).mtu(3000));
+    let Pair { a, b, link, .. } = &Pair::shaped(|link| link.queues(4).mtu(3000));
     for node in [a, b] {
         let name = link.name(node);
         let shown = node.command("ip").args(["-d", "link", "show", name]).output().unwrap();
@@ -85,7 +71,7 @@ fn offloads_are_as_asked() {
         let output = pair.a.command("ethtool").args(["-k", pair.link.name(&pair.a)]).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
-    let off = features(&pair());
+    let off = features(&Pair::new());
     for name in [
         "tx-checksumming",
         "tx-tcp-segmentation",
@@ -95,7 +81,7 @@ fn offloads_are_as_asked() {
     ] {
         assert!(off.contains(&format!("{name}: off")), "{name} in {off}");
     }
-    let on = features(&pair_with(|link| link.offloads(Offloads::On)));
+    let on = features(&Pair::shaped(|link| link.offloads(Offloads::On)));
     assert!(on.contains("tx-checksumming: on") && on.contains("tx-tcp-segmentation: on"), "{on}");
 }
 
@@ -121,7 +107,7 @@ fn links_of_a_lab_have_their_own_networks_and_interfaces() {
 
 #[test]
 fn carrier_goes_and_comes_back() {
-    let Pair { a, b, link, .. } = &pair();
+    let Pair { a, b, link, .. } = &Pair::new();
     let carrier = || {
         let shown = a.command("ip").args(["link", "show", link.name(a)]).output().unwrap();
         let shown = String::from_utf8(shown.stdout).unwrap();
@@ -148,7 +134,7 @@ fn misuse_is_refused_with_a_hint() {
 
 #[test]
 fn a_panic_inside_a_node_reaches_the_caller_and_the_lab_lives_on() {
-    let Pair { a, b, link, .. } = &pair();
+    let Pair { a, b, link, .. } = &Pair::new();
     let caught = std::panic::catch_unwind(|| a.run(|| panic!("inside")));
     assert_eq!(caught.unwrap_err().downcast_ref(), Some(&"inside"));
     assert!(ping(a, link.addr(b)));
@@ -156,7 +142,7 @@ fn a_panic_inside_a_node_reaches_the_caller_and_the_lab_lives_on() {
 
 #[test]
 fn programs_end_with_the_lab_grandchildren_too() {
-    let Pair { lab, a, .. } = pair();
+    let Pair { lab, a, .. } = Pair::new();
     let mut child = a
         .command("sh")
         .args(["-c", "setsid sleep 1000 & echo ready; wait"])
@@ -164,7 +150,8 @@ fn programs_end_with_the_lab_grandchildren_too() {
         .spawn()
         .unwrap();
     child.stdout.take().unwrap().read_exact(&mut [0; 5]).unwrap();
-    let family = family_of(child.id());
+    let mut family = descendants(child.id());
+    family.insert(child.id());
     assert_eq!(family.len(), 2, "sh and sleep");
     assert!(family.iter().all(|&pid| is_running(pid)));
 
@@ -177,7 +164,7 @@ fn programs_end_with_the_lab_grandchildren_too() {
 
 #[test]
 fn programs_can_be_waited_for_signalled_and_fed() {
-    let Pair { lab: _lab, a, .. } = pair();
+    let Pair { lab: _lab, a, .. } = Pair::new();
     let mut cat = a.command("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     cat.stdin.as_mut().unwrap().write_all(b"through").unwrap();
     assert_eq!(cat.wait_with_output().unwrap().stdout, b"through");
@@ -211,7 +198,7 @@ fn labs_work_side_by_side() {
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                let Pair { a, b, link, lab: _lab } = &pair();
+                let Pair { a, b, link, lab: _lab } = &Pair::new();
                 assert_eq!(link.addr(b).to_string(), "10.77.0.2", "every lab starts with the same addresses");
                 assert!(ping(a, link.addr(b)));
             });
@@ -225,24 +212,11 @@ fn a_lab_of_two_nodes_starts_and_ends_quickly() {
     let mut took: Vec<Duration> = (0..15)
         .map(|_| {
             let start = Instant::now();
-            drop(pair());
+            drop(Pair::new());
             start.elapsed()
         })
         .collect();
     took.sort();
     println!("start to end: median {:?}, worst {:?}", took[7], took[14]);
     assert!(took[7] < Duration::from_millis(500), "{took:?}");
-}
-
-/// The process and its descendants, by the kernel's own list of children.
-fn family_of(pid: u32) -> Vec<u32> {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let children = children.split_whitespace().flat_map(|child| family_of(child.parse().unwrap()));
-    [pid].into_iter().chain(children).collect()
-}
-
-/// Whether the process exists and is no zombie.
-fn is_running(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
 }

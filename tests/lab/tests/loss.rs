@@ -1,5 +1,7 @@
 //! Seeded loss on a link: its rate, its repetition, its counters, and the packets it must hit.
 
+mod pair;
+
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -7,21 +9,8 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringwire_lab::{Counters, Impairment, Lab, Link, Node};
-
-struct Pair {
-    _lab: Lab,
-    a: Node,
-    b: Node,
-    link: Link,
-}
-
-fn pair() -> Pair {
-    let lab = Lab::new().unwrap();
-    let (a, b) = (lab.node("a").unwrap(), lab.node("b").unwrap());
-    let link = lab.link(&a, &b).up().unwrap();
-    Pair { _lab: lab, a, b, link }
-}
+use pair::Pair;
+use ringwire_lab::{Counters, Impairment, Node};
 
 /// Sends numbered datagrams from a to b and returns the numbers that did not arrive.
 fn lost_datagrams(pair: &Pair, count: u32) -> BTreeSet<u32> {
@@ -71,7 +60,7 @@ fn resolve(pair: &Pair) {
 #[test]
 fn a_seed_names_the_packets_that_are_lost() {
     const DATAGRAMS: u32 = 2_000;
-    let pair = pair();
+    let pair = Pair::new();
     resolve(&pair);
     for seed in [7, 8] {
         let loss = Impairment::default().loss(0.05).seed(seed);
@@ -91,7 +80,7 @@ fn a_seed_names_the_packets_that_are_lost() {
 /// where they arrive, under the numbers that they would have had.
 #[test]
 fn packets_sent_past_tc_are_lost_alike() {
-    let pair = pair();
+    let pair = Pair::new();
     resolve(&pair);
     let Pair { a, b, link, .. } = &pair;
     let loss = Impairment::default().loss(0.5).seed(5);
@@ -134,7 +123,7 @@ fn bypassing_socket(ifindex: u32) -> io::Result<OwnedFd> {
 
 #[test]
 fn loss_ends_when_it_is_replaced() {
-    let pair = pair();
+    let pair = Pair::new();
     resolve(&pair);
     pair.link.impair(&pair.b, Impairment::default().loss(1.0)).unwrap();
     assert_eq!(lost_datagrams(&pair, 100).len(), 100);
@@ -146,7 +135,7 @@ fn loss_ends_when_it_is_replaced() {
 /// A sender that learns of the loss from its own kernel would behave unlike any behind a wire.
 #[test]
 fn the_sender_is_not_told() {
-    let Pair { a, b, link, _lab } = &pair();
+    let Pair { a, b, link, .. } = &Pair::new();
     link.impair(b, Impairment::default().loss(1.0)).unwrap();
     let sender = a.run(|| UdpSocket::bind((link.addr(a), 0))).unwrap();
     a.command("ip")
@@ -162,7 +151,7 @@ fn the_sender_is_not_told() {
 
 #[test]
 fn handshake_and_close_are_hit_and_tcp_recovers() {
-    let pair = pair();
+    let pair = Pair::new();
     resolve(&pair);
     let Pair { a, b, link, .. } = &pair;
     let listener = b.run(|| TcpListener::bind((link.addr(b), 80))).unwrap();
@@ -195,7 +184,7 @@ fn handshake_and_close_are_hit_and_tcp_recovers() {
 
 #[test]
 fn a_transfer_survives_loss_in_both_directions() {
-    let Pair { a, b, link, .. } = &pair();
+    let Pair { a, b, link, .. } = &Pair::new();
     link.impair(b, Impairment::default().loss(0.02).seed(11)).unwrap();
     // Acknowledgements are few: this seed loses one of the first that are neither ARP nor SYN-ACK.
     let early = |seed: &u64| (3..6).any(|number| Impairment::default().loss(0.05).seed(*seed).loses(number));

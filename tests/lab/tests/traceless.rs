@@ -1,5 +1,7 @@
 //! A lab whose process is killed leaves no program, classifier or namespace behind.
 
+mod procfs;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -8,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use procfs::{descendants, is_running};
 use ringwire_lab::{Impairment, Lab};
 
 /// Set for the copy of this test that is to be killed.
@@ -75,7 +78,7 @@ fn be_victim() -> ! {
         let netns = fs::read_link(format!("/proc/self/fd/{}", node.netns().as_raw_fd())).unwrap();
         println!("namespace {}", netns.display());
     }
-    println!("ready");
+    println!("ready now");
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
     panic!("as told");
 }
@@ -95,11 +98,8 @@ impl Traces {
             match line.unwrap().split_once(' ') {
                 Some(("program", id)) => drop(traces.programs.insert(id.into())),
                 Some(("namespace", name)) => drop(traces.namespaces.insert(name.into())),
-                None if !traces.namespaces.is_empty() => {}
-                _ => continue,
-            }
-            if traces.namespaces.len() == 2 {
-                break;
+                Some(("ready", _)) => break,
+                _ => {}
             }
         }
         traces.pids = descendants(victim.id());
@@ -118,24 +118,6 @@ impl Traces {
             namespaces: self.namespaces.intersection(&held_namespaces()).cloned().collect(),
         }
     }
-}
-
-fn descendants(pid: u32) -> BTreeSet<u32> {
-    let mut found = BTreeSet::new();
-    for task in fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten() {
-        let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
-        for child in children.split_whitespace().map(|child| child.parse().unwrap()) {
-            found.insert(child);
-            found.extend(descendants(child));
-        }
-    }
-    found
-}
-
-/// Whether the process exists and is no zombie.
-fn is_running(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
 }
 
 /// The network namespaces that some process lives in or holds open.
