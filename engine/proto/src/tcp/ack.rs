@@ -1,0 +1,196 @@
+//! The ACK field (RFC 9293 3.10.7.4, fifth): what it acknowledges, what it says about the window.
+
+use ringwire_wire::tcp::{Flags, Timestamps};
+
+use super::arrival::{Arrival, Step};
+use super::config::after;
+use super::options::now_ms;
+use super::send_queue::AckedRecords;
+use super::tcb::{Bits, NEVER, State, Tcb, Timer};
+use super::{Acked, CloseReason, Cx, Outcome, Payload, SendPool, Signals};
+use crate::{DropReason, Instant, SeqNum};
+
+impl Tcb {
+    /// Fifth: ACK.
+    pub(super) fn check_ack<P: Payload, A: SendPool>(
+        &mut self,
+        cx: &mut Cx<'_, P, A>,
+        arrival: &mut Arrival<P>,
+    ) -> Step {
+        if !arrival.has(Flags::ACK) {
+            return Step::Drop(DropReason::TcpNoAck);
+        }
+        if self.state == State::SynReceived {
+            let step = self.on_syn_received_ack(cx, arrival);
+            if step != Step::Next {
+                return step;
+            }
+        }
+        if arrival.ack.after(self.snd.nxt) {
+            self.challenge(cx.now);
+            return Step::Drop(DropReason::TcpAckUnsent);
+        }
+        // RFC 5961 5.2: too old to be from this connection's recent life.
+        if arrival.ack.before(self.snd.una - self.snd.max_wnd) {
+            self.challenge(cx.now);
+            return Step::Drop(DropReason::TcpAckTooOld);
+        }
+        self.on_heard(cx.now);
+        self.note_timestamp(arrival.first_seq, arrival.timestamps);
+        let window = arrival.window << self.snd_shift;
+        if arrival.ack.after(self.snd.una) {
+            self.on_ack_advance(cx, arrival.ack, arrival.timestamps, &mut arrival.outcome);
+        } else if self.is_duplicate_ack(arrival, window)
+            && let Some(cold) = cx.cold.get_mut(self.cold)
+        {
+            self.recover_on_dup_ack(cold);
+        }
+        self.update_window(arrival.seq, arrival.ack, window);
+        self.after_ack(cx)
+    }
+
+    /// An acceptable segment arrived: the peer lives.
+    #[inline]
+    pub(super) fn on_heard(&mut self, now: Instant) {
+        self.heard_ms = now_ms(now);
+        // Unanswered probes are counted in `tries`; retransmissions count until data is acknowledged, and whatever is sent for an
+        // application that is gone counts always (RFC 6429).
+        if self.timer != Timer::Retransmit && !self.flags.has(Bits::ORPHAN) {
+            self.tries = 0;
+        }
+    }
+
+    /// RFC 7323 4.3 (2): the timestamp of the segment that begins at or spans the last acknowledgement we sent.
+    #[inline]
+    pub(super) fn note_timestamp(&mut self, seq: SeqNum, timestamps: Option<Timestamps>) {
+        if let Some(timestamps) = timestamps
+            && self.flags.has(Bits::TIMESTAMPS)
+            && seq.before_eq(self.rcv.ack_sent)
+        {
+            self.ts_recent = timestamps.value;
+        }
+    }
+
+    /// SND.UNA moves to `ack`, which lies in (SND.UNA, SND.NXT].
+    #[inline]
+    pub(super) fn on_ack_advance<P: Payload, A: SendPool>(
+        &mut self,
+        cx: &mut Cx<'_, P, A>,
+        ack: SeqNum,
+        timestamps: Option<Timestamps>,
+        outcome: &mut Outcome,
+    ) {
+        let flight_bytes = self.flight();
+        let bytes = ack.distance(self.snd.una);
+        self.snd.una = ack;
+        self.tries = 0;
+        self.progress_at = cx.now;
+        let Some(cold) = cx.cold.get_mut(self.cold) else {
+            // Only our FIN was out.
+            self.rearm_retransmit(cx.now, cx.config);
+            return;
+        };
+        let records = cold.send.on_ack(ack);
+        let rtt_us = self.measure(cx.now, &records, timestamps);
+        if let Some(rtt_us) = rtt_us {
+            self.rtt.on_sample(rtt_us, cx.config);
+            // RFC 6298 (5.7), Karn: the back-off lasts until a measurement that is not ambiguous.
+            self.backoff = 0;
+        }
+        let after_timeout = self.flags.has(Bits::RECOVERY);
+        self.recover_on_ack(
+            cold,
+            records.segs,
+            &Acked { bytes, flight_bytes, mss: self.mss, rtt_us, after_timeout },
+        );
+        if cold.send.has_unsent() {
+            self.flags.set(Bits::TX_DATA);
+        }
+        // Linux's rule: WRITABLE when a third of the buffer is free, so that one event is worth a write.
+        if self.flags.has(Bits::SEND_BLOCKED) && cold.send.bytes() <= cx.config.send_buffer_bytes / 3 * 2 {
+            self.flags.clear(Bits::SEND_BLOCKED);
+            outcome.signals |= Signals::WRITABLE;
+        }
+        self.rearm_retransmit(cx.now, cx.config);
+    }
+
+    /// RFC 9293 3.10.7.4: only a segment newer than the last one that did so may update the window.
+    #[inline]
+    pub(super) fn update_window(&mut self, seq: SeqNum, ack: SeqNum, window: u32) {
+        let newer = self.snd.wl1.before(seq) || (self.snd.wl1 == seq && self.snd.wl2.before_eq(ack));
+        if ack.before(self.snd.una) || !newer {
+            return;
+        }
+        self.snd.wl1 = seq;
+        self.snd.wl2 = ack;
+        if window > self.snd.wnd {
+            // What waited may go; in TIME-WAIT and the like nothing waits, and the flag is cleared by the next poll.
+            self.flags.set(Bits::TX_DATA);
+            self.snd.max_wnd = self.snd.max_wnd.max(window);
+        }
+        self.snd.wnd = window;
+    }
+
+    /// RFC 5681 2: data is out, the segment carries none, and neither acknowledgement nor window changed.
+    fn is_duplicate_ack<P: Payload>(&self, arrival: &Arrival<P>, window: u32) -> bool {
+        arrival.ack == self.snd.una
+            && self.snd.nxt != self.snd.una
+            && !arrival.had_text
+            && !arrival.has(Flags::FIN)
+            && window == self.snd.wnd
+    }
+
+    /// Per-state consequences of the ACK.
+    fn after_ack<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) -> Step {
+        let fin_acked = self.flags.has(Bits::FIN_SENT) && self.snd.una == self.snd.nxt;
+        match self.state {
+            State::FinWait1 if fin_acked => {
+                self.transition(State::FinWait2);
+                self.arm_fin_wait2(cx.now, cx.config);
+                Step::Next
+            }
+            State::Closing if fin_acked => {
+                self.enter_time_wait(cx);
+                Step::Done
+            }
+            State::LastAck if fin_acked => Step::Close(CloseReason::Finished),
+            State::TimeWait => Step::Drop(DropReason::TcpTimeWait),
+            State::Established
+            | State::FinWait1
+            | State::FinWait2
+            | State::CloseWait
+            | State::Closing
+            | State::LastAck => Step::Next,
+            State::Closed | State::SynSent | State::SynReceived => Step::Done,
+        }
+    }
+
+    /// A round-trip time by the segment's own send time or, where that is ambiguous, by the echoed timestamp.
+    fn measure(&self, now: Instant, records: &AckedRecords, timestamps: Option<Timestamps>) -> Option<u32> {
+        match records.sent_at {
+            Some(sent_at) => Some(u32::try_from(now.nanos_since(sent_at) / 1_000).unwrap_or(u32::MAX)),
+            None if records.retransmitted => self.echo_rtt_us(now, timestamps),
+            None => None,
+        }
+    }
+
+    /// RFC 6298 (5.2), (5.3)
+    fn rearm_retransmit(&mut self, now: Instant, config: &super::Config) {
+        if self.snd.una != self.snd.nxt {
+            self.arm_retransmit(now, config);
+            return;
+        }
+        if self.timer == Timer::Retransmit {
+            self.timer = Timer::Idle;
+            self.timer_at = NEVER;
+            self.backoff = 0;
+        }
+    }
+
+    /// A connection nobody reads any more waits for the peer's FIN only for a while.
+    pub(super) fn arm_fin_wait2(&mut self, now: Instant, config: &super::Config) {
+        if self.flags.has(Bits::ORPHAN) {
+            self.arm(Timer::FinWait2, after(now, config.fin_wait2));
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The cold part of a connection and the per-worker slab it comes from.
+//!
+//! A connection owns one only while data is in flight, out of order or unread. Slots are reused last in, first out, and their
+//! queues keep their capacity, so a steady state allocates nothing and works on memory that is in the cache.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use super::congestion::NewReno;
+use super::reassembly::Reassembly;
+use super::recovery::Recovery;
+use super::send_queue::SendQueue;
+
+/// Names a slot of the slab.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ColdId(u32);
+
+impl ColdId {
+    pub(super) const NONE: Self = Self(u32::MAX);
+
+    pub(super) fn is_none(self) -> bool {
+        self == Self::NONE
+    }
+}
+
+/// What a connection needs beside its [`super::Tcb`] while it has data.
+pub(super) struct Cold<P, S> {
+    pub send: SendQueue<S>,
+    /// In-order payload the application has not taken.
+    pub unread: VecDeque<P>,
+    pub reassembly: Reassembly<P>,
+    pub recovery: Recovery,
+    pub congestion: NewReno,
+}
+
+impl<P, S> Cold<P, S> {
+    fn new() -> Self {
+        Self {
+            send: SendQueue::new(),
+            unread: VecDeque::new(),
+            reassembly: Reassembly::new(),
+            recovery: Recovery::default(),
+            congestion: NewReno::default(),
+        }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.send.is_empty() && self.unread.is_empty() && self.reassembly.is_empty()
+    }
+
+    /// Drops what is queued and keeps the memory.
+    fn reset(&mut self) {
+        let Self { send, unread, reassembly, recovery, congestion } = self;
+        send.clear();
+        unread.clear();
+        reassembly.clear();
+        *recovery = Recovery::default();
+        *congestion = NewReno::default();
+        // One connection's burst must not pin memory for ever.
+        send.shrink_to(MAX_KEPT);
+        unread.shrink_to(MAX_KEPT);
+        reassembly.shrink_to(MAX_KEPT);
+    }
+}
+
+/// Entries of capacity a free slot's queues keep.
+const MAX_KEPT: usize = 2048;
+
+/// Slab of the cold parts of one worker's connections.
+pub struct ColdStore<P, S> {
+    slots: Vec<Cold<P, S>>,
+    free: Vec<u32>,
+}
+
+impl<P, S> Default for ColdStore<P, S> {
+    fn default() -> Self {
+        Self { slots: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<P, S> ColdStore<P, S> {
+    /// An empty slab.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Connections that own a cold part now.
+    pub fn in_use(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    #[inline]
+    pub(super) fn get(&self, id: ColdId) -> Option<&Cold<P, S>> {
+        self.slots.get(id.0 as usize)
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, id: ColdId) -> Option<&mut Cold<P, S>> {
+        self.slots.get_mut(id.0 as usize)
+    }
+
+    #[inline]
+    pub(super) fn get_or_alloc(&mut self, id: ColdId) -> (ColdId, &mut Cold<P, S>) {
+        let id = if id.is_none() { self.alloc() } else { id };
+        // `alloc` returns a slot that exists, and a connection's id names one until it frees it.
+        (id, &mut self.slots[id.0 as usize])
+    }
+
+    fn alloc(&mut self) -> ColdId {
+        if let Some(index) = self.free.pop() {
+            return ColdId(index);
+        }
+        self.slots.push(Cold::new());
+        // A worker has far fewer than 2^32 connections: its table and its memory end before.
+        ColdId((self.slots.len() - 1) as u32)
+    }
+
+    pub(super) fn free(&mut self, id: ColdId) {
+        if let Some(cold) = self.slots.get_mut(id.0 as usize) {
+            cold.reset();
+            self.free.push(id.0);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Settings of a connection: values, not behaviour.
+
+use core::time::Duration;
+
+use crate::time::Instant;
+
+/// Settings of one connection or of all connections of a listener.
+///
+/// `mss`, `window_scale` and `timestamps` matter during the handshake only; the rest may change at any time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Largest segment we take, announced in the SYN: the MTU minus 40 (RFC 9293 3.7.1). Also caps what we send.
+    pub mss: u16,
+    /// Floor of the MSS we send with, options included, whatever the peer announces (CVE-2019-11479).
+    pub min_mss: u16,
+    /// Shift of our window fields, at most 14; none: window scaling is not offered (RFC 7323 2).
+    pub window_scale: Option<u8>,
+    /// Offer timestamps (RFC 7323 3).
+    pub timestamps: bool,
+    /// Send small segments at once instead of waiting for the acknowledgement of the last one (RFC 9293 3.7.4).
+    pub nodelay: bool,
+    /// Received bytes held at most: unread, or lent to the application and not given back.
+    pub recv_buffer_bytes: u32,
+    /// Received pieces held unread at most, so that small segments cannot pin every frame.
+    pub recv_buffer_segs: u32,
+    /// Out-of-order pieces held at most.
+    pub reassembly_segs: u32,
+    /// Bytes queued for sending at most, acknowledged ones excluded.
+    pub send_buffer_bytes: u32,
+    /// How long an acknowledgement waits for company (RFC 9293 3.8.6.3: at most 500 ms).
+    pub delayed_ack: Duration,
+    /// Probing of idle connections; none: never (RFC 9293 3.8.4).
+    pub keepalive: Option<Keepalive>,
+    /// How long sent data may stay unacknowledged, or a connect unanswered (RFC 9293 3.8.3); none: the retry limits decide.
+    pub user_timeout: Option<Duration>,
+    /// Retransmissions of a SYN.
+    pub syn_retries: u8,
+    /// Retransmissions of a SYN-ACK.
+    pub synack_retries: u8,
+    /// Retransmissions of the same data, or unanswered window probes, before the connection is given up.
+    pub retries: u8,
+    /// The same once the application has closed; answered window probes count too (RFC 6429).
+    pub orphan_retries: u8,
+    /// RTO before the first measurement (RFC 6298 2.1).
+    pub rto_initial: Duration,
+    /// Lower bound of the RTO. RFC 6298 (2.4) says 1 s; Linux and we use 200 ms.
+    pub rto_min: Duration,
+    /// Upper bound of the RTO and of probe intervals, at most one hour.
+    pub rto_max: Duration,
+    /// Initial congestion window in segments (RFC 6928).
+    pub initial_window_segs: u8,
+    /// How long TIME-WAIT lasts (2 MSL).
+    pub time_wait: Duration,
+    /// How long a closed connection waits for the peer's FIN.
+    pub fin_wait2: Duration,
+    /// What `close` does with data still unsent: `Some(ZERO)` resets; otherwise it is delivered in the background, and waiting
+    /// for that inside close is the business of blocking callers.
+    pub linger: Option<Duration>,
+}
+
+/// Probing of an idle connection (TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Silence before the first probe.
+    pub time: Duration,
+    /// Time between probes.
+    pub interval: Duration,
+    /// Unanswered probes before the connection is given up.
+    pub retries: u8,
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self { time: Duration::from_secs(7200), interval: Duration::from_secs(75), retries: 9 }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            mss: 1460,
+            min_mss: 48,
+            window_scale: Some(7),
+            timestamps: true,
+            nodelay: false,
+            recv_buffer_bytes: 256 << 10,
+            recv_buffer_segs: 1024,
+            reassembly_segs: 512,
+            send_buffer_bytes: 256 << 10,
+            delayed_ack: Duration::from_millis(40),
+            keepalive: None,
+            user_timeout: None,
+            syn_retries: 6,
+            synack_retries: 5,
+            retries: 15,
+            orphan_retries: 8,
+            rto_initial: Duration::from_secs(1),
+            rto_min: Duration::from_millis(200),
+            rto_max: Duration::from_secs(120),
+            initial_window_segs: 10,
+            time_wait: Duration::from_secs(60),
+            fin_wait2: Duration::from_secs(60),
+            linger: None,
+        }
+    }
+}
+
+impl Config {
+    /// The smallest shift with which a window field can announce `recv_buffer_bytes`.
+    pub fn window_scale_for(recv_buffer_bytes: u32) -> u8 {
+        (0..14).find(|shift| recv_buffer_bytes >> shift <= u32::from(u16::MAX)).unwrap_or(14)
+    }
+
+    /// Send-queue records allowed: small writes hold a whole buffer each, so buffers are limited beside bytes.
+    pub(super) fn send_buffer_segs(&self) -> usize {
+        (self.send_buffer_bytes as usize / 512).max(16)
+    }
+}
+
+/// `now` plus `wait`, without the 128-bit arithmetic of `Duration::as_nanos`.
+pub(super) fn after(now: Instant, wait: Duration) -> Instant {
+    now.add_nanos(wait.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(wait.subsec_nanos())))
+}
+
+/// Whole microseconds of `duration`, at most `u32::MAX` (71 minutes).
+pub(super) fn micros(duration: Duration) -> u32 {
+    let micros =
+        duration.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(duration.subsec_micros()));
+    u32::try_from(micros).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,75 @@
+//! Header prediction: the next data, or the acknowledgement of new data, on an established connection in good order.
+
+use ringwire_wire::tcp::Flags;
+
+use super::arrival::Step;
+use super::tcb::{Bits, State, Tcb};
+use super::{Cx, Outcome, Payload, SegmentIn, SendPool};
+use crate::SeqNum;
+
+/// Facts under which the steps of RFC 9293 3.10.7.4 must be walked one by one.
+const SLOW: Bits = Bits::RECOVERY.or(Bits::HOLES).or(Bits::READ_SHUT);
+
+impl Tcb {
+    /// Does the whole work of an expected segment, or gives the payload back for the list of steps.
+    #[inline]
+    pub(super) fn fast_path<P: Payload, A: SendPool>(
+        &mut self,
+        cx: &mut Cx<'_, P, A>,
+        seg: &SegmentIn,
+        payload: Option<P>,
+    ) -> Result<Outcome, Option<P>> {
+        let payload = payload.filter(|payload| !payload.is_empty());
+        if !self.is_expected(cx, seg, payload.as_ref()) {
+            return Err(payload);
+        }
+        let mut outcome = Outcome::default();
+        let (seq, ack) = (SeqNum(seg.header.seq), SeqNum(seg.header.ack));
+        self.on_heard(cx.now);
+        self.note_timestamp(seq, seg.options.timestamps);
+        if ack != self.snd.una {
+            self.on_ack_advance(cx, ack, seg.options.timestamps, &mut outcome);
+        }
+        self.update_window(seq, ack, u32::from(seg.header.window) << self.snd_shift);
+        match payload.map(|payload| self.take_in_order(cx, payload, &mut outcome)) {
+            Some(Step::Drop(reason)) => outcome.drop = Some(reason),
+            Some(Step::Next | Step::Done | Step::Close(_)) => {}
+            None => self.free_idle_cold(cx.cold),
+        }
+        Ok(outcome)
+    }
+
+    #[inline]
+    fn is_expected<P: Payload, A: SendPool>(
+        &self,
+        cx: &Cx<'_, P, A>,
+        seg: &SegmentIn,
+        payload: Option<&P>,
+    ) -> bool {
+        let header = &seg.header;
+        if self.state != State::Established
+            || header.flags.without(Flags::PSH) != Flags::ACK
+            || header.seq != self.rcv.nxt.0
+            || self.flags.has(SLOW)
+        {
+            return false;
+        }
+        let in_time = match seg.options.timestamps {
+            Some(stamp) => {
+                !self.flags.has(Bits::TIMESTAMPS)
+                    || stamp.value.wrapping_sub(self.ts_recent).cast_signed() >= 0
+            }
+            None => !self.flags.has(Bits::TIMESTAMPS),
+        };
+        let newly_acked = SeqNum(header.ack).distance(self.snd.una);
+        match payload {
+            // A bare ACK that acknowledges nothing may be a duplicate.
+            None => in_time && newly_acked != 0 && newly_acked <= self.flight(),
+            // No more than the window, and a cold part may have to be made: both are for the steps to refuse.
+            Some(payload) => {
+                let fits = payload.len() <= self.rcv_wnd() as usize && cx.config.recv_buffer_segs > 0;
+                in_time && newly_acked <= self.flight() && fits
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! ICMP errors about a connection (RFC 9293 3.9.2.2, RFC 5927).
+
+use super::tcb::{Bits, State, Tcb};
+use super::{CloseReason, Cx, Outcome, Payload, SendPool};
+use crate::{DropReason, SeqNum};
+
+/// An ICMP error that quotes a segment of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IcmpError {
+    /// Port or protocol unreachable.
+    PortUnreachable,
+    /// Host unreachable, unknown or prohibited.
+    HostUnreachable,
+    /// Network unreachable, unknown or prohibited.
+    NetUnreachable,
+    /// Fragmentation needed: the next hop takes packets of `mtu` bytes.
+    PacketTooBig {
+        /// MTU of the next hop, with the IP header.
+        mtu: u16,
+    },
+    /// Anything else, like time exceeded.
+    Other,
+}
+
+/// RFC 1191 3: below this, no honest router answers "fragmentation needed" (Linux's min_pmtu).
+const MIN_PATH_MTU: u16 = 552;
+
+/// IPv4 and TCP headers without options.
+const HEADERS_LEN: u16 = 40;
+
+impl Tcb {
+    /// An ICMP error quoted a segment of ours that began at `seq`.
+    pub fn on_icmp_error<P: Payload, A: SendPool>(
+        &mut self,
+        cx: &mut Cx<'_, P, A>,
+        error: IcmpError,
+        seq: SeqNum,
+    ) -> Outcome {
+        let mut outcome = Outcome::default();
+        // RFC 5927 4.1: a blind attacker does not know what is in flight.
+        if seq.before(self.snd.una) || seq.after_eq(self.snd.nxt) {
+            outcome.drop = Some(DropReason::IcmpUnknownFlow);
+            return outcome;
+        }
+        let reason = match error {
+            IcmpError::PortUnreachable => CloseReason::Refused,
+            IcmpError::HostUnreachable => CloseReason::HostUnreachable,
+            IcmpError::NetUnreachable => CloseReason::NetUnreachable,
+            IcmpError::PacketTooBig { mtu } => {
+                self.on_packet_too_big(cx, mtu);
+                return outcome;
+            }
+            IcmpError::Other => return outcome,
+        };
+        match self.state {
+            // RFC 5461 4.1: during connect an unreachable peer is news for the application.
+            State::SynSent | State::SynReceived => self.close_with(cx, reason, &mut outcome),
+            // RFC 9293 3.9.2.2 (MUST-56), RFC 5927 5.2: never abort an existing connection; the timers decide.
+            State::Closed
+            | State::Established
+            | State::FinWait1
+            | State::FinWait2
+            | State::CloseWait
+            | State::Closing
+            | State::LastAck
+            | State::TimeWait => {}
+        }
+        outcome
+    }
+
+    /// RFC 1191 6.3: smaller segments from now on; what was in flight did not fit and goes again, without blaming congestion.
+    fn on_packet_too_big<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>, mtu: u16) {
+        let options_len: u16 = if self.flags.has(Bits::TIMESTAMPS) { 12 } else { 0 };
+        let mss = mtu.max(MIN_PATH_MTU) - HEADERS_LEN - options_len;
+        if mss >= self.mss {
+            return;
+        }
+        self.mss = mss;
+        let Some(cold) = cx.cold.get_mut(self.cold) else { return };
+        cold.send.resegment(0, mss);
+        cold.send.mark_all_lost();
+        self.flags.set(Bits::RECOVERY.or(Bits::TX_RTX).or(Bits::TX_DATA));
+    }
+}

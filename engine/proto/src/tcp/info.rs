@@ -1,0 +1,92 @@
+//! What TCP_INFO shows.
+
+use super::recovery::Phase;
+use super::{Cx, SendPool, State, Tcb};
+use core::time::Duration;
+
+/// Where congestion control stands (Linux's `tcpi_ca_state`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CongestionPhase {
+    /// Nothing is suspected lost.
+    Open,
+    /// Duplicate ACKs are being counted.
+    Disorder,
+    /// Fast recovery.
+    Recovery,
+    /// A retransmission timeout is being repaired.
+    Loss,
+}
+
+/// A snapshot of one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Info {
+    /// State.
+    pub state: State,
+    /// Where congestion control stands.
+    pub congestion: CongestionPhase,
+    /// Payload bytes of a full segment we send.
+    pub mss: u16,
+    /// Smoothed round-trip time; zero before the first measurement.
+    pub srtt: Duration,
+    /// Round-trip time variation.
+    pub rttvar: Duration,
+    /// Retransmission timeout without back-off.
+    pub rto: Duration,
+    /// Doublings of the RTO or of the probe interval in force.
+    pub backoff: u8,
+    /// Congestion window.
+    pub cwnd_bytes: u32,
+    /// Slow-start threshold; `u32::MAX` before the first loss.
+    pub ssthresh_bytes: u32,
+    /// The peer's receive window.
+    pub snd_wnd_bytes: u32,
+    /// Our announced receive window.
+    pub rcv_wnd_bytes: u32,
+    /// Sent and not acknowledged, in sequence numbers.
+    pub unacked_bytes: u32,
+    /// Written and not sent.
+    pub unsent_bytes: u32,
+    /// Received in order and not given back by the application.
+    pub held_bytes: u32,
+    /// Pieces held out of order.
+    pub out_of_order_segs: u32,
+    /// Data segments retransmitted in the connection's life; stays at its maximum.
+    pub retransmits: u16,
+}
+
+impl Tcb {
+    /// A snapshot for TCP_INFO and diagnosis.
+    pub fn info<P, A: SendPool>(&self, cx: &Cx<'_, P, A>) -> Info {
+        let cold = cx.cold.get(self.cold);
+        let unacked_bytes = self.flight();
+        let end = cold.and_then(|cold| cold.send.end());
+        let congestion = match cold.map(|cold| &cold.recovery) {
+            None => CongestionPhase::Open,
+            Some(recovery) => match recovery.phase {
+                Phase::Open if recovery.dup_acks > 0 => CongestionPhase::Disorder,
+                Phase::Open => CongestionPhase::Open,
+                Phase::FastRecovery => CongestionPhase::Recovery,
+                Phase::Loss => CongestionPhase::Loss,
+            },
+        };
+        Info {
+            state: self.state,
+            congestion,
+            mss: self.mss,
+            srtt: Duration::from_micros(self.rtt.srtt_us().into()),
+            rttvar: Duration::from_micros(self.rtt.rttvar_us().into()),
+            rto: Duration::from_micros(self.rtt.rto_us().into()),
+            backoff: self.backoff,
+            cwnd_bytes: self.window.cwnd,
+            ssthresh_bytes: self.window.ssthresh,
+            snd_wnd_bytes: self.snd.wnd,
+            rcv_wnd_bytes: self.rcv_wnd(),
+            unacked_bytes,
+            unsent_bytes: end.map_or(0, |end| u32::try_from(end.offset_from(self.snd.nxt)).unwrap_or(0)),
+            held_bytes: self.rcv.held_bytes,
+            out_of_order_segs: cold.map_or(0, |cold| cold.reassembly.segs() as u32),
+            retransmits: self.retransmits,
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Options and header fields of outgoing segments, and what the handshake's options agree on.
+
+use ringwire_wire::tcp::{Flags, Header, MAX_WINDOW_SCALE, Options, Timestamps};
+
+use super::Config;
+use super::tcb::{Bits, Tcb};
+use crate::{Instant, SeqNum};
+
+/// Bytes of the timestamps option in a segment, with its padding (RFC 7323 appendix A).
+const TIMESTAMPS_LEN: u16 = 12;
+
+/// RFC 9293 3.7.1 (MUST-15): the peer's MSS if it does not say.
+const DEFAULT_MSS: u16 = 536;
+
+impl Tcb {
+    /// Takes over what the peer's SYN offers and we do too.
+    pub(super) fn adopt_options(&mut self, config: &Config, options: &Options) {
+        // RFC 7323 2.2: scaling is in force only if both SYNs carry the option.
+        if let (Some(ours), Some(peers)) = (config.window_scale, options.window_scale) {
+            self.rcv_shift = ours.min(MAX_WINDOW_SCALE);
+            self.snd_shift = peers.min(MAX_WINDOW_SCALE);
+            self.flags.set(Bits::SCALED);
+        }
+        let mut mss = options.mss.unwrap_or(DEFAULT_MSS).min(config.mss).max(config.min_mss);
+        if let (true, Some(timestamps)) = (config.timestamps, options.timestamps) {
+            self.flags.set(Bits::TIMESTAMPS);
+            self.ts_recent = timestamps.value;
+            mss = mss.saturating_sub(TIMESTAMPS_LEN);
+        }
+        self.mss = mss.max(1);
+    }
+
+    /// Options of our SYN or, once the peer's is known, SYN-ACK.
+    pub(super) fn syn_options(&self, config: &Config, now: Instant, answer: bool) -> Options {
+        let scaled = !answer || self.flags.has(Bits::SCALED);
+        let stamped = if answer { self.flags.has(Bits::TIMESTAMPS) } else { config.timestamps };
+        Options {
+            mss: Some(config.mss),
+            window_scale: config.window_scale.filter(|_| scaled).map(|shift| shift.min(MAX_WINDOW_SCALE)),
+            timestamps: stamped.then(|| self.timestamps(now)),
+            ..Options::default()
+        }
+    }
+
+    /// Options of a segment after the handshake.
+    #[inline]
+    pub(super) fn segment_options(&self, now: Instant) -> Options {
+        // RFC 7323 3.2: once agreed, in every segment but a RST.
+        let timestamps = self.flags.has(Bits::TIMESTAMPS).then(|| self.timestamps(now));
+        Options { timestamps, ..Options::default() }
+    }
+
+    /// A header that acknowledges everything received; what was delayed rides along.
+    #[inline]
+    pub(super) fn ack_header(&mut self, seq: SeqNum, flags: Flags) -> Header {
+        self.rcv.ack_sent = self.rcv.nxt;
+        self.flags.clear(Bits::TX_ACK);
+        self.delack_at = super::tcb::NEVER;
+        // The part below the scale's unit cannot be said (RFC 7323 2.4); adoption limited the rest to 16 bits.
+        let window = u16::try_from(self.rcv_wnd() >> self.rcv_shift).unwrap_or(u16::MAX);
+        Header {
+            src_port: 0,
+            dst_port: 0,
+            seq: seq.0,
+            ack: self.rcv.nxt.0,
+            flags: flags | Flags::ACK,
+            window,
+            urgent: 0,
+        }
+    }
+
+    /// Our timestamp clock: milliseconds plus the connection's secret offset (RFC 7323 5.4, 7.1).
+    #[inline]
+    pub(super) fn ts_now(&self, now: Instant) -> u32 {
+        now_ms(now).wrapping_add(self.ts_offset)
+    }
+
+    /// The round trip an echoed timestamp measures, in microseconds (RFC 7323 4.1); none if it cannot be ours.
+    pub(super) fn echo_rtt_us(&self, now: Instant, timestamps: Option<Timestamps>) -> Option<u32> {
+        let echo = timestamps.filter(|_| self.flags.has(Bits::TIMESTAMPS))?.echo;
+        let elapsed_ms = self.ts_now(now).wrapping_sub(echo);
+        (elapsed_ms <= super::rtt::MAX_RTT_US / 1_000).then(|| elapsed_ms.max(1) * 1_000)
+    }
+
+    fn timestamps(&self, now: Instant) -> Timestamps {
+        Timestamps { value: self.ts_now(now), echo: self.ts_recent }
+    }
+}
+
+/// Milliseconds of `now` on a 32-bit ring (49 days).
+#[inline]
+pub(super) fn now_ms(now: Instant) -> u32 {
+    // Truncation is the ring.
+    now.as_millis() as u32
+}

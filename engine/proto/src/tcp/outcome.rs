@@ -1,0 +1,98 @@
+//! What a call on a connection means for its owner.
+
+use core::ops::{BitOr, BitOrAssign};
+
+use crate::DropReason;
+
+/// What happened, for the owner of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[must_use]
+pub struct Outcome {
+    /// Which news there are.
+    pub signals: Signals,
+    /// Why the connection ended, together with [`Signals::CLOSED`].
+    pub closed: Option<CloseReason>,
+    /// Why the segment was dropped, if it was.
+    pub drop: Option<DropReason>,
+}
+
+/// A set of news about a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Signals(u8);
+
+impl Signals {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// In-order data or the end of the stream arrived.
+    pub const READABLE: Self = Self(1);
+    /// After a short count, there is room to send again.
+    pub const WRITABLE: Self = Self(1 << 1);
+    /// The handshake completed.
+    pub const CONNECTED: Self = Self(1 << 2);
+    /// The peer's FIN arrived: after the unread data comes the end of the stream.
+    pub const PEER_CLOSED: Self = Self(1 << 3);
+    /// The connection is over; the entry may be freed once [`super::Tcb::wants_transmit`] is false.
+    pub const CLOSED: Self = Self(1 << 4);
+    /// Answer this segment with [`super::reset_for`].
+    pub const SEND_RESET: Self = Self(1 << 5);
+
+    /// Whether all of `other` are in the set.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether the set is empty.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl BitOr for Signals {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl BitOrAssign for Signals {
+    fn bitor_assign(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// Both sides closed and everything was acknowledged.
+    Finished,
+    /// The peer reset an existing connection.
+    Reset,
+    /// The peer answered our SYN with a RST.
+    Refused,
+    /// Retries, keepalive probes or the user timeout ran out.
+    TimedOut,
+    /// ICMP said during connect that the host cannot be reached.
+    HostUnreachable,
+    /// ICMP said during connect that the network cannot be reached.
+    NetUnreachable,
+    /// The application aborted, or closed while data was unread.
+    Aborted,
+    /// In TIME-WAIT a SYN for a new connection arrived: free this entry and give the SYN to the listener.
+    Reopened,
+}
+
+impl CloseReason {
+    /// The errno a socket would report, in Linux's numbers; none for an orderly end.
+    pub const fn errno(self) -> Option<i32> {
+        match self {
+            Self::Finished | Self::Reopened => None,
+            Self::Reset => Some(104),
+            Self::Refused => Some(111),
+            Self::TimedOut => Some(110),
+            Self::HostUnreachable => Some(113),
+            Self::NetUnreachable => Some(101),
+            Self::Aborted => Some(103),
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! What leaves next, and in which segment.
+
+use ringwire_wire::tcp::{Flags, Header, Options};
+
+use super::cold::Cold;
+use super::send_queue::RecordFlags;
+use super::tcb::{Bits, State, Tcb, Timer};
+use super::{Config, Cx, Payload, SendBuf, SendPool, Window};
+use crate::{Instant, SeqNum};
+
+/// A segment to send.
+#[derive(Debug)]
+pub struct Transmit<'a, S> {
+    /// The header; ports are zero and filled in by the caller.
+    pub header: Header,
+    /// The options.
+    pub options: Options,
+    /// The payload.
+    pub body: Body<'a, S>,
+    /// What it is, for counters.
+    pub kind: TransmitKind,
+}
+
+/// The payload of a segment.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Body<'a, S> {
+    /// None.
+    None,
+    /// All of this buffer: headers go into its headroom, and it stays in the send queue.
+    Whole(&'a mut S),
+    /// These bytes, to be copied into a fresh frame.
+    Copy(&'a [u8]),
+}
+
+/// What a segment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TransmitKind {
+    /// SYN or SYN-ACK.
+    Handshake,
+    /// RST.
+    Reset,
+    /// New data, or the FIN for the first time.
+    Data,
+    /// Data or FIN again.
+    Retransmission,
+    /// A bare ACK.
+    Ack,
+    /// A window or keepalive probe.
+    Probe,
+}
+
+/// The decision, before anything is borrowed.
+#[derive(Debug, Clone, Copy)]
+enum Plan {
+    Reset,
+    Syn,
+    Record(usize, TransmitKind),
+    Fin(TransmitKind),
+    Ack,
+    DuplicateAck,
+    Probe,
+}
+
+impl Tcb {
+    /// The next segment to send; call until there is none. The caller has room for one segment.
+    #[inline]
+    pub fn poll_transmit<'a, P: Payload, A: SendPool>(
+        &'a mut self,
+        cx: &'a mut Cx<'_, P, A>,
+    ) -> Option<Transmit<'a, A::Buf>> {
+        if !self.wants_transmit() {
+            return None;
+        }
+        match self.plan(cx)? {
+            Plan::Record(index, kind) => self.emit_record(cx, index, kind),
+            Plan::Reset => Some(self.emit_reset()),
+            Plan::Syn => Some(self.emit_syn(cx.config, cx.now)),
+            Plan::Fin(kind) => Some(self.emit_fin(cx, kind)),
+            Plan::Ack => {
+                self.open_window(cx.config);
+                Some(self.emit_ack(cx.now, TransmitKind::Ack))
+            }
+            Plan::DuplicateAck => Some(self.emit_ack(cx.now, TransmitKind::Ack)),
+            Plan::Probe => Some(self.emit_probe(cx.now)),
+        }
+    }
+
+    fn plan<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) -> Option<Plan> {
+        if self.flags.has(Bits::TX_RST) {
+            return Some(Plan::Reset);
+        }
+        if self.flags.has(Bits::TX_SYN) {
+            return Some(Plan::Syn);
+        }
+        if self.flags.has(Bits::TX_RTX)
+            && let Some(plan) = self.plan_retransmission(cx)
+        {
+            return Some(plan);
+        }
+        if self.flags.has(Bits::TX_DUP_ACK) {
+            self.dup_acks_due = self.dup_acks_due.saturating_sub(1);
+            if self.dup_acks_due == 0 {
+                self.flags.clear(Bits::TX_DUP_ACK);
+            }
+            return Some(Plan::DuplicateAck);
+        }
+        if self.flags.has(Bits::TX_DATA) {
+            if let Some(plan) = self.plan_data(cx) {
+                return Some(plan);
+            }
+            self.flags.clear(Bits::TX_DATA);
+        }
+        if self.flags.has(Bits::TX_WINDOW) {
+            self.consider_window_update(cx.config);
+        }
+        if self.flags.has(Bits::TX_ACK) {
+            return Some(Plan::Ack);
+        }
+        if self.flags.has(Bits::TX_PROBE) {
+            return Some(Plan::Probe);
+        }
+        None
+    }
+
+    /// The first lost record. The one at SND.UNA goes whatever the windows say; the others obey both.
+    #[cold]
+    fn plan_retransmission<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) -> Option<Plan> {
+        let lost = cx.cold.get_mut(self.cold).and_then(|cold| Some((cold.send.next_lost()?, cold)));
+        let Some((index, cold)) = lost else {
+            if self.flags.has(Bits::FIN_LOST) {
+                return Some(Plan::Fin(TransmitKind::Retransmission));
+            }
+            self.flags.clear(Bits::TX_RTX);
+            return None;
+        };
+        let fits = cold.send.get(index).is_some_and(|record| {
+            self.pipe(cold) + record.len <= self.window.cwnd
+                && record.end().before_eq(self.snd.una + self.snd.wnd)
+        });
+        if index > 0 && !fits {
+            self.flags.clear(Bits::TX_RTX);
+            return None;
+        }
+        if cold.send.is_in_ring(index) && !self.flags.has(Bits::RTX_COPY) {
+            // The bytes are the device's; TX_RTX stays set, so the next poll looks again.
+            self.flags.set(Bits::RTX_IN_RING);
+            return None;
+        }
+        Some(Plan::Record(index, TransmitKind::Retransmission))
+    }
+
+    /// The next new data or FIN that the windows, Nagle's, cork's and the SWS rule let go.
+    fn plan_data<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) -> Option<Plan> {
+        match self.state {
+            State::Established | State::FinWait1 | State::CloseWait | State::Closing | State::LastAck => {}
+            State::Closed | State::SynSent | State::SynReceived | State::FinWait2 | State::TimeWait => {
+                return None;
+            }
+        }
+        let usable = self.snd.wnd.saturating_sub(self.flight());
+        let Some(cold) = cx.cold.get_mut(self.cold).filter(|cold| cold.send.has_unsent()) else {
+            return self.plan_fin(cx, usable);
+        };
+        let (index, record) = cold.send.first_unsent()?;
+        let len = record.len;
+        let pipe = self.pipe(cold);
+        if pipe > 0 && pipe + len > self.window.cwnd {
+            return None;
+        }
+        if len > usable {
+            return self.plan_window_limited(cx, index, usable);
+        }
+        if self.holds_back(cold, index, len, cx.config) {
+            if self.snd.una == self.snd.nxt {
+                self.arm_persist(cx.now, cx.config);
+            }
+            return None;
+        }
+        Some(Plan::Record(index, TransmitKind::Data))
+    }
+
+    /// The window is smaller than the next segment. While something is in flight, its ACK brings news. Otherwise a part goes if
+    /// the window is worth it (RFC 9293 3.8.6.2.1 (3)) or the override timer said so, else the timer waits or probes.
+    #[cold]
+    fn plan_window_limited<P: Payload, A: SendPool>(
+        &mut self,
+        cx: &mut Cx<'_, P, A>,
+        index: usize,
+        usable: u32,
+    ) -> Option<Plan> {
+        if self.snd.una != self.snd.nxt {
+            return None;
+        }
+        let worth_it = usable >= self.snd.max_wnd / 2 || self.flags.has(Bits::OVERRIDE);
+        let cut = usable > 0
+            && worth_it
+            && cx.cold.get_mut(self.cold).is_some_and(|cold| cold.send.split(index, usable));
+        if cut {
+            return Some(Plan::Record(index, TransmitKind::Data));
+        }
+        self.arm_persist(cx.now, cx.config);
+        None
+    }
+
+    fn plan_fin<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>, usable: u32) -> Option<Plan> {
+        if !self.flags.has(Bits::FIN_QUEUED) || self.flags.has(Bits::FIN_SENT) {
+            return None;
+        }
+        if usable > 0 {
+            return Some(Plan::Fin(TransmitKind::Data));
+        }
+        if self.snd.una == self.snd.nxt {
+            self.arm_persist(cx.now, cx.config);
+        }
+        None
+    }
+
+    /// Whether a segment below the MSS should wait for company: corked, or Nagle's rule in Minshall's variant, where only another
+    /// small segment in flight makes it wait, so that the tail of a long write never does.
+    fn holds_back<P, S: SendBuf>(&self, cold: &Cold<P, S>, index: usize, len: u32, config: &Config) -> bool {
+        if len >= u32::from(self.mss)
+            || !cold.send.is_last(index)
+            || self.flags.has(Bits::FIN_QUEUED.or(Bits::OVERRIDE))
+        {
+            return false;
+        }
+        let small_in_flight = || cold.recovery.small_end.is_some_and(|end| end.after(self.snd.una));
+        self.flags.has(Bits::CORKED) || (!config.nodelay && small_in_flight())
+    }
+
+    fn emit_record<'a, P: Payload, A: SendPool>(
+        &'a mut self,
+        cx: &'a mut Cx<'_, P, A>,
+        index: usize,
+        kind: TransmitKind,
+    ) -> Option<Transmit<'a, A::Buf>> {
+        self.open_window(cx.config);
+        let cold = cx.cold.get_mut(self.cold)?;
+        let record = cold.send.get(index)?;
+        let (seq, end, len, pushes) =
+            (record.seq, record.end(), record.len, record.flags.has(RecordFlags::PUSH));
+        let mut flags = if pushes { Flags::PSH } else { Flags::NONE };
+        if kind == TransmitKind::Retransmission {
+            let lost_again_at = self.lost_again_at(cold);
+            cold.send.mark_sent(index, cx.now, lost_again_at);
+            self.recover_on_retransmit(cold);
+            self.flags.clear(Bits::RTX_COPY.or(Bits::RTX_IN_RING));
+            if index == 0 {
+                self.arm_retransmit(cx.now, cx.config);
+            }
+        } else {
+            self.before_new_data(cx.now, cx.config);
+            cold.send.mark_sent(index, cx.now, 0);
+            self.snd.nxt = end;
+            self.flags.clear(Bits::OVERRIDE);
+            if len < u32::from(self.mss) {
+                cold.recovery.small_end = Some(end);
+            }
+        }
+        if cold.send.is_last(index) && self.fin_may_ride(end) {
+            self.note_fin_sent(end);
+            flags |= Flags::FIN;
+        }
+        if !cold.send.has_unsent() && !self.flags.has(Bits::FIN_QUEUED) {
+            self.flags.clear(Bits::TX_DATA);
+        }
+        let options = self.segment_options(cx.now);
+        let header = self.ack_header(seq, flags);
+        Some(Transmit { header, options, body: cold.send.body(index)?, kind })
+    }
+
+    /// The first bytes into an idle pipe start the timers, and after a long silence the window is stale.
+    #[inline]
+    fn before_new_data(&mut self, now: Instant, config: &Config) {
+        if self.snd.una == self.snd.nxt {
+            // RFC 5681 4.1: restart window after an RTO without traffic.
+            if now.nanos_since(self.progress_at) / 1_000 > u64::from(self.rtt.rto_us()) {
+                let restart = Window::initial(self.mss, config.initial_window_segs).cwnd;
+                self.window.cwnd = self.window.cwnd.min(restart);
+            }
+            self.progress_at = now;
+        }
+        if self.timer != Timer::Retransmit {
+            self.backoff = 0;
+            self.tries = 0;
+            self.arm_retransmit(now, config);
+        }
+    }
+
+    /// Whether our FIN stands at `seq`, is due, and the window takes it.
+    fn fin_may_ride(&self, seq: SeqNum) -> bool {
+        let due = self.flags.has(Bits::FIN_QUEUED)
+            && (!self.flags.has(Bits::FIN_SENT) || self.flags.has(Bits::FIN_LOST));
+        due && seq.before(self.snd.una + self.snd.wnd)
+    }
+
+    fn note_fin_sent(&mut self, seq: SeqNum) {
+        self.flags.clear(Bits::FIN_LOST);
+        if !self.flags.has(Bits::FIN_SENT) {
+            self.flags.set(Bits::FIN_SENT);
+            self.snd.nxt = seq + 1;
+        }
+    }
+
+    fn emit_fin<'a, P, A: SendPool>(
+        &'a mut self,
+        cx: &'a mut Cx<'_, P, A>,
+        kind: TransmitKind,
+    ) -> Transmit<'a, A::Buf> {
+        self.open_window(cx.config);
+        let seq = if self.flags.has(Bits::FIN_SENT) { self.snd.nxt - 1 } else { self.snd.nxt };
+        if kind == TransmitKind::Data {
+            self.before_new_data(cx.now, cx.config);
+        } else {
+            self.retransmits = self.retransmits.saturating_add(1);
+        }
+        self.note_fin_sent(seq);
+        let options = self.segment_options(cx.now);
+        Transmit { header: self.ack_header(seq, Flags::FIN), options, body: Body::None, kind }
+    }
+
+    fn emit_syn<'a, S>(&mut self, config: &Config, now: Instant) -> Transmit<'a, S> {
+        self.flags.clear(Bits::TX_SYN);
+        let answer = self.state == State::SynReceived;
+        let iss = self.snd.una;
+        if self.snd.nxt == iss {
+            self.snd.nxt = iss + 1;
+            self.progress_at = now;
+        }
+        if self.timer != Timer::Retransmit {
+            self.arm_retransmit(now, config);
+        }
+        let options = self.syn_options(config, now, answer);
+        let header = if answer {
+            let mut header = self.ack_header(iss, Flags::SYN);
+            // RFC 7323 2.2: never scaled.
+            header.window = u16::try_from(self.rcv_wnd()).unwrap_or(u16::MAX);
+            header
+        } else {
+            let window = u16::try_from(config.recv_buffer_bytes).unwrap_or(u16::MAX);
+            Header { seq: iss.0, flags: Flags::SYN, window, ..Header::default() }
+        };
+        Transmit { header, options, body: Body::None, kind: TransmitKind::Handshake }
+    }
+
+    fn emit_reset<'a, S>(&mut self) -> Transmit<'a, S> {
+        self.flags.clear(Bits::TX_RST);
+        let header = Header { window: 0, ..self.ack_header(self.snd.nxt, Flags::RST) };
+        Transmit { header, options: Options::default(), body: Body::None, kind: TransmitKind::Reset }
+    }
+
+    fn emit_ack<'a, S>(&mut self, now: Instant, kind: TransmitKind) -> Transmit<'a, S> {
+        // A peer that shrank its window would refuse an ACK from beyond it; the edge itself it takes. The last scaled unit of a
+        // window cannot be told from a shrunk one (RFC 7323 2.4).
+        let edge = self.snd.una + self.snd.wnd;
+        let beyond = self.snd.nxt.offset_from(edge) > 1 << self.snd_shift;
+        let seq = if beyond { edge } else { self.snd.nxt };
+        let options = self.segment_options(now);
+        Transmit { header: self.ack_header(seq, Flags::NONE), options, body: Body::None, kind }
+    }
+
+    /// RFC 9293 3.8.6.1, 3.8.4: an old, empty segment, which the peer must answer.
+    fn emit_probe<'a, S>(&mut self, now: Instant) -> Transmit<'a, S> {
+        self.flags.clear(Bits::TX_PROBE);
+        let options = self.segment_options(now);
+        Transmit {
+            header: self.ack_header(self.snd.una - 1, Flags::NONE),
+            options,
+            body: Body::None,
+            kind: TransmitKind::Probe,
+        }
+    }
+}

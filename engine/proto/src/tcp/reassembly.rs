@@ -1,0 +1,138 @@
+//! Out-of-order data: a bounded, sorted list of pieces that never overlap. The first byte stored wins.
+
+use alloc::collections::VecDeque;
+
+use super::Payload;
+use crate::SeqNum;
+
+/// What came of storing a piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stored {
+    /// At least a part of it is new and kept.
+    Kept,
+    /// Every byte of it was held already.
+    Duplicate,
+    /// No room; it was farther out than everything held.
+    Full,
+}
+
+struct Piece<P> {
+    seq: SeqNum,
+    payload: P,
+}
+
+impl<P: Payload> Piece<P> {
+    /// Payload lengths come from IP packets, which fit 16 bits.
+    fn end(&self) -> SeqNum {
+        self.seq + self.payload.len() as u32
+    }
+}
+
+pub(super) struct Reassembly<P> {
+    pieces: VecDeque<Piece<P>>,
+    /// Where the stream ends, once a FIN arrived ahead of data.
+    fin: Option<SeqNum>,
+}
+
+impl<P> Reassembly<P> {
+    pub(super) fn new() -> Self {
+        Self { pieces: VecDeque::new(), fin: None }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pieces.is_empty() && self.fin.is_none()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.pieces.clear();
+        self.fin = None;
+    }
+
+    pub(super) fn shrink_to(&mut self, capacity: usize) {
+        self.pieces.shrink_to(capacity);
+    }
+
+    pub(super) fn segs(&self) -> usize {
+        self.pieces.len()
+    }
+
+    pub(super) fn set_fin(&mut self, seq: SeqNum) {
+        self.fin.get_or_insert(seq);
+    }
+
+    /// The FIN, if the stream has been delivered up to it.
+    pub(super) fn take_fin(&mut self, rcv_nxt: SeqNum) -> bool {
+        let due = self.fin == Some(rcv_nxt);
+        if due {
+            self.fin = None;
+        }
+        due
+    }
+}
+
+impl<P: Payload> Reassembly<P> {
+    /// Stores what is new of `payload` at `seq`. Only one gap of it is filled, the first: what lies behind a piece already held
+    /// is left to the peer's retransmission, because a payload cannot be cut in two without a copy.
+    ///
+    /// A full list prefers data near rcv.nxt: it gives up its last piece, or refuses what lies behind that.
+    pub(super) fn store(&mut self, mut seq: SeqNum, mut payload: P, max_segs: usize) -> Stored {
+        let mut at = self.first_ending_after(seq);
+        while let Some(held) = self.pieces.get(at) {
+            if seq.before(held.seq) {
+                let room = held.seq.distance(seq) as usize;
+                if payload.len() > room {
+                    payload.truncate(room);
+                }
+                break;
+            }
+            let known = held.end().distance(seq) as usize;
+            if payload.len() <= known {
+                return Stored::Duplicate;
+            }
+            payload.advance(known);
+            seq = held.end();
+            at += 1;
+        }
+        if payload.is_empty() {
+            return Stored::Duplicate;
+        }
+        if self.pieces.len() >= max_segs.max(1) {
+            if at == self.pieces.len() {
+                return Stored::Full;
+            }
+            self.pieces.pop_back();
+        }
+        self.pieces.insert(at, Piece { seq, payload });
+        Stored::Kept
+    }
+
+    /// The seq of the first byte held.
+    pub(super) fn first(&self) -> Option<SeqNum> {
+        self.pieces.front().map(|piece| piece.seq)
+    }
+
+    /// The next piece that continues the stream at `rcv_nxt`.
+    pub(super) fn pop_in_order(&mut self, rcv_nxt: SeqNum) -> Option<P> {
+        while let Some(piece) = self.pieces.front() {
+            if piece.seq.after(rcv_nxt) {
+                return None;
+            }
+            let mut piece = self.pieces.pop_front()?;
+            let known = rcv_nxt.distance(piece.seq) as usize;
+            if known < piece.payload.len() {
+                piece.payload.advance(known);
+                return Some(piece.payload);
+            }
+        }
+        None
+    }
+
+    /// Index of the first piece that holds or follows `seq`.
+    fn first_ending_after(&self, seq: SeqNum) -> usize {
+        // Most segments out of order come in order among themselves.
+        if self.pieces.back().is_none_or(|last| last.end().before_eq(seq)) {
+            return self.pieces.len();
+        }
+        self.pieces.partition_point(|piece| piece.end().before_eq(seq))
+    }
+}

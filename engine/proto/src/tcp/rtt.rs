@@ -1,0 +1,68 @@
+//! Round-trip time and RTO (RFC 6298).
+
+use super::Config;
+use super::config::micros;
+
+/// The estimator: microseconds, scaled like Van Jacobson's so that the gains are shifts.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(super) struct Rtt {
+    /// SRTT times 8; 0 before the first sample.
+    srtt_x8_us: u32,
+    /// RTTVAR times 4.
+    rttvar_x4_us: u32,
+    rto_us: u32,
+}
+
+/// Clock granularity G (RFC 6298 2): what a turn of the worker costs at worst in ordinary load.
+const GRANULARITY_US: u32 = 1_000;
+
+/// A sample above this is a forged or ancient timestamp; also keeps the scaled fields from overflowing.
+pub(super) const MAX_RTT_US: u32 = 120_000_000;
+
+impl Rtt {
+    pub(super) fn new(config: &Config) -> Self {
+        // RFC 6298 (2.1)
+        Self { srtt_x8_us: 0, rttvar_x4_us: 0, rto_us: micros(config.rto_initial).max(1) }
+    }
+
+    pub(super) fn has_sample(&self) -> bool {
+        self.srtt_x8_us != 0
+    }
+
+    pub(super) fn srtt_us(&self) -> u32 {
+        self.srtt_x8_us / 8
+    }
+
+    pub(super) fn rttvar_us(&self) -> u32 {
+        self.rttvar_x4_us / 4
+    }
+
+    pub(super) fn rto_us(&self) -> u32 {
+        self.rto_us
+    }
+
+    /// Takes a measurement; the caller has applied Karn's rule.
+    pub(super) fn on_sample(&mut self, rtt_us: u32, config: &Config) {
+        let rtt_us = rtt_us.clamp(1, MAX_RTT_US);
+        if self.has_sample() {
+            // RFC 6298 (2.3): RTTVAR first, with the old SRTT.
+            let error_us = self.srtt_us().abs_diff(rtt_us);
+            self.rttvar_x4_us = self.rttvar_x4_us - self.rttvar_x4_us / 4 + error_us;
+            self.srtt_x8_us = (self.srtt_x8_us - self.srtt_x8_us / 8 + rtt_us).max(8);
+        } else {
+            // RFC 6298 (2.2)
+            self.srtt_x8_us = rtt_us * 8;
+            self.rttvar_x4_us = rtt_us * 2;
+        }
+        let rto_us = self.srtt_us() + self.rttvar_x4_us.max(GRANULARITY_US);
+        // RFC 6298 (2.4), (2.5)
+        self.rto_us = rto_us.max(micros(config.rto_min)).min(micros(config.rto_max)).max(1);
+    }
+
+    /// The handshake was retransmitted and gave no sample: be careful with data.
+    pub(super) fn on_unmeasured_handshake(&mut self, config: &Config) {
+        // RFC 6298 (5.7): at least 3 s.
+        self.rto_us = self.rto_us.max(3_000_000).min(micros(config.rto_max).max(1));
+    }
+}

@@ -1,0 +1,360 @@
+//! The send queue: one record for each segment, sent or not, in sequence order without gaps.
+//!
+//! A record normally owns its buffer and leaves with it. Where one buffer holds several segments (it is longer than the MSS, or
+//! the peer's window forced a cut), the last of them owns it and the others count how far ahead the owner is; they leave as
+//! copies. SACK and RACK need nothing beyond a record's fields.
+
+use alloc::collections::VecDeque;
+
+use super::poll_transmit::Body;
+use super::{SendBuf, SendPool};
+use crate::{Instant, SeqNum};
+
+/// One segment's worth of data.
+pub(super) struct Record<S> {
+    pub seq: SeqNum,
+    pub len: u32,
+    /// First byte in the buffer.
+    offset: u32,
+    /// How many records later the buffer is owned; 0: here.
+    buf_ahead: u16,
+    pub flags: RecordFlags,
+    /// When it last left.
+    pub sent_at: Instant,
+    /// Count of ACKs at which a retransmission of it must be lost, see [`super::recovery`].
+    pub lost_again_at: u32,
+    buf: Option<S>,
+}
+
+impl<S> Record<S> {
+    pub(super) fn end(&self) -> SeqNum {
+        self.seq + self.len
+    }
+}
+
+/// What is known about a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RecordFlags(u8);
+
+impl RecordFlags {
+    const NONE: Self = Self(0);
+    /// Presumed lost; with RETRANSMITTED: sent again since.
+    pub(super) const LOST: Self = Self(1);
+    pub(super) const RETRANSMITTED: Self = Self(1 << 1);
+    /// Was sent more than once: no round-trip sample (Karn).
+    pub(super) const EVER_RETRANSMITTED: Self = Self(1 << 2);
+    /// Ends a write of the application.
+    pub(super) const PUSH: Self = Self(1 << 3);
+
+    pub(super) const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    fn set(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    fn clear(&mut self, other: Self) {
+        self.0 &= !other.0;
+    }
+
+    /// Lost and not sent again.
+    pub(super) const fn wants_retransmission(self) -> bool {
+        self.0 & (Self::LOST.0 | Self::RETRANSMITTED.0) == Self::LOST.0
+    }
+}
+
+/// What an acknowledgement took off the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct AckedRecords {
+    pub segs: u32,
+    /// When the first of them left, unless any was sent more than once.
+    pub sent_at: Option<Instant>,
+    pub retransmitted: bool,
+}
+
+/// What `append` may use.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// Sequence number of the next byte, if the queue is empty.
+    pub start: SeqNum,
+    pub mss: u16,
+    pub max_segs: usize,
+}
+
+pub(super) struct SendQueue<S> {
+    records: VecDeque<Record<S>>,
+    /// Records that were sent; they come first.
+    sent: usize,
+    /// No record before this index wants retransmission.
+    lost_from: usize,
+    bytes: u32,
+    lost_bytes: u32,
+    /// Part of `lost_bytes` that is in flight again.
+    resent_bytes: u32,
+}
+
+impl<S> SendQueue<S> {
+    pub(super) fn new() -> Self {
+        Self { records: VecDeque::new(), sent: 0, lost_from: 0, bytes: 0, lost_bytes: 0, resent_bytes: 0 }
+    }
+
+    pub(super) fn clear(&mut self) {
+        let Self { records, sent, lost_from, bytes, lost_bytes, resent_bytes } = self;
+        records.clear();
+        (*sent, *lost_from) = (0, 0);
+        (*bytes, *lost_bytes, *resent_bytes) = (0, 0, 0);
+    }
+
+    pub(super) fn shrink_to(&mut self, capacity: usize) {
+        self.records.shrink_to(capacity);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Bytes queued: unsent, or sent and not wholly acknowledged.
+    pub(super) fn bytes(&self) -> u32 {
+        self.bytes
+    }
+
+    pub(super) fn segs(&self) -> usize {
+        self.records.len()
+    }
+
+    pub(super) fn sent_segs(&self) -> usize {
+        self.sent
+    }
+
+    pub(super) fn has_unsent(&self) -> bool {
+        self.sent < self.records.len()
+    }
+
+    /// Bytes presumed lost and not sent again.
+    pub(super) fn missing_bytes(&self) -> u32 {
+        self.lost_bytes - self.resent_bytes
+    }
+
+    pub(super) fn first_unsent(&self) -> Option<(usize, &Record<S>)> {
+        self.records.get(self.sent).map(|record| (self.sent, record))
+    }
+
+    pub(super) fn get(&self, index: usize) -> Option<&Record<S>> {
+        self.records.get(index)
+    }
+
+    pub(super) fn is_last(&self, index: usize) -> bool {
+        index + 1 == self.records.len()
+    }
+
+    /// The number after the last byte queued.
+    pub(super) fn end(&self) -> Option<SeqNum> {
+        self.records.back().map(Record::end)
+    }
+
+    /// Removes what `una` acknowledges.
+    pub(super) fn on_ack(&mut self, una: SeqNum) -> AckedRecords {
+        let mut acked = AckedRecords::default();
+        while self.sent > 0 && self.records.front().is_some_and(|front| front.end().before_eq(una)) {
+            let Some(record) = self.records.pop_front() else { break };
+            self.sent -= 1;
+            self.bytes -= record.len;
+            if record.flags.has(RecordFlags::LOST) {
+                self.lost_bytes -= record.len;
+            }
+            if record.flags.has(RecordFlags::RETRANSMITTED) {
+                self.resent_bytes -= record.len;
+            }
+            acked.segs += 1;
+            acked.retransmitted |= record.flags.has(RecordFlags::EVER_RETRANSMITTED);
+            acked.sent_at.get_or_insert(record.sent_at);
+        }
+        if acked.retransmitted {
+            acked.sent_at = None;
+        }
+        self.lost_from = self.lost_from.saturating_sub(acked.segs as usize);
+        acked
+    }
+
+    /// Presumes a sent record lost, also if it is a retransmission.
+    pub(super) fn mark_lost(&mut self, index: usize) {
+        let Some(record) = self.records.get_mut(index) else { return };
+        if index >= self.sent {
+            return;
+        }
+        if record.flags.has(RecordFlags::RETRANSMITTED) {
+            record.flags.clear(RecordFlags::RETRANSMITTED);
+            self.resent_bytes -= record.len;
+        }
+        if !record.flags.has(RecordFlags::LOST) {
+            record.flags.set(RecordFlags::LOST);
+            self.lost_bytes += record.len;
+        }
+        self.lost_from = self.lost_from.min(index);
+    }
+
+    /// Presumes everything sent lost.
+    pub(super) fn mark_all_lost(&mut self) {
+        for index in 0..self.sent {
+            self.mark_lost(index);
+        }
+    }
+
+    /// The first record that wants retransmission.
+    pub(super) fn next_lost(&mut self) -> Option<usize> {
+        while self.lost_from < self.sent {
+            if self.records.get(self.lost_from)?.flags.wants_retransmission() {
+                return Some(self.lost_from);
+            }
+            self.lost_from += 1;
+        }
+        None
+    }
+
+    /// Notes that a record left.
+    pub(super) fn mark_sent(&mut self, index: usize, now: Instant, lost_again_at: u32) {
+        let Some(record) = self.records.get_mut(index) else { return };
+        record.sent_at = now;
+        record.lost_again_at = lost_again_at;
+        if index >= self.sent {
+            self.sent = index + 1;
+            return;
+        }
+        record.flags.set(RecordFlags::EVER_RETRANSMITTED);
+        if record.flags.wants_retransmission() {
+            record.flags.set(RecordFlags::RETRANSMITTED);
+            self.resent_bytes += record.len;
+        }
+    }
+
+    /// Marks the end of a write.
+    pub(super) fn push_last(&mut self) {
+        if let Some(last) = self.records.back_mut() {
+            last.flags.set(RecordFlags::PUSH);
+        }
+    }
+}
+
+impl<S: SendBuf> SendQueue<S> {
+    /// Copies as much of `bytes` as `room` and the pool allow; returns how much.
+    pub(super) fn append<A: SendPool<Buf = S>>(&mut self, bytes: &[u8], room: Room, pool: &mut A) -> usize {
+        let mut taken = self.fill_last(bytes, room.mss);
+        while taken < bytes.len() && self.records.len() < room.max_segs {
+            let rest = bytes.get(taken..).unwrap_or_default();
+            let piece = rest.get(..usize::from(room.mss)).unwrap_or(rest);
+            let Some(mut buf) = pool.alloc() else { break };
+            let len = buf.append(piece);
+            if len == 0 {
+                break;
+            }
+            taken += len;
+            self.push_record(room.start, buf);
+        }
+        taken
+    }
+
+    /// Queues a buffer of the application, cut into records of at most `room.mss` bytes.
+    pub(super) fn push_buf(&mut self, buf: S, room: Room) {
+        self.push_record(room.start, buf);
+        self.resegment(self.records.len() - 1, room.mss);
+    }
+
+    /// Cuts every record from `first` on that is longer than `mss`.
+    pub(super) fn resegment(&mut self, first: usize, mss: u16) {
+        let mss = u32::from(mss).max(1);
+        let mut index = first;
+        while let Some(record) = self.records.get(index) {
+            if record.len > mss && !self.split(index, mss) {
+                return;
+            }
+            index += 1;
+        }
+    }
+
+    /// Cuts a record after `at` bytes; false if it cannot be cut there.
+    pub(super) fn split(&mut self, index: usize, at: u32) -> bool {
+        let Some(record) = self.records.get_mut(index) else { return false };
+        if at == 0 || at >= record.len || record.buf_ahead == u16::MAX {
+            return false;
+        }
+        let mut flags = record.flags;
+        flags.clear(RecordFlags::PUSH);
+        let (seq, offset, buf_ahead) = (record.seq, record.offset, record.buf_ahead);
+        let (sent_at, lost_again_at) = (record.sent_at, record.lost_again_at);
+        record.seq = seq + at;
+        record.offset += at;
+        record.len -= at;
+        let front = Record {
+            seq,
+            len: at,
+            offset,
+            buf_ahead: buf_ahead + 1,
+            flags,
+            sent_at,
+            lost_again_at,
+            buf: None,
+        };
+        self.records.insert(index, front);
+        if index < self.sent {
+            self.sent += 1;
+        }
+        // Earlier parts of the same buffer now have one more record between them and its owner.
+        for earlier in (0..index).rev() {
+            match self.records.get_mut(earlier) {
+                Some(part) if usize::from(part.buf_ahead) >= index - earlier && part.buf_ahead < u16::MAX => {
+                    part.buf_ahead += 1;
+                }
+                Some(_) | None => break,
+            }
+        }
+        true
+    }
+
+    /// Whether the device may still read the buffer a record would leave with.
+    pub(super) fn is_in_ring(&self, index: usize) -> bool {
+        self.records.get(index).and_then(|record| record.buf.as_ref()).is_some_and(S::in_ring)
+    }
+
+    /// The body a record leaves with: its buffer if that is wholly its own and free to be written to, else a view of the bytes.
+    pub(super) fn body(&mut self, index: usize) -> Option<Body<'_, S>> {
+        let record = self.records.get(index)?;
+        let (start, len) = (record.offset as usize, record.len as usize);
+        let owner = index + usize::from(record.buf_ahead);
+        let whole = record.buf.as_ref().is_some_and(|buf| start == 0 && buf.len() == len && !buf.in_ring());
+        let buf = self.records.get_mut(owner)?.buf.as_mut()?;
+        if whole { Some(Body::Whole(buf)) } else { buf.bytes().get(start..start + len).map(Body::Copy) }
+    }
+
+    /// Coalesces into the last record if it is unsent; returns how much it took.
+    fn fill_last(&mut self, bytes: &[u8], mss: u16) -> usize {
+        if !self.has_unsent() {
+            return 0;
+        }
+        let Some(last) = self.records.back_mut() else { return 0 };
+        let Some(buf) = last.buf.as_mut() else { return 0 };
+        let room = u32::from(mss).saturating_sub(last.len) as usize;
+        let taken = buf.append(bytes.get(..room).unwrap_or(bytes));
+        // At most `room`, which fits 16 bits.
+        last.len += taken as u32;
+        self.bytes += taken as u32;
+        taken
+    }
+
+    fn push_record(&mut self, start: SeqNum, buf: S) {
+        let seq = self.end().unwrap_or(start);
+        // A buffer is at most a frame chain of 64 KB.
+        let len = buf.len() as u32;
+        self.bytes += len;
+        self.records.push_back(Record {
+            seq,
+            len,
+            offset: 0,
+            buf_ahead: 0,
+            flags: RecordFlags::NONE,
+            sent_at: Instant::ZERO,
+            lost_again_at: 0,
+            buf: Some(buf),
+        });
+    }
+}

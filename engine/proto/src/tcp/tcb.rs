@@ -1,0 +1,303 @@
+//! The hot state of one connection: two cache lines, both written by the connection's worker only.
+
+use core::mem::{offset_of, size_of};
+
+use super::cold::{Cold, ColdId, ColdStore};
+use super::congestion::Window;
+use super::rtt::Rtt;
+use super::{Config, Seed};
+use crate::SeqNum;
+use crate::time::Instant;
+
+/// The state of a connection (RFC 9293 3.3.2). LISTEN belongs to the listener's owner, see [`super::on_listen`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum State {
+    /// No connection.
+    Closed,
+    /// A SYN was sent, nothing came back.
+    SynSent,
+    /// SYNs crossed or one was answered; ours is not acknowledged.
+    SynReceived,
+    /// Data flows both ways.
+    Established,
+    /// We sent FIN; it is not acknowledged.
+    FinWait1,
+    /// Our FIN is acknowledged; the peer may still send.
+    FinWait2,
+    /// The peer sent FIN; we may still send.
+    CloseWait,
+    /// Both sent FIN; ours is not acknowledged.
+    Closing,
+    /// The peer closed first, then we; our FIN is not acknowledged.
+    LastAck,
+    /// Both FINs are acknowledged; old segments die out.
+    TimeWait,
+}
+
+/// One TCP connection, without addresses and ports.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct Tcb {
+    pub(super) snd: SendSpace,
+    pub(super) rcv: RecvSpace,
+    /// TS.Recent (RFC 7323 4.3).
+    pub(super) ts_recent: u32,
+    pub(super) ts_offset: u32,
+    pub(super) flags: Bits,
+    pub(super) cold: ColdId,
+    /// Effective send MSS: payload bytes of a full segment, options already subtracted.
+    pub(super) mss: u16,
+    pub(super) state: State,
+    pub(super) snd_shift: u8,
+    pub(super) rcv_shift: u8,
+    /// Duplicate acknowledgements owed, one for each out-of-order segment (RFC 5681 4.2).
+    pub(super) dup_acks_due: u8,
+    /// Doublings of the RTO or the probe interval.
+    pub(super) backoff: u8,
+    pub(super) timer: Timer,
+
+    /// Deadline of `timer`.
+    pub(super) timer_at: Instant,
+    pub(super) delack_at: Instant,
+    pub(super) keepalive_at: Instant,
+    /// When snd.una last moved, or when what is outstanding began to wait: user timeout and idle restart count from here.
+    pub(super) progress_at: Instant,
+    pub(super) window: Window,
+    pub(super) rtt: Rtt,
+    /// Milliseconds of the last acceptable segment.
+    pub(super) heard_ms: u32,
+    /// Milliseconds of the last rate-limited ACK.
+    pub(super) challenge_ms: u32,
+    pub(super) retransmits: u16,
+    /// Retransmissions, window probes or keepalive probes in a row without an answer that counts.
+    pub(super) tries: u8,
+    pub(super) quick_acks: u8,
+}
+
+/// Send sequence space (RFC 9293 3.3.1, figure 3).
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct SendSpace {
+    pub una: SeqNum,
+    /// Next new number; retransmissions never move it back.
+    pub nxt: SeqNum,
+    pub wnd: u32,
+    pub wl1: SeqNum,
+    pub wl2: SeqNum,
+    /// MAX.SND.WND (RFC 5961 5).
+    pub max_wnd: u32,
+}
+
+/// Receive sequence space (RFC 9293 3.3.1, figure 4).
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct RecvSpace {
+    pub nxt: SeqNum,
+    /// Right edge that was announced: rcv.nxt + rcv.wnd. It never moves back.
+    pub adv: SeqNum,
+    /// Last.ACK.sent (RFC 7323 4.3).
+    pub ack_sent: SeqNum,
+    /// Bytes received in order that the application has not given back.
+    pub held_bytes: u32,
+}
+
+/// What `timer_at` stands for. They exclude each other: each needs a state of the send side that rules the others out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Timer {
+    Idle,
+    /// Something is unacknowledged (RFC 6298 5).
+    Retransmit,
+    /// Nothing is in flight, but data waits for window, or for company under Nagle's, cork's or the SWS rule.
+    Persist,
+    FinWait2,
+    TimeWait,
+    /// The last unread byte was taken after the connection had ended.
+    Report,
+}
+
+/// A set of facts about the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bits(u32);
+
+impl Bits {
+    pub(super) const NONE: Self = Self(0);
+    /// Something to transmit: a SYN or SYN-ACK.
+    pub(super) const TX_SYN: Self = Self(1);
+    pub(super) const TX_RST: Self = Self(1 << 1);
+    pub(super) const TX_ACK: Self = Self(1 << 2);
+    /// There may be unsent data or a FIN that the rules let go.
+    pub(super) const TX_DATA: Self = Self(1 << 3);
+    /// There may be lost records or a lost FIN to retransmit.
+    pub(super) const TX_RTX: Self = Self(1 << 4);
+    pub(super) const TX_PROBE: Self = Self(1 << 5);
+    /// The application gave bytes back: look whether a window update is due.
+    pub(super) const TX_WINDOW: Self = Self(1 << 6);
+    pub(super) const TX_DUP_ACK: Self = Self(1 << 7);
+    const TX: Self = Self(0xff);
+    pub(super) const TX_BUT_RST: Self = Self(Self::TX.0 & !Self::TX_RST.0);
+
+    pub(super) const TIMESTAMPS: Self = Self(1 << 8);
+    /// We opened actively.
+    pub(super) const ACTIVE: Self = Self(1 << 9);
+    pub(super) const CORKED: Self = Self(1 << 10);
+    /// The application has nothing more to send.
+    pub(super) const FIN_QUEUED: Self = Self(1 << 11);
+    /// snd.nxt counts our FIN.
+    pub(super) const FIN_SENT: Self = Self(1 << 12);
+    pub(super) const FIN_LOST: Self = Self(1 << 13);
+    /// rcv.nxt counts the peer's FIN.
+    pub(super) const FIN_RECEIVED: Self = Self(1 << 14);
+    pub(super) const READ_SHUT: Self = Self(1 << 15);
+    /// The application closed: nobody will read or write any more.
+    pub(super) const ORPHAN: Self = Self(1 << 16);
+    /// Loss recovery is under way or duplicate ACKs are being counted.
+    pub(super) const RECOVERY: Self = Self(1 << 17);
+    /// Out-of-order data is held.
+    pub(super) const HOLES: Self = Self(1 << 18);
+    /// The override timer fired: one small segment may go.
+    pub(super) const OVERRIDE: Self = Self(1 << 19);
+    /// send() came up short: say WRITABLE when there is room.
+    pub(super) const SEND_BLOCKED: Self = Self(1 << 20);
+    /// A retransmission waited one RTO for its completion and leaves as a copy now.
+    pub(super) const RTX_COPY: Self = Self(1 << 21);
+    /// `challenge_ms` is meaningful.
+    pub(super) const CHALLENGED: Self = Self(1 << 22);
+    /// Window scaling was agreed.
+    pub(super) const SCALED: Self = Self(1 << 23);
+    /// A retransmission due waits for the device to give its buffer back.
+    pub(super) const RTX_IN_RING: Self = Self(1 << 24);
+
+    pub(super) const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    pub(super) fn set(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    pub(super) fn clear(&mut self, other: Self) {
+        self.0 &= !other.0;
+    }
+
+    pub(super) const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// A deadline that never comes.
+pub(super) const NEVER: Instant = Instant::MAX;
+
+const _: () = {
+    assert!(size_of::<Tcb>() == 128);
+    assert!(offset_of!(Tcb, snd) == 0 && offset_of!(Tcb, rcv) == 24 && offset_of!(Tcb, flags) == 48);
+    assert!(offset_of!(Tcb, timer) == 63 && offset_of!(Tcb, timer_at) == 64 && offset_of!(Tcb, window) == 96);
+};
+
+impl Tcb {
+    /// A block in CLOSED; `connect` and `accept` fill in the rest.
+    pub(super) fn new(config: &Config, seed: Seed) -> Self {
+        let zero = SeqNum(0);
+        Self {
+            snd: SendSpace { una: seed.iss, nxt: seed.iss, wnd: 0, wl1: zero, wl2: seed.iss, max_wnd: 0 },
+            rcv: RecvSpace { nxt: zero, adv: zero, ack_sent: zero, held_bytes: 0 },
+            ts_recent: 0,
+            ts_offset: seed.timestamp_offset,
+            flags: Bits::NONE,
+            cold: ColdId::NONE,
+            mss: config.mss.max(config.min_mss),
+            state: State::Closed,
+            snd_shift: 0,
+            rcv_shift: 0,
+            dup_acks_due: 0,
+            backoff: 0,
+            timer: Timer::Idle,
+            timer_at: NEVER,
+            delack_at: NEVER,
+            keepalive_at: NEVER,
+            progress_at: Instant::ZERO,
+            window: Window::initial(config.mss, config.initial_window_segs),
+            rtt: Rtt::new(config),
+            heard_ms: 0,
+            challenge_ms: 0,
+            retransmits: 0,
+            tries: 0,
+            quick_acks: 0,
+        }
+    }
+
+    /// The state.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Whether the connection is over and nothing is left to transmit: the entry may be freed after [`Tcb::discard`].
+    pub fn is_closed(&self) -> bool {
+        match self.state {
+            State::Closed => !self.wants_transmit() && self.timer == Timer::Idle && self.cold.is_none(),
+            State::SynSent
+            | State::SynReceived
+            | State::Established
+            | State::FinWait1
+            | State::FinWait2
+            | State::CloseWait
+            | State::Closing
+            | State::LastAck
+            | State::TimeWait => false,
+        }
+    }
+
+    /// Whether [`Tcb::poll_transmit`] may have something. It stays true while a retransmission waits for its buffer to come back.
+    #[inline]
+    pub fn wants_transmit(&self) -> bool {
+        self.flags.has(Bits::TX)
+    }
+
+    /// When [`Tcb::on_timer`] wants to be called, if ever.
+    #[inline]
+    pub fn next_timer(&self) -> Option<Instant> {
+        let deadline = self.timer_at.min(self.delack_at).min(self.keepalive_at);
+        (deadline != NEVER).then_some(deadline)
+    }
+
+    /// Gives everything queued back to its pools; for an owner that drops the connection whatever its state.
+    pub fn discard<P, S>(&mut self, cold: &mut ColdStore<P, S>) {
+        cold.free(self.cold);
+        self.cold = ColdId::NONE;
+        self.flags = Bits::NONE;
+        self.state = State::Closed;
+        self.cancel_timers();
+    }
+
+    /// The one place where the state changes.
+    pub(super) fn transition(&mut self, to: State) {
+        self.state = to;
+    }
+
+    /// Bytes (and SYN or FIN) sent and not acknowledged.
+    pub(super) fn flight(&self) -> u32 {
+        self.snd.nxt.distance(self.snd.una)
+    }
+
+    /// The receive window the peer may use.
+    pub(super) fn rcv_wnd(&self) -> u32 {
+        self.rcv.adv.distance(self.rcv.nxt)
+    }
+
+    /// The cold part, taken from the slab if there is none.
+    pub(super) fn cold_mut<'c, P, S>(&mut self, store: &'c mut ColdStore<P, S>) -> &'c mut Cold<P, S> {
+        let (id, cold) = store.get_or_alloc(self.cold);
+        self.cold = id;
+        cold
+    }
+
+    /// Gives the cold part back if nothing is queued in it.
+    pub(super) fn free_idle_cold<P, S>(&mut self, store: &mut ColdStore<P, S>) {
+        if store.get_mut(self.cold).is_some_and(|cold| cold.is_idle()) {
+            store.free(self.cold);
+            self.cold = ColdId::NONE;
+            self.flags.clear(Bits::RECOVERY.or(Bits::HOLES));
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Segment text and FIN (RFC 9293 3.10.7.4, seventh and eighth), acknowledgement policy and receive window.
+
+use ringwire_wire::tcp::Flags;
+
+use super::arrival::{Arrival, Step};
+use super::config::after;
+use super::reassembly::Stored;
+use super::tcb::{Bits, NEVER, State, Tcb};
+use super::{CloseReason, Config, Cx, Outcome, Payload, SendPool, Signals};
+use crate::{DropReason, Instant};
+
+impl Tcb {
+    /// Seventh: text.
+    pub(super) fn take_text<P: Payload, A: SendPool>(
+        &mut self,
+        cx: &mut Cx<'_, P, A>,
+        arrival: &mut Arrival<P>,
+    ) -> Step {
+        let Some(payload) = arrival.payload.take() else { return Step::Next };
+        match self.state {
+            State::Established | State::FinWait1 | State::FinWait2 => {}
+            // After the peer's FIN there is no text.
+            State::CloseWait | State::Closing | State::LastAck | State::TimeWait => return Step::Next,
+            State::Closed | State::SynSent | State::SynReceived => return Step::Done,
+        }
+        if self.flags.has(Bits::ORPHAN) {
+            // RFC 9293 3.6.1 (SHLD-3), RFC 2525 2.17: nobody will read it, and the peer must know.
+            arrival.outcome.signals |= Signals::SEND_RESET;
+            arrival.outcome.drop = Some(DropReason::TcpAfterClose);
+            return Step::Close(CloseReason::Aborted);
+        }
+        // Payload lengths come from IP packets, which fit 16 bits.
+        let len = payload.len() as u32;
+        let in_order = arrival.seq == self.rcv.nxt;
+        arrival.seq += len;
+        if in_order {
+            self.take_in_order(cx, payload, &mut arrival.outcome)
+        } else {
+            self.take_early(cx, arrival, payload, len)
+        }
+    }
+
+    /// Eighth: FIN. `arrival.seq` stands behind the text now.
+    pub(super) fn take_fin<P: Payload, A: SendPool>(
+        &mut self,
+        cx: &mut Cx<'_, P, A>,
+        arrival: &mut Arrival<P>,
+    ) -> Step {
+        if self.flags.has(Bits::FIN_RECEIVED) {
+            return Step::Done;
+        }
+        let here = arrival.has(Flags::FIN) && arrival.seq.before_eq(self.rcv.nxt);
+        if arrival.has(Flags::FIN) && !here {
+            self.cold_mut(cx.cold).reassembly.set_fin(arrival.seq);
+            self.owe_duplicate_ack();
+        }
+        let held = cx.cold.get_mut(self.cold).is_some_and(|cold| cold.reassembly.take_fin(self.rcv.nxt));
+        if !here && !held {
+            return Step::Done;
+        }
+        self.rcv.nxt += 1;
+        self.rcv.adv = self.rcv.adv.later(self.rcv.nxt);
+        self.flags.set(Bits::FIN_RECEIVED.or(Bits::TX_ACK));
+        arrival.outcome.signals |= Signals::READABLE | Signals::PEER_CLOSED;
+        match self.state {
+            State::SynReceived | State::Established => self.transition(State::CloseWait),
+            // The ACK of our FIN would have moved us to FIN-WAIT-2 before.
+            State::FinWait1 => self.transition(State::Closing),
+            State::FinWait2 => self.enter_time_wait(cx),
+            State::CloseWait | State::Closing | State::LastAck | State::TimeWait => {}
+            State::Closed | State::SynSent => {}
+        }
+        Step::Done
+    }
+
+    /// The next bytes of the stream.
+    #[inline]
+    pub(super) fn take_in_order<P: Payload, A: SendPool>(
+        &mut self,
+        cx: &mut Cx<'_, P, A>,
+        mut payload: P,
+        outcome: &mut Outcome,
+    ) -> Step {
+        let config = cx.config;
+        let filled_hole = self.flags.has(Bits::HOLES);
+        let cold = self.cold_mut(cx.cold);
+        if cold.unread.len() >= config.recv_buffer_segs as usize {
+            // Bytes fit, buffers do not. The peer will try again.
+            self.flags.set(Bits::TX_ACK);
+            return Step::Drop(DropReason::TcpReceiveFull);
+        }
+        if let Some(first) = cold.reassembly.first() {
+            let room = first.distance(self.rcv.nxt) as usize;
+            payload.truncate(room.min(payload.len()));
+        }
+        let mut next = Some(payload);
+        while let Some(payload) = next {
+            // Payload lengths come from IP packets, which fit 16 bits.
+            self.rcv.nxt += payload.len() as u32;
+            if !self.flags.has(Bits::READ_SHUT) {
+                self.rcv.held_bytes += payload.len() as u32;
+                cold.unread.push_back(payload);
+            }
+            next = cold.reassembly.pop_in_order(self.rcv.nxt);
+        }
+        // Only the last piece in order can end beyond the announced edge, after the buffer was made smaller.
+        self.rcv.adv = self.rcv.adv.later(self.rcv.nxt);
+        if cold.reassembly.segs() == 0 {
+            self.flags.clear(Bits::HOLES);
+        }
+        outcome.signals |= Signals::READABLE;
+        if filled_hole {
+            // RFC 5681 4.2: at once when a gap is filled, wholly or in part.
+            self.flags.set(Bits::TX_ACK);
+        } else {
+            self.schedule_ack(cx.now, config);
+        }
+        Step::Next
+    }
+
+    /// Text ahead of a gap.
+    fn take_early<P: Payload, A: SendPool>(
+        &mut self,
+        cx: &mut Cx<'_, P, A>,
+        arrival: &Arrival<P>,
+        payload: P,
+        len: u32,
+    ) -> Step {
+        let max_segs = cx.config.reassembly_segs as usize;
+        let stored = self.cold_mut(cx.cold).reassembly.store(arrival.seq - len, payload, max_segs);
+        self.owe_duplicate_ack();
+        match stored {
+            Stored::Kept => {
+                self.flags.set(Bits::HOLES);
+                Step::Next
+            }
+            Stored::Duplicate if arrival.has(Flags::FIN) => Step::Next,
+            Stored::Duplicate => Step::Drop(DropReason::TcpDuplicate),
+            Stored::Full => Step::Drop(DropReason::TcpReassemblyFull),
+        }
+    }
+
+    /// RFC 5681 4.2: one duplicate ACK at once for each segment out of order, bare so that the peer can count it.
+    fn owe_duplicate_ack(&mut self) {
+        self.dup_acks_due = self.dup_acks_due.saturating_add(1);
+        self.flags.set(Bits::TX_DUP_ACK);
+    }
+
+    /// RFC 9293 3.8.6.3, RFC 5681 4.2: at once when more than a segment is unacknowledged, else soon.
+    #[inline]
+    pub(super) fn schedule_ack(&mut self, now: Instant, config: &Config) {
+        if self.quick_acks > 0 || self.rcv.nxt.distance(self.rcv.ack_sent) > u32::from(self.mss) {
+            self.quick_acks = self.quick_acks.saturating_sub(1);
+            self.flags.set(Bits::TX_ACK);
+        } else if self.delack_at == NEVER {
+            self.delack_at = after(now, config.delayed_ack);
+        }
+    }
+
+    /// Bytes by which the announced right edge may move: never back, and not by less than a segment or half the buffer
+    /// (RFC 9293 3.8.6.2.2).
+    #[inline]
+    fn window_gain(&self, config: &Config) -> Option<u32> {
+        let free = config.recv_buffer_bytes.saturating_sub(self.rcv.held_bytes);
+        let unit = 1 << self.rcv_shift;
+        let offer = free.min(u32::from(u16::MAX) << self.rcv_shift) & !(unit - 1);
+        let gain = offer.saturating_sub(self.rcv_wnd());
+        (gain > 0 && gain >= u32::from(self.mss).min(config.recv_buffer_bytes / 2)).then_some(gain)
+    }
+
+    /// Moves the right edge if it may move; for a segment that leaves anyway.
+    #[inline]
+    pub(super) fn open_window(&mut self, config: &Config) {
+        self.flags.clear(Bits::TX_WINDOW);
+        if let Some(gain) = self.window_gain(config) {
+            self.rcv.adv += gain;
+        }
+    }
+
+    /// The application gave bytes back: is that worth an ACK of its own? While the peer still has a comfortable window, updates are
+    /// collected until they open a quarter of the buffer.
+    pub(super) fn consider_window_update(&mut self, config: &Config) {
+        self.flags.clear(Bits::TX_WINDOW);
+        let Some(gain) = self.window_gain(config) else { return };
+        if self.rcv_wnd() < 2 * u32::from(self.mss) || gain >= config.recv_buffer_bytes / 4 {
+            self.flags.set(Bits::TX_ACK);
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! TIME-WAIT and the end of a connection.
+
+use ringwire_wire::tcp::Flags;
+
+use super::arrival::{Arrival, Step};
+use super::config::after;
+use super::tcb::{Bits, State, Tcb, Timer};
+use super::{CloseReason, Cx, Outcome, Payload, SendPool, Signals};
+use crate::DropReason;
+
+impl Tcb {
+    /// What may arrive in TIME-WAIT apart from the ordinary: the peer's FIN again, or a SYN for a new connection.
+    pub(super) fn check_time_wait<P: Payload, A: SendPool>(
+        &mut self,
+        cx: &mut Cx<'_, P, A>,
+        arrival: &mut Arrival<P>,
+    ) -> Step {
+        if self.state != State::TimeWait {
+            return Step::Next;
+        }
+        if arrival.has(Flags::SYN) && !arrival.flags.intersects(Flags::ACK | Flags::RST | Flags::FIN) {
+            return self.on_time_wait_syn(arrival, cx);
+        }
+        let fin = arrival.seq + arrival.text_len();
+        if arrival.has(Flags::FIN) && fin + 1 == self.rcv.nxt {
+            // RFC 9293 3.10.7.4, fifth: acknowledge the repeated FIN and wait another 2 MSL.
+            self.flags.set(Bits::TX_ACK);
+            self.timer_at = after(cx.now, cx.config.time_wait);
+            return Step::Drop(DropReason::TcpTimeWait);
+        }
+        Step::Next
+    }
+
+    /// RFC 9293 3.10.7.4 and RFC 6191 2: a SYN that cannot be an old duplicate opens a new connection.
+    fn on_time_wait_syn<P: Payload, A: SendPool>(&mut self, arrival: &Arrival<P>, cx: &Cx<'_, P, A>) -> Step {
+        let newer_seq = arrival.seq.after(self.rcv.nxt);
+        let newer = match (self.flags.has(Bits::TIMESTAMPS), arrival.timestamps) {
+            (true, Some(timestamps)) if timestamps.value == self.ts_recent => newer_seq,
+            (true, Some(timestamps)) => timestamps.value.wrapping_sub(self.ts_recent).cast_signed() > 0,
+            // A peer that now offers timestamps and did not before has restarted.
+            (false, Some(_)) => true,
+            (true | false, None) => newer_seq,
+        };
+        if newer {
+            return Step::Close(CloseReason::Reopened);
+        }
+        self.challenge(cx.now);
+        Step::Drop(DropReason::TcpTimeWait)
+    }
+
+    pub(super) fn enter_time_wait<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) {
+        self.transition(State::TimeWait);
+        self.cancel_timers();
+        self.arm(Timer::TimeWait, after(cx.now, cx.config.time_wait));
+    }
+
+    /// Ends the connection. After an orderly end unread data stays readable, and the news waits until it was read.
+    pub(super) fn close_with<P: Payload, A: SendPool>(
+        &mut self,
+        cx: &mut Cx<'_, P, A>,
+        reason: CloseReason,
+        outcome: &mut Outcome,
+    ) {
+        self.transition(State::Closed);
+        self.cancel_timers();
+        self.flags.clear(Bits::TX_BUT_RST);
+        let unread = cx.cold.get(self.cold).is_some_and(|cold| !cold.unread.is_empty());
+        let keep = reason == CloseReason::Finished && unread && !self.flags.has(Bits::ORPHAN);
+        if keep {
+            if let Some(cold) = cx.cold.get_mut(self.cold) {
+                cold.send.clear();
+                cold.reassembly.clear();
+            }
+            return;
+        }
+        cx.cold.free(self.cold);
+        self.cold = super::cold::ColdId::NONE;
+        outcome.closed = Some(reason);
+        outcome.signals |= Signals::CLOSED;
+    }
+}

@@ -1,0 +1,337 @@
+//! User calls (RFC 9293 3.10.1 to 3.10.6).
+
+use super::cold::ColdId;
+use super::send_queue::Room;
+use super::tcb::{Bits, NEVER, State, Tcb, Timer};
+use super::{CloseReason, ColdStore, Cx, Outcome, Payload, SendBuf, SendPool};
+
+/// What [`Tcb::recv`] gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recv<P> {
+    /// The next in-order piece of the stream.
+    Data(P),
+    /// Nothing now.
+    Empty,
+    /// The peer closed, and everything before was taken.
+    Eof,
+}
+
+/// Why nothing can be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The connection is over or was never open.
+    NotConnected,
+    /// The application closed its direction before.
+    ShutDown,
+    /// The pool has no buffer; try again when it does.
+    NoBuffer,
+    /// The send buffer is full ([`Tcb::send_buf`] only; [`Tcb::send`] gives a short count). WRITABLE follows.
+    WouldBlock,
+}
+
+/// Why nothing can be received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// The connection ended without the peer's FIN, or was never open.
+    NotConnected,
+}
+
+impl SendError {
+    /// The errno a socket would report, in Linux's numbers.
+    pub const fn errno(self) -> i32 {
+        match self {
+            Self::NotConnected => 107,
+            Self::ShutDown => 32,
+            Self::NoBuffer => 105,
+            Self::WouldBlock => 11,
+        }
+    }
+}
+
+impl RecvError {
+    /// The errno a socket would report, in Linux's numbers.
+    pub const fn errno(self) -> i32 {
+        match self {
+            Self::NotConnected => 107,
+        }
+    }
+}
+
+/// Segments acknowledged at once after [`Tcb::quick_ack`].
+const QUICK_ACKS: u8 = 16;
+
+impl Tcb {
+    /// Queues a copy of `bytes`, coalesced into the last unsent buffer. A short count, down to zero, is back-pressure: WRITABLE
+    /// follows when there is room.
+    ///
+    /// # Errors
+    /// [`SendError::NoBuffer`] if nothing was taken because the pool is empty; no WRITABLE follows that.
+    pub fn send<P: Payload, A: SendPool>(
+        &mut self,
+        cx: &mut Cx<'_, P, A>,
+        bytes: &[u8],
+    ) -> Result<usize, SendError> {
+        self.may_send()?;
+        let queued = cx.cold.get(self.cold).map_or(0, |cold| cold.send.bytes());
+        let free = cx.config.send_buffer_bytes.saturating_sub(queued) as usize;
+        let wanted = bytes.get(..free).unwrap_or(bytes);
+        if wanted.is_empty() {
+            if !bytes.is_empty() {
+                self.flags.set(Bits::SEND_BLOCKED);
+            }
+            return Ok(0);
+        }
+        let room = self.room(cx);
+        let cold = self.cold_mut(cx.cold);
+        let taken = cold.send.append(wanted, room, cx.pool);
+        if taken > 0 {
+            cold.send.push_last();
+            self.flags.set(Bits::TX_DATA);
+        }
+        if taken < bytes.len() {
+            self.flags.set(Bits::SEND_BLOCKED);
+            if taken == 0 && cold.send.segs() < room.max_segs {
+                self.free_idle_cold(cx.cold);
+                return Err(SendError::NoBuffer);
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Queues a filled buffer without copying. One longer than the effective MSS is cut up and leaves as copies.
+    ///
+    /// # Errors
+    /// The buffer comes back with the reason.
+    pub fn send_buf<P: Payload, A: SendPool>(
+        &mut self,
+        cx: &mut Cx<'_, P, A>,
+        buf: A::Buf,
+    ) -> Result<(), (A::Buf, SendError)> {
+        if let Err(error) = self.may_send() {
+            return Err((buf, error));
+        }
+        if buf.is_empty() {
+            return Ok(());
+        }
+        let room = self.room(cx);
+        if let Some(cold) = cx.cold.get(self.cold)
+            && (cold.send.bytes() >= cx.config.send_buffer_bytes || cold.send.segs() >= room.max_segs)
+        {
+            self.flags.set(Bits::SEND_BLOCKED);
+            return Err((buf, SendError::WouldBlock));
+        }
+        let cold = self.cold_mut(cx.cold);
+        cold.send.push_buf(buf, room);
+        cold.send.push_last();
+        self.flags.set(Bits::TX_DATA);
+        Ok(())
+    }
+
+    /// Takes the next in-order piece. Its bytes count against the receive buffer until [`Tcb::release`].
+    ///
+    /// # Errors
+    /// [`RecvError::NotConnected`] once the connection is over and nothing is left.
+    pub fn recv<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) -> Result<Recv<P>, RecvError> {
+        if let Some(cold) = cx.cold.get_mut(self.cold)
+            && let Some(payload) = cold.unread.pop_front()
+        {
+            if cold.unread.is_empty() {
+                self.on_unread_drained(cx);
+            }
+            return Ok(Recv::Data(payload));
+        }
+        if self.flags.has(Bits::FIN_RECEIVED.or(Bits::READ_SHUT)) {
+            return Ok(Recv::Eof);
+        }
+        match self.state {
+            State::Closed => Err(RecvError::NotConnected),
+            State::SynSent
+            | State::SynReceived
+            | State::Established
+            | State::FinWait1
+            | State::FinWait2
+            | State::CloseWait
+            | State::Closing
+            | State::LastAck
+            | State::TimeWait => Ok(Recv::Empty),
+        }
+    }
+
+    /// The application gave `len_bytes` of received data back: the window reopens now, not at [`Tcb::recv`].
+    #[inline]
+    pub fn release(&mut self, len_bytes: u32) {
+        self.rcv.held_bytes = self.rcv.held_bytes.saturating_sub(len_bytes);
+        self.flags.set(Bits::TX_WINDOW);
+    }
+
+    /// Nothing will be read any more: what is unread and what still comes is acknowledged and thrown away.
+    pub fn shutdown_read<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) {
+        self.flags.set(Bits::READ_SHUT);
+        let Some(cold) = cx.cold.get_mut(self.cold) else { return };
+        let dropped =
+            cold.unread.drain(..).fold(0, |sum: u32, payload| sum.saturating_add(payload.len() as u32));
+        if dropped > 0 {
+            self.release(dropped);
+            self.on_unread_drained(cx);
+        }
+    }
+
+    /// Nothing will be written any more: a FIN follows what is queued. The peer may go on sending.
+    pub fn shutdown_write<P: Payload, A: SendPool>(&mut self, _cx: &mut Cx<'_, P, A>) {
+        let next = match self.state {
+            // The FIN waits for the handshake.
+            State::SynSent => State::SynSent,
+            State::SynReceived => State::SynReceived,
+            State::Established => State::FinWait1,
+            State::CloseWait => State::LastAck,
+            State::Closed
+            | State::FinWait1
+            | State::FinWait2
+            | State::Closing
+            | State::LastAck
+            | State::TimeWait => return,
+        };
+        self.transition(next);
+        self.flags.set(Bits::FIN_QUEUED.or(Bits::TX_DATA));
+    }
+
+    /// The application is done (RFC 9293 3.10.4). Written data is still delivered, then a FIN follows; but with unread data, or a
+    /// linger time of zero, the connection is reset (RFC 2525 2.17), so that the peer does not believe its data was read.
+    pub fn close<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) -> Outcome {
+        let unread = cx.cold.get(self.cold).is_some_and(|cold| !cold.unread.is_empty());
+        let reset = unread || cx.config.linger.is_some_and(|linger| linger.is_zero());
+        self.flags.set(Bits::ORPHAN.or(Bits::READ_SHUT));
+        match self.state {
+            State::SynSent => self.abort(cx),
+            State::Closed => self.forget(cx.cold),
+            State::TimeWait => {
+                self.forget_unread(cx);
+                Outcome::default()
+            }
+            State::SynReceived
+            | State::Established
+            | State::FinWait1
+            | State::FinWait2
+            | State::CloseWait
+            | State::Closing
+            | State::LastAck
+                if reset =>
+            {
+                self.abort(cx)
+            }
+            State::SynReceived | State::Established | State::CloseWait => {
+                self.shutdown_write(cx);
+                Outcome::default()
+            }
+            State::FinWait2 => {
+                self.arm_fin_wait2(cx.now, cx.config);
+                Outcome::default()
+            }
+            State::FinWait1 | State::Closing | State::LastAck => Outcome::default(),
+        }
+    }
+
+    /// Ends the connection at once (RFC 9293 3.10.5). Where the peer may still care, a RST leaves at the next
+    /// [`Tcb::poll_transmit`].
+    pub fn abort<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) -> Outcome {
+        self.flags.set(Bits::ORPHAN.or(Bits::READ_SHUT));
+        match self.state {
+            State::SynReceived
+            | State::Established
+            | State::FinWait1
+            | State::FinWait2
+            | State::CloseWait => self.flags.set(Bits::TX_RST),
+            State::SynSent | State::Closing | State::LastAck | State::TimeWait => {}
+            State::Closed => return self.forget(cx.cold),
+        }
+        let mut outcome = Outcome::default();
+        self.close_with(cx, CloseReason::Aborted, &mut outcome);
+        outcome
+    }
+
+    /// Holds back segments below the MSS until [`Tcb::uncork`], but not longer than 200 ms (TCP_CORK).
+    pub fn cork(&mut self) {
+        self.flags.set(Bits::CORKED);
+    }
+
+    /// Lets held-back data go.
+    pub fn uncork(&mut self) {
+        self.flags.clear(Bits::CORKED);
+        self.flags.set(Bits::OVERRIDE.or(Bits::TX_DATA));
+    }
+
+    /// Acknowledges what is pending, and the next few segments, without delay (TCP_QUICKACK).
+    pub fn quick_ack(&mut self) {
+        self.quick_acks = QUICK_ACKS;
+        if self.delack_at != NEVER {
+            self.flags.set(Bits::TX_ACK);
+        }
+    }
+
+    /// The caller changed the connection's [`super::Config`]: takes over what is not read anew each time.
+    pub fn on_config_change<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) {
+        self.flags.set(Bits::TX_DATA.or(Bits::TX_WINDOW));
+        match self.state {
+            State::Closed | State::SynSent | State::SynReceived | State::TimeWait => {}
+            State::Established
+            | State::FinWait1
+            | State::FinWait2
+            | State::CloseWait
+            | State::Closing
+            | State::LastAck => self.arm_keepalive(cx.now, cx.config),
+        }
+    }
+
+    fn may_send(&self) -> Result<(), SendError> {
+        if self.flags.has(Bits::FIN_QUEUED.or(Bits::ORPHAN)) {
+            return Err(SendError::ShutDown);
+        }
+        match self.state {
+            State::SynSent | State::SynReceived | State::Established | State::CloseWait => Ok(()),
+            State::Closed => Err(SendError::NotConnected),
+            // Only reached through FIN_QUEUED.
+            State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck | State::TimeWait => {
+                Err(SendError::ShutDown)
+            }
+        }
+    }
+
+    fn room<P, A: SendPool>(&self, cx: &Cx<'_, P, A>) -> Room {
+        let start = match self.state {
+            // The SYN comes first, whether it was sent or not.
+            State::SynSent | State::SynReceived => self.snd.una + 1,
+            State::Closed
+            | State::Established
+            | State::FinWait1
+            | State::FinWait2
+            | State::CloseWait
+            | State::Closing
+            | State::LastAck
+            | State::TimeWait => self.snd.nxt,
+        };
+        Room { start, mss: self.mss, max_segs: cx.config.send_buffer_segs() }
+    }
+
+    /// The application took the last unread piece.
+    fn on_unread_drained<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) {
+        self.free_idle_cold(cx.cold);
+        if self.state == State::Closed {
+            self.arm(Timer::Report, cx.now);
+        }
+    }
+
+    /// Drops what a closed connection still held for the application.
+    fn forget<P, S>(&mut self, cold: &mut ColdStore<P, S>) -> Outcome {
+        cold.free(self.cold);
+        self.cold = ColdId::NONE;
+        self.cancel_timers();
+        Outcome::default()
+    }
+
+    fn forget_unread<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) {
+        cx.cold.free(self.cold);
+        self.cold = ColdId::NONE;
+    }
+}
