@@ -1,0 +1,153 @@
+//! Opening a queue: bind within the contract, patiently, and read back what was given.
+
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ringwire_frame::Region;
+use rustix::io::Errno;
+
+use crate::config::{BindMode, Mode, XskConfig};
+use crate::error::{BindFault, XskError};
+use crate::socket::{Access, Rings, read_back};
+use crate::sys;
+use crate::tx_ring::TxRing;
+use crate::umem::{Ledger, Umem};
+
+/// First pause before the next attempt on a busy queue; doubled each time up to the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LAST_PAUSE: Duration = Duration::from_millis(256);
+
+/// An open queue in parts. Dropped in this order: our mapping of the transmit ring, the socket, the binding.
+pub(crate) struct Parts {
+    pub(crate) tx: TxRing,
+    pub(crate) rings: Rings,
+    pub(crate) binding: Binding,
+    pub(crate) mode: Mode,
+}
+
+pub(crate) fn open(umem: &Umem, config: &XskConfig) -> Result<Parts, XskError> {
+    let mut entries = umem.ledger().entries();
+    let is_first = entries.admit(config)?;
+    if is_first {
+        entries.rings = Some((config.rx_ring, config.tx_ring));
+    }
+    let bound = bind(umem, config, is_first).map_err(|fault| XskError::bind(&fault, config))?;
+    let (rings, zero_copy_refusal) = bound;
+    entries.open.push((config.interface.clone(), config.queue_id));
+    let binding = Binding {
+        first_fd: is_first.then(|| rings.as_fd().as_raw_fd()),
+        queue: (config.interface.clone(), config.queue_id),
+        ledger: Arc::clone(umem.ledger()),
+        _region: umem.region().clone(),
+    };
+    let first = entries.first;
+    // From here on an error drops the rings and then the binding, which takes the lock.
+    drop(entries);
+    let opened = configure(rings, binding, config, first);
+    let mut parts = opened?;
+    parts.mode.zero_copy_refusal = zero_copy_refusal.map(Errno::raw_os_error);
+    if is_first {
+        umem.ledger().entries().first = Some(parts.mode);
+    }
+    Ok(parts)
+}
+
+fn configure(
+    rings: Rings,
+    binding: Binding,
+    config: &XskConfig,
+    first: Option<Mode>,
+) -> Result<Parts, XskError> {
+    let failed = |step: &'static str| move |errno| XskError::socket(errno, step, config);
+    let mut mode = read_back(rings.as_fd(), config, first).map_err(failed("reading XDP_OPTIONS"))?;
+    match config.bind_mode {
+        BindMode::ZeroCopy if !mode.zero_copy => return Err(XskError::zero_copy_refused(None, config)),
+        BindMode::Copy if mode.zero_copy => {
+            let what = format!("{} shares packet memory with a zero-copy queue", config.interface);
+            return Err(XskError::request(what, "--bind-mode auto, or packet memory of its own"));
+        }
+        BindMode::Auto | BindMode::ZeroCopy | BindMode::Copy => {}
+    }
+    mode.kick_budget_packets = sys::raise_kick_budget(rings.as_fd(), config.tx_ring);
+    if let Some(busy) = config.busy_poll {
+        sys::prefer_busy_poll(rings.as_fd(), busy).map_err(failed("turning on busy polling"))?;
+    }
+    let tx = TxRing::map(rings.as_fd(), config.tx_ring).map_err(failed("mapping the transmit ring"))?;
+    Ok(Parts { tx, rings, binding, mode })
+}
+
+/// Binds as the mode demands; with `Auto`, also says why it is not zero-copy.
+fn bind(umem: &Umem, config: &XskConfig, is_first: bool) -> Result<(Rings, Option<Errno>), BindFault> {
+    // Later queues of a registration inherit the mode whatever is asked; `configure` looks at what came out.
+    let zero_copy_wanted = is_first && config.bind_mode != BindMode::Copy;
+    let mut refusal = None;
+    if zero_copy_wanted {
+        match bind_patiently(umem, config, Access::ZeroCopy) {
+            Ok(rings) => return Ok((rings, None)),
+            Err(fault) if config.bind_mode == BindMode::Auto && is_refusal(fault.errno) => {
+                refusal = Some(fault.errno);
+            }
+            Err(fault) => return Err(fault),
+        }
+    }
+    let rings = bind_patiently(umem, config, Access::Copy)?;
+    Ok((rings, refusal))
+}
+
+/// Whether copy mode may succeed where zero-copy met this error.
+fn is_refusal(errno: Errno) -> bool {
+    !matches!(errno, Errno::BUSY | Errno::NODEV | Errno::PERM | Errno::ACCESS | Errno::AFNOSUPPORT)
+}
+
+/// Tries again while the queue is busy: its last socket lets go asynchronously. A failed bind leaves the
+/// registration as it was, so each attempt is on the same one.
+fn bind_patiently(umem: &Umem, config: &XskConfig, access: Access) -> Result<Rings, BindFault> {
+    let start = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let errno = match Rings::bind(umem, config, access) {
+            Ok(rings) => return Ok(rings),
+            Err(errno) => errno,
+        };
+        let waited = start.elapsed();
+        if errno != Errno::BUSY || waited >= config.busy_wait {
+            return Err(BindFault { errno, waited });
+        }
+        std::thread::sleep(pause.min(config.busy_wait - waited));
+        pause = (pause * 2).min(LAST_PAUSE);
+    }
+}
+
+/// A queue's entry in the ledger of its memory; dropped after the socket.
+pub(crate) struct Binding {
+    /// Number of the registration's descriptor, if this queue was bound on it.
+    first_fd: Option<RawFd>,
+    queue: (String, u32),
+    ledger: Arc<Ledger>,
+    /// Keeps the registration, and so its descriptor number, until after `drop` has retired it.
+    _region: Region,
+}
+
+impl Drop for Binding {
+    fn drop(&mut self) {
+        if let Some(number) = self.first_fd {
+            // libxdp closes this descriptor with the registration, not with the socket: without this, any frame held
+            // somewhere would keep the queue bound.
+            // SAFETY: `_region` keeps the registration, which has the descriptor open; the socket on it was deleted
+            // before this, so all that libxdp still does with the number is to ask for its ring offsets, which may
+            // fail, and to close it.
+            let retired = unsafe { sys::retire_fd(number) };
+            debug_assert!(retired.is_ok(), "releasing a queue: {retired:?}");
+        }
+        let mut entries = self.ledger.entries();
+        entries.first_has_gone |= self.first_fd.is_some();
+        entries.open.retain(|queue| *queue != self.queue);
+    }
+}
+
+impl std::fmt::Debug for Binding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Binding").field("queue", &self.queue).field("first_fd", &self.first_fd).finish()
+    }
+}
