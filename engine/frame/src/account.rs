@@ -89,6 +89,18 @@ impl FrameState {
         FrameState::HandOff,
     ];
 
+    /// Whether somebody holds a [`Frame`](crate::Frame) or [`SendFrame`](crate::SendFrame) for it.
+    pub const fn has_handle(self) -> bool {
+        match self {
+            FrameState::Rx
+            | FrameState::App
+            | FrameState::Send
+            | FrameState::SendInRing
+            | FrameState::HandOff => true,
+            FrameState::Free | FrameState::Fill | FrameState::Orphan => false,
+        }
+    }
+
     /// Name for metrics.
     pub const fn name(self) -> &'static str {
         match self {

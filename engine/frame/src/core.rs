@@ -7,7 +7,7 @@
 //! | `Local`: states, free list, loans       | reads, writes            | never (`owner()` answers `None`)          |
 //! | `counts`                                | the only writer          | may read; sums exactly only on the owner  |
 //! | bytes of a frame with a handle          | whoever holds the handle, reading only while a device may read          |
-//! | `returns`, `handles`                    | pops; closes             | push; release                             |
+//! | `elsewhere`: return ring, handle count  | pops; closes             | push; release                             |
 //! | geometry, floors, region                | read-only                | read-only                                 |
 //!
 //! A pool has no owner until `adopt`. The owner may pop and push frames without a single atomic operation because
@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::account::{Class, Counts, Floors, FrameState, Geometry};
 use crate::liveness::Handles;
 use crate::owner::{NOBODY, this_thread};
+use crate::padded::Padded;
 use crate::region::Region;
 use crate::return_ring::ReturnRing;
 
@@ -38,6 +39,12 @@ pub(crate) struct Core {
     owner: AtomicU64,
     counts: [AtomicU32; FrameState::COUNT],
     local: OwnerOnly<Local>,
+    elsewhere: Padded<Elsewhere>,
+}
+
+/// What threads that do not own the pool write, in cache lines of its own: everything else in `Core` is written by
+/// the owner only.
+struct Elsewhere {
     returns: ReturnRing,
     handles: Handles,
 }
@@ -46,9 +53,8 @@ pub(crate) struct Core {
 pub(crate) struct Local {
     frames: Box<[Meta]>,
     free_head: Cell<u32>,
-    /// Handles made less handles dropped on this thread.
-    granted: Cell<i64>,
-    returns_head: Cell<u32>,
+    /// How many frames have come home through `returns`.
+    reclaimed: Cell<u64>,
     released: RefCell<VecDeque<Loan>>,
     protocol_errors: Cell<u64>,
 }
@@ -106,14 +112,14 @@ impl Core {
             owner: AtomicU64::new(NOBODY),
             counts: Default::default(),
             local: OwnerOnly(Local::new(count)),
-            returns: ReturnRing::new(count),
-            handles: Handles::new(),
+            elsewhere: Padded(Elsewhere { returns: ReturnRing::new(count), handles: Handles::new() }),
         };
         core.counts[FrameState::Free as usize].store(count, Ordering::Relaxed);
         NonNull::from(Box::leak(Box::new(core)))
     }
 
     /// The key to the pool's books, on the owner thread only.
+    #[inline]
     pub(crate) fn owner(&self) -> Option<Owner<'_>> {
         // Relaxed: only the owner itself can read its own id here, and it wrote it.
         if self.owner.load(Ordering::Relaxed) != this_thread() {
@@ -148,11 +154,13 @@ impl Core {
     }
 
     /// Address of a frame's first byte within the region.
+    #[inline]
     pub(crate) fn frame_addr(&self, index: u32) -> u64 {
         u64::from(index) << self.frame_shift
     }
 
     /// Frame index and offset within it, if the address lies in the region.
+    #[inline]
     pub(crate) fn locate(&self, addr: u64) -> Option<(u32, u32)> {
         let index = u32::try_from(addr >> self.frame_shift).ok()?;
         if index >= self.geometry.frame_count {
@@ -163,6 +171,7 @@ impl Core {
     }
 
     /// First byte of a frame.
+    #[inline]
     pub(crate) fn frame_base(&self, index: u32) -> NonNull<u8> {
         debug_assert!(index < self.geometry.frame_count);
         let offset = (index as usize) << self.frame_shift;
@@ -182,8 +191,8 @@ impl Core {
             owner.take_back(index);
             return;
         }
-        this.returns.push(index);
-        if this.handles.release() {
+        this.elsewhere.0.returns.push(index);
+        if this.elsewhere.0.handles.release() {
             // SAFETY: `release` said that this was the last handle and that the pool is closed.
             unsafe { Core::free(core) };
         }
@@ -199,10 +208,14 @@ impl Core {
         let this = unsafe { core.as_ref() };
         // SAFETY: the caller promises to be the only one using `local`.
         let local = unsafe { this.local.get() };
-        let granted = local.granted.get();
+        // A handle is made when its frame enters one of these states, and the frame leaves them when the handle is
+        // dropped here or, dropped elsewhere, reclaimed. So this is: handles made less those dropped here.
+        let with_handle: u32 =
+            FrameState::ALL.iter().filter(|state| state.has_handle()).map(|&of| this.count(of)).sum();
+        let granted = i64::from(with_handle) + local.reclaimed.get().cast_signed();
         // Relaxed: only this thread could still take itself for the owner.
         this.owner.store(NOBODY, Ordering::Relaxed);
-        if this.handles.close(granted) {
+        if this.elsewhere.0.handles.close(granted) {
             // SAFETY: `close` said that no handle is left.
             unsafe { Core::free(core) };
         }
@@ -227,8 +240,7 @@ impl Local {
         Local {
             frames: (0..frame_count).map(meta).collect(),
             free_head: Cell::new(0),
-            granted: Cell::new(0),
-            returns_head: Cell::new(0),
+            reclaimed: Cell::new(0),
             released: RefCell::default(),
             protocol_errors: Cell::new(0),
         }
@@ -236,25 +248,36 @@ impl Local {
 }
 
 impl Owner<'_> {
+    #[inline]
     fn meta(&self, index: u32) -> &Meta {
         &self.local.frames[index as usize]
     }
 
+    #[inline]
     pub(crate) fn state(&self, index: u32) -> FrameState {
         self.meta(index).state.get()
     }
 
     /// Moves a frame to another state. A frame that leaves the application's hands reports its loan.
+    #[inline]
     pub(crate) fn set_state(&self, index: u32, to: FrameState) {
         let meta = self.meta(index);
         let from = meta.state.replace(to);
-        let (from_count, to_count) = (&self.core.counts[from as usize], &self.core.counts[to as usize]);
-        // Relaxed load and store instead of an atomic addition: there is one writer.
-        from_count.store(from_count.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
-        to_count.store(to_count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        if from == FrameState::App {
-            self.local.released.borrow_mut().push_back(meta.loan.take());
+        if from != to {
+            let (from_count, to_count) = (&self.core.counts[from as usize], &self.core.counts[to as usize]);
+            // Relaxed load and store instead of an atomic addition: there is one writer.
+            from_count.store(from_count.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+            to_count.store(to_count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
+        if from == FrameState::App {
+            self.end_loan(meta);
+        }
+    }
+
+    /// Kept out of `set_state`, which is inlined in many places.
+    #[inline(never)]
+    fn end_loan(&self, meta: &Meta) {
+        self.local.released.borrow_mut().push_back(meta.loan.take());
     }
 
     pub(crate) fn lend(&self, index: u32, loan: Loan) {
@@ -267,6 +290,7 @@ impl Owner<'_> {
     }
 
     /// Whether an allocation of this class may take one more frame.
+    #[inline]
     pub(crate) fn permits(&self, class: Class) -> bool {
         let (free, floors) = (self.core.count(FrameState::Free), self.core.floors);
         match class {
@@ -281,6 +305,7 @@ impl Owner<'_> {
     }
 
     /// Takes a free frame into `to`.
+    #[inline]
     pub(crate) fn take_free(&self, to: FrameState) -> Option<u32> {
         let index = self.local.free_head.get();
         if index == NONE {
@@ -291,43 +316,32 @@ impl Owner<'_> {
         Some(index)
     }
 
+    #[inline]
     pub(crate) fn put_free(&self, index: u32) {
         self.set_state(index, FrameState::Free);
         self.meta(index).next.set(self.local.free_head.replace(index));
     }
 
-    /// A handle comes into being.
-    pub(crate) fn grant(&self) {
-        self.local.granted.set(self.local.granted.get() + 1);
-    }
-
-    /// A handle was dropped on this thread.
+    /// A handle is gone: its frame is free, or an orphan while a device may read it.
     fn take_back(&self, index: u32) {
-        self.local.granted.set(self.local.granted.get() - 1);
-        self.settle(index);
-    }
-
-    /// What becomes of a frame without a handle: free, or an orphan while a device may read it.
-    fn settle(&self, index: u32) {
         match self.state(index) {
             FrameState::SendInRing => self.set_state(index, FrameState::Orphan),
             FrameState::Rx | FrameState::App | FrameState::Send | FrameState::HandOff => self.put_free(index),
-            // A frame in these states has no handle that could have been dropped.
+            // `FrameState::has_handle`: none that could have been dropped.
             FrameState::Free | FrameState::Fill | FrameState::Orphan => debug_assert!(false, "no handle"),
         }
     }
 
     /// Takes in what other threads dropped.
     pub(crate) fn reclaim(&self) {
-        let mut head = self.local.returns_head.get();
-        while let Some(index) = self.core.returns.pop(head) {
-            head = head.wrapping_add(1);
-            self.settle(index);
+        while let Some(index) = self.core.elsewhere.0.returns.pop(self.local.reclaimed.get()) {
+            self.local.reclaimed.set(self.local.reclaimed.get() + 1);
+            self.take_back(index);
         }
-        self.local.returns_head.set(head);
     }
 
     /// Whether `device` holds the frame in `state`.
+    #[inline]
     pub(crate) fn is_held(&self, index: u32, device: u32, state: FrameState) -> bool {
         let meta = self.meta(index);
         meta.state.get() == state && meta.device.get() == device

@@ -29,12 +29,14 @@ unsafe impl Send for Frame {}
 unsafe impl Sync for Frame {}
 
 impl Frame {
-    /// The caller has just moved frame `index` into a state with a handle and granted it.
+    /// The caller has just moved frame `index` from a state without a handle into one with.
+    #[inline]
     pub(crate) fn new(core: NonNull<Core>, index: u32, offset: u16, len: u16) -> Frame {
         Frame { core, index, offset, len }
     }
 
     /// Bytes of the window.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: the window lies within the frame (kept by every method that moves it), regions are initialised, and
         // the handle is the only way to write to them.
@@ -42,32 +44,38 @@ impl Frame {
     }
 
     /// Bytes of the window, to be written.
+    #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `bytes`; `&mut self` is the only access, and a frame that a device may read is a `SendFrame`.
         unsafe { std::slice::from_raw_parts_mut(self.window().as_ptr(), self.len()) }
     }
 
     /// Length of the window.
+    #[inline]
     pub fn len(&self) -> usize {
         usize::from(self.len)
     }
 
     /// Whether the window is empty.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Bytes before the window.
+    #[inline]
     pub fn headroom(&self) -> usize {
         usize::from(self.offset)
     }
 
     /// Bytes behind the window.
+    #[inline]
     pub fn tailroom(&self) -> usize {
         self.core().geometry.frame_bytes as usize - self.headroom() - self.len()
     }
 
     /// Drops up to `count` bytes from the front of the window.
+    #[inline]
     pub fn advance(&mut self, count: usize) {
         let count = narrow(count.min(self.len()));
         self.offset += count;
@@ -75,6 +83,7 @@ impl Frame {
     }
 
     /// Shortens the window to `len` bytes, if it is longer.
+    #[inline]
     pub fn truncate(&mut self, len: usize) {
         self.len = narrow(len.min(self.len()));
     }
@@ -83,6 +92,7 @@ impl Frame {
     ///
     /// # Panics
     /// If there is less headroom.
+    #[inline]
     pub fn prepend(&mut self, count: usize) -> &mut [u8] {
         assert!(count <= self.headroom(), "no headroom for {count} bytes");
         self.offset -= narrow(count);
@@ -94,6 +104,7 @@ impl Frame {
     ///
     /// # Panics
     /// If there is less tailroom.
+    #[inline]
     pub fn append(&mut self, count: usize) -> &mut [u8] {
         assert!(count <= self.tailroom(), "no tailroom for {count} bytes");
         let old_len = self.len();
@@ -101,7 +112,16 @@ impl Frame {
         &mut self.bytes_mut()[old_len..]
     }
 
+    /// The tailroom, to be written before [`append`](Frame::append) counts it in; it holds whatever was there.
+    pub fn spare_mut(&mut self) -> &mut [u8] {
+        // SAFETY: the window ends within the frame, so its end is within or one past the region.
+        let start = unsafe { self.window().add(self.len()) };
+        // SAFETY: `tailroom` bytes from there are the rest of the frame, initialised; `&mut self` is the only access.
+        unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), self.tailroom()) }
+    }
+
     /// Makes the window empty, with `headroom` bytes before it (at most the frame).
+    #[inline]
     pub fn reset(&mut self, headroom: usize) {
         self.offset = narrow(headroom.min(self.core().geometry.frame_bytes as usize));
         self.len = 0;
@@ -109,6 +129,7 @@ impl Frame {
 
     /// Lends the frame to the application: when it leaves its hands, by drop or to be sent, `tag` and `charge_bytes`
     /// appear in [`Pool::poll_released`](crate::Pool::poll_released). Recorded on the pool's thread only.
+    #[inline]
     pub fn lend(self, tag: u64, charge_bytes: u32) -> Frame {
         if let Some(owner) = self.core().owner() {
             owner.lend(self.index, Loan { tag, charge_bytes });
@@ -117,6 +138,7 @@ impl Frame {
     }
 
     /// Accounts the frame as on its way to another worker.
+    #[inline]
     pub fn hand_off(self) -> Frame {
         if let Some(owner) = self.core().owner() {
             owner.set_state(self.index, FrameState::HandOff);
@@ -125,6 +147,7 @@ impl Frame {
     }
 
     /// Turns the frame into one to be sent.
+    #[inline]
     pub fn into_send(self) -> SendFrame {
         if let Some(owner) = self.core().owner() {
             owner.set_state(self.index, FrameState::Send);
@@ -132,27 +155,33 @@ impl Frame {
         SendFrame::new(self)
     }
 
+    #[inline]
     pub(crate) fn core(&self) -> &Core {
         // SAFETY: every handle is counted in `Core::handles`, which keeps the core until the handle is dropped.
         unsafe { self.core.as_ref() }
     }
 
+    #[inline]
     pub(crate) fn core_ptr(&self) -> NonNull<Core> {
         self.core
     }
 
+    #[inline]
     pub(crate) fn index(&self) -> u32 {
         self.index
     }
 
+    #[inline]
     pub(crate) fn offset(&self) -> u16 {
         self.offset
     }
 
+    #[inline]
     pub(crate) fn window_len(&self) -> u16 {
         self.len
     }
 
+    #[inline]
     fn window(&self) -> NonNull<u8> {
         let base = self.core().frame_base(self.index);
         // SAFETY: the offset is at most the frame's size.
@@ -161,6 +190,7 @@ impl Frame {
 }
 
 /// Lengths and offsets within a frame, which is at most 4096 bytes long.
+#[inline]
 #[expect(clippy::cast_possible_truncation, reason = "callers bound the value by the frame size")]
 fn narrow(value: usize) -> u16 {
     debug_assert!(value <= 4096);
@@ -168,6 +198,7 @@ fn narrow(value: usize) -> u16 {
 }
 
 impl Drop for Frame {
+    #[inline]
     fn drop(&mut self) {
         // SAFETY: the handle of this frame ends here.
         unsafe { Core::release(self.core, self.index) };

@@ -8,11 +8,8 @@
 //! Only `head` and `published` are shared. A slot is not overwritten before its frame is reaped, so the sender finds
 //! the addresses to complete in its own ring and no second ring is needed. `tests/loom.rs` explores the orderings.
 
+use crate::padded::Padded;
 use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
-
-/// Keeps what two cores write in different cache lines, and their adjacent-line prefetchers apart.
-#[repr(align(128))]
-struct Padded<T>(T);
 
 struct Lane<T> {
     slots: Box<[AtomicU64]>,

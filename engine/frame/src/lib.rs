@@ -27,6 +27,7 @@ mod lane;
 mod liveness;
 mod mem;
 mod owner;
+mod padded;
 mod pool;
 mod port;
 mod region;

@@ -24,6 +24,7 @@ thread_local! {
 }
 
 /// Number of the current thread, zero if it never adopted a pool (or is ending).
+#[inline]
 pub(crate) fn this_thread() -> u64 {
     NUMBER.get()
 }

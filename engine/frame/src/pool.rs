@@ -82,7 +82,7 @@ impl Pool {
             Class::Control | Class::Send => FrameState::Send,
         };
         let index = owner.take_free(state)?;
-        Some(self.grant(owner, index, 0, 0))
+        Some(Frame::new(self.core, index, 0, 0))
     }
 
     /// Frames by state. Exact on the owner thread; elsewhere a snapshot that may be in motion.
@@ -145,12 +145,6 @@ impl Pool {
         debug_assert!(owner.is_some(), "pool used before adopt(), or on a thread that does not own it");
         owner
     }
-
-    /// Makes the handle of a frame that has just left the hands of the free list or a device.
-    fn grant(&self, owner: Owner<'_>, index: u32, offset: u16, len: u16) -> Frame {
-        owner.grant();
-        Frame::new(self.core, index, offset, len)
-    }
 }
 
 /// For implementors of [`Port`](crate::Port): frames by address.
@@ -195,7 +189,7 @@ impl Pool {
             return None;
         };
         owner.set_state(index, FrameState::Rx);
-        Some(self.grant(owner, index, offset, len))
+        Some(Frame::new(self.core, index, offset, len))
     }
 
     /// Takes back a frame the device did not use (Fill -> Free). False, counted, if the device does not hold it.

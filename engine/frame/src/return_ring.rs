@@ -36,9 +36,9 @@ impl ReturnRing {
         self.slots[(ticket & self.mask) as usize].store(index + 1, Ordering::Release);
     }
 
-    /// Takes the oldest index. `head` counts what has been taken and belongs to the only consumer.
-    pub(crate) fn pop(&self, head: u32) -> Option<u32> {
-        let slot = &self.slots[(head & self.mask) as usize];
+    /// Takes the oldest index. `taken` counts what has been taken so far and belongs to the only consumer.
+    pub(crate) fn pop(&self, taken: u64) -> Option<u32> {
+        let slot = &self.slots[(taken & u64::from(self.mask)) as usize];
         // Acquire, pairs with the Release in `push`.
         let value = slot.load(Ordering::Acquire);
         if value == EMPTY {

@@ -23,6 +23,7 @@ impl SendFrame {
     }
 
     /// Whether a device may still read the bytes.
+    #[inline]
     pub fn in_ring(&self) -> bool {
         match self.frame.core().owner() {
             Some(owner) => owner.state(self.frame.index()) == FrameState::SendInRing,
@@ -31,42 +32,50 @@ impl SendFrame {
     }
 
     /// Bytes of the window.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         self.frame.bytes()
     }
 
     /// Bytes of the window, to be written; `None` while in the ring.
+    #[inline]
     pub fn bytes_mut(&mut self) -> Option<&mut [u8]> {
         self.writable().map(Frame::bytes_mut)
     }
 
     /// Length of the window.
+    #[inline]
     pub fn len(&self) -> usize {
         self.frame.len()
     }
 
     /// Whether the window is empty.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.frame.is_empty()
     }
 
     /// Bytes before the window.
+    #[inline]
     pub fn headroom(&self) -> usize {
         self.frame.headroom()
     }
 
     /// Bytes behind the window.
+    #[inline]
     pub fn tailroom(&self) -> usize {
         self.frame.tailroom()
     }
 
     /// Grows the window at the front, for a header; `None` while in the ring or without headroom.
+    #[inline]
     pub fn prepend(&mut self, count: usize) -> Option<&mut [u8]> {
         let frame = self.writable()?;
         (count <= frame.headroom()).then(|| frame.prepend(count))
     }
 
     /// Grows the window at the back; `None` while in the ring or without tailroom.
+    #[inline]
     pub fn append(&mut self, count: usize) -> Option<&mut [u8]> {
         let frame = self.writable()?;
         (count <= frame.tailroom()).then(|| frame.append(count))
@@ -74,16 +83,19 @@ impl SendFrame {
 
     /// Drops up to `count` bytes from the front of the window, such as the last transmission's header. Changes what
     /// this handle shows, not what a device reads, so it is allowed in the ring.
+    #[inline]
     pub fn advance(&mut self, count: usize) {
         self.frame.advance(count);
     }
 
     /// Shortens the window to `len` bytes, if it is longer; allowed in the ring like [`advance`](Self::advance).
+    #[inline]
     pub fn truncate(&mut self, len: usize) {
         self.frame.truncate(len);
     }
 
     /// Turns it back into a plain frame, unless it is in the ring.
+    #[inline]
     pub fn into_frame(self) -> Result<Frame, SendFrame> {
         if self.in_ring() { Err(self) } else { Ok(self.frame) }
     }

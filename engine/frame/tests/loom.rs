@@ -11,6 +11,8 @@ mod sync {
 mod lane;
 #[path = "../src/liveness.rs"]
 mod liveness;
+#[path = "../src/padded.rs"]
+mod padded;
 #[path = "../src/return_ring.rs"]
 mod return_ring;
 
@@ -110,7 +112,7 @@ fn spawn(model: &Arc<Model>, run: impl FnOnce(&Model) + 'static) -> thread::Join
     thread::spawn(move || run(&model))
 }
 
-fn pop_blocking(ring: &ReturnRing, head: &mut u32) -> u32 {
+fn pop_blocking(ring: &ReturnRing, head: &mut u64) -> u32 {
     loop {
         if let Some(index) = ring.pop(*head) {
             *head += 1;
