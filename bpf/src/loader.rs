@@ -174,13 +174,14 @@ impl Steering {
     /// # Errors
     /// Only when the kernel is out of order.
     pub fn remove_address(&mut self, index: AddrIndex) -> Result<(), SteerError> {
-        let Some((address, _)) = self.addresses.get_mut(index.0 as usize).and_then(Option::take) else {
+        let Some(Some((address, _))) = self.addresses.get(index.0 as usize).copied() else {
             return Ok(());
         };
         self.maps
             .addresses
             .delete(&abi::address_key(address))
             .map_err(|error| SteerError::unexpected("remove an address", &error))?;
+        self.addresses[index.0 as usize] = None;
         self.ports.clear_address(index.0);
         self.next_generation()
     }
@@ -244,13 +245,15 @@ impl Steering {
     /// # Errors
     /// Only when the kernel is out of order.
     pub fn counters(&self) -> Result<Counters, SteerError> {
-        let cpus = self
-            .maps
-            .counters
-            .lookup_percpu(&abi::ONLY, MapFlags::ANY)
-            .map_err(|error| SteerError::unexpected("read the counters", &error))?;
         let mut counters = Counters::default();
-        cpus.iter().flatten().for_each(|cpu| counters.add_cpu(cpu));
+        for &verdict in Verdict::ALL {
+            let key = (verdict as u32).to_ne_bytes();
+            let cpus = self.maps.counters.lookup_percpu(&key, MapFlags::ANY);
+            let cpus = cpus.map_err(|error| SteerError::unexpected("read the counters", &error))?;
+            let packets =
+                cpus.iter().flatten().map(|cpu| cpu.first_chunk().map_or(0, |n| u64::from_ne_bytes(*n)));
+            counters.set(verdict, packets.sum());
+        }
         Ok(counters)
     }
 

@@ -42,9 +42,9 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, STEER_VERDICTS);
 	__type(key, __u32);
-	__type(value, struct steer_counters);
+	__type(value, __u64);
 } steer_counters SEC(".maps");
 
 /* `owner` is engine slot + 1 when the verdict is to redirect, else 0. */
@@ -53,13 +53,12 @@ struct decision {
 	__u8 owner;
 };
 
-static __always_inline void count(enum steer_verdict verdict)
+static __always_inline void count(__u32 verdict)
 {
-	__u32 zero = 0;
-	struct steer_counters *counters = bpf_map_lookup_elem(&steer_counters, &zero);
+	__u64 *packets = bpf_map_lookup_elem(&steer_counters, &verdict);
 
-	if (counters && verdict < STEER_VERDICTS)
-		counters->packets[verdict]++;
+	if (packets)
+		(*packets)++;
 }
 
 /* Engine slot + 1, or 0 when the port is not ours. */
@@ -142,7 +141,7 @@ static __always_inline int deliver(struct xdp_md *ctx, const struct steer_config
 	return action;
 }
 
-static __always_inline int steer_packet(struct xdp_md *ctx, __u64 len)
+static __always_inline int steer_packet(struct xdp_md *ctx)
 {
 	__u32 zero = 0;
 	struct steer_config *config = bpf_map_lookup_elem(&steer_config, &zero);
@@ -151,7 +150,7 @@ static __always_inline int steer_packet(struct xdp_md *ctx, __u64 len)
 
 	if (!config)
 		return XDP_PASS;
-	extract_key(ctx, len, config->mac, &key);
+	extract_key(ctx, config->mac, &key);
 	decision = judge(&key);
 	if (decision.owner)
 		return deliver(ctx, config, decision);
@@ -162,14 +161,14 @@ static __always_inline int steer_packet(struct xdp_md *ctx, __u64 len)
 SEC("xdp")
 int steer(struct xdp_md *ctx)
 {
-	return steer_packet(ctx, (void *)(long)ctx->data_end - (void *)(long)ctx->data);
+	return steer_packet(ctx);
 }
 
 /* For packets that span several buffers: an MTU above one page. */
 SEC("xdp.frags")
 int steer_frags(struct xdp_md *ctx)
 {
-	return steer_packet(ctx, bpf_xdp_get_buff_len(ctx));
+	return steer_packet(ctx);
 }
 
 char steer_license[] SEC("license") = "MIT";

@@ -88,10 +88,10 @@ enum steer_verdict {
 	STEER_VERDICTS
 };
 
-/* Map steer_counters, per CPU, one element. */
-struct steer_counters {
-	__u64 packets[STEER_VERDICTS];
-};
+/*
+ * Map steer_counters holds packets (__u64) by verdict, per CPU. One element each, because without CAP_PERFMON the verifier
+ * lets no program index into a struct by a number that differs from path to path.
+ */
 
 /* Map steer_sockets is an XSKMAP; its index is engine slot * max_queues + queue. */
 

@@ -16,9 +16,6 @@
 
 #define MAX_VLAN_TAGS 2
 #define MAX_OPTIONS_BYTES 40
-#define OPTIONS_LEN_MASK 0x3c
-#define MIN_TRANSPORT_BYTES 8 /* a UDP header, and what every ICMP error quotes (RFC 792) */
-#define ICMP_HEADER_BYTES 8
 #define FRAGMENT_OFFSET_MASK 0x1fff
 #define FRAGMENT_MASK 0x3fff /* more-fragments flag and offset */
 
@@ -41,13 +38,16 @@ struct steer_key {
 	__u8 kind; /* enum key_kind: says which of the above are set */
 };
 
-/* The unread rest of the packet: `left` bytes over all its buffers, of which those up to `end` can be read. */
+/*
+ * Where we are in the packet. `advance` reads in place, from the first buffer, which ends at `end`. `load` copies; it is for
+ * what is rare or behind IPv4 options, because without CAP_PERFMON the verifier lets no program add a number it does not
+ * know to a packet pointer. After the first `load`, `pos` is out of use.
+ */
 struct cursor {
+	struct xdp_md *ctx;
 	void *pos;
 	void *end;
-	__u64 left;
-	__u64 packet_len;
-	struct xdp_md *ctx;
+	__u32 offset; /* from the start of the packet */
 };
 
 struct vlan_tag {
@@ -68,33 +68,44 @@ struct arp_packet {
 	__u8 target_ip[4];
 };
 
-struct icmp_header {
-	__u8 type;
-	__u8 code;
-	__u8 rest[6];
-};
-
 /* A copy of a header's options; one byte more, so that an option's length can always be looked at. */
 struct ip_options {
 	__u32 len;
 	__u8 bytes[MAX_OPTIONS_BYTES + 1];
 };
 
-struct port_pair {
-	__be16 source;
+/* The first 8 bytes of TCP and UDP, which every ICMP error quotes (RFC 792), and of ICMP, which is all of its header. */
+struct transport {
+	union {
+		__be16 source;
+		__u8 icmp_type;
+	};
 	__be16 dest;
+	__u8 rest[4];
 };
 
-/* The next `len` bytes, or NULL when the packet ends before. */
-static __always_inline void *take(struct cursor *cursor, __u32 len)
+/*
+ * Moves past the next `len` bytes, which are then readable where `pos` was; false when the packet ends before. A pointer
+ * that may be NULL would be handier, but without CAP_PERFMON packet pointers can be compared with nothing but `end`.
+ */
+static __always_inline bool advance(struct cursor *cursor, __u32 len)
 {
-	void *head = cursor->pos;
+	void *next = cursor->pos + len;
 
-	if (head + len > cursor->end)
-		return NULL;
-	cursor->pos = head + len;
-	cursor->left -= len;
-	return head;
+	if (next > cursor->end)
+		return false;
+	cursor->pos = next;
+	cursor->offset += len;
+	return true;
+}
+
+/* Copies the next `len` bytes and moves past them; false when the packet ends before. */
+static __always_inline bool load(struct cursor *cursor, void *to, __u32 len)
+{
+	if (bpf_xdp_load_bytes(cursor->ctx, cursor->offset, to, len) < 0)
+		return false;
+	cursor->offset += len;
+	return true;
 }
 
 static __always_inline void map_ipv4(struct steer_address *address, __be32 ipv4)
@@ -111,14 +122,14 @@ static __always_inline bool is_vlan(__be16 ethertype)
 }
 
 /* Leaves the innermost EtherType in `ethertype`; false when the packet ends inside a tag. */
-static __always_inline bool take_vlan_tags(struct cursor *cursor, __be16 *ethertype)
+static __always_inline bool skip_vlan_tags(struct cursor *cursor, __be16 *ethertype)
 {
 #pragma unroll
 	for (int i = 0; i < MAX_VLAN_TAGS; i++) {
 		if (!is_vlan(*ethertype))
 			return true;
-		struct vlan_tag *tag = take(cursor, sizeof(*tag));
-		if (!tag)
+		struct vlan_tag *tag = cursor->pos;
+		if (!advance(cursor, sizeof(*tag)))
 			return false;
 		*ethertype = tag->ethertype;
 	}
@@ -141,10 +152,10 @@ static __always_inline bool is_broadcast(const __u8 *mac)
 
 static __always_inline enum key_kind arp_key(struct cursor *cursor, struct steer_key *key)
 {
-	struct arp_packet *arp = take(cursor, sizeof(*arp));
+	struct arp_packet *arp = cursor->pos;
 	__be32 target;
 
-	if (!arp)
+	if (!advance(cursor, sizeof(*arp)))
 		return KEY_MALFORMED;
 	if (arp->hardware != bpf_htons(1) || arp->protocol != bpf_htons(ETH_P_IP) || arp->hardware_len != ETH_ALEN ||
 	    arp->protocol_len != 4)
@@ -167,9 +178,12 @@ __noinline int options_end_here(const struct ip_options *options)
 
 	if (!options)
 		return 0;
-	for (__u32 i = 0; i < MAX_OPTIONS_BYTES && i < options->len; i++) {
+#pragma unroll
+	for (__u32 i = 0; i < MAX_OPTIONS_BYTES; i++) {
 		const __u8 *option = &options->bytes[i];
 
+		if (i >= options->len)
+			return 1;
 		if (i < next)
 			continue;
 		if (option[0] == IPOPT_END)
@@ -187,40 +201,24 @@ __noinline int options_end_here(const struct ip_options *options)
 }
 
 /* The fixed part, with version and lengths checked. */
-static __always_inline struct iphdr *take_ipv4(struct cursor *cursor)
+static __always_inline bool skip_ipv4(struct cursor *cursor)
 {
-	__u64 available = cursor->left;
-	struct iphdr *ip = take(cursor, sizeof(*ip));
+	struct iphdr *ip = cursor->pos;
+	__u64 available = bpf_xdp_get_buff_len(cursor->ctx) - cursor->offset;
 
-	if (!ip || ip->version != 4 || ip->ihl < 5)
-		return NULL;
-	if (bpf_ntohs(ip->tot_len) < ip->ihl * 4 || bpf_ntohs(ip->tot_len) > available)
-		return NULL;
-	return ip;
+	if (!advance(cursor, sizeof(*ip)) || ip->version != 4 || ip->ihl < 5)
+		return false;
+	return bpf_ntohs(ip->tot_len) >= ip->ihl * 4 && bpf_ntohs(ip->tot_len) <= available;
 }
 
-/* Of a header whose ihl is known to be at least 5. */
-static __always_inline __u32 options_len(const struct iphdr *ip)
-{
-	__u32 len = ip->ihl * 4 - sizeof(*ip);
-
-	hide_from_compiler(len);
-	return len & OPTIONS_LEN_MASK;
-}
-
-/* Moves past the options; false when the packet ends inside them. */
-static __always_inline bool skip_options(struct cursor *cursor, const struct iphdr *ip)
-{
-	return take(cursor, options_len(ip)) != NULL;
-}
-
-/* `len` bytes of options have just been skipped. */
-static __always_inline bool last_hop(const struct cursor *cursor, __u32 len)
+/* Loads the options, which are there (`len` is above 0), and says whether they prove that this is the last hop. */
+static __always_inline bool last_hop(struct cursor *cursor, __u32 len)
 {
 	struct ip_options options = {.len = len};
-	__u32 offset = cursor->packet_len - cursor->left - len;
 
-	if (len == 0 || len > MAX_OPTIONS_BYTES || bpf_xdp_load_bytes(cursor->ctx, offset, options.bytes, len) < 0)
+	/* The bounds are known already, but not to the verifier. */
+	hide_from_compiler(len);
+	if (len == 0 || len > MAX_OPTIONS_BYTES || !load(cursor, options.bytes, len))
 		return false;
 	return options_end_here(&options);
 }
@@ -230,95 +228,98 @@ static __always_inline bool has_ports(__u8 protocol)
 	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP;
 }
 
-static __always_inline struct port_pair *take_ports(struct cursor *cursor, __u32 left)
-{
-	if (left < MIN_TRANSPORT_BYTES)
-		return NULL;
-	return take(cursor, MIN_TRANSPORT_BYTES);
-}
-
 /* Unreachable, time exceeded, parameter problem. A redirect (5) belongs to the kernel, which owns the routes. */
 static __always_inline bool is_icmp_error(__u8 type)
 {
 	return type == 3 || type == 11 || type == 12;
 }
 
-/* RFC 792: an error quotes the header and the first 8 bytes of the packet we sent, so its source is us. */
+/* The quoted header is one that we sent, with what an error must quote of the packet behind it. */
+static __always_inline bool quotes_us(const struct iphdr *quoted, const struct steer_key *key)
+{
+	return quoted->version == 4 && quoted->ihl >= 5 && quoted->saddr == key->local.words[3] &&
+	       has_ports(quoted->protocol) && !(quoted->frag_off & bpf_htons(FRAGMENT_OFFSET_MASK));
+}
+
+/*
+ * RFC 792: an error quotes the header and the first 8 bytes of the packet we sent, so its source is us. `left` is what the
+ * outer packet has behind the ICMP header.
+ */
 static __always_inline enum key_kind icmp_key(struct cursor *cursor, __u32 left, struct steer_key *key)
 {
-	struct icmp_header *icmp = take(cursor, sizeof(*icmp));
-	struct iphdr *quoted;
-	struct port_pair *ports;
-	__u32 headers_len;
+	struct iphdr quoted;
+	struct transport transport;
+	__u32 quoted_len;
 
-	if (!icmp || !is_icmp_error(icmp->type))
+	if (!load(cursor, &quoted, sizeof(quoted)) || !quotes_us(&quoted, key))
 		return KEY_PROTOCOL;
-	quoted = take(cursor, sizeof(*quoted));
-	if (!quoted || quoted->version != 4 || quoted->ihl < 5)
+	quoted_len = quoted.ihl * 4;
+	if (left < quoted_len + sizeof(transport))
 		return KEY_PROTOCOL;
-	if (quoted->saddr != key->local.words[3] || !has_ports(quoted->protocol))
+	cursor->offset += quoted_len - sizeof(quoted);
+	if (!load(cursor, &transport, sizeof(transport)))
 		return KEY_PROTOCOL;
-	if (quoted->frag_off & bpf_htons(FRAGMENT_OFFSET_MASK))
-		return KEY_PROTOCOL;
-	headers_len = ICMP_HEADER_BYTES + quoted->ihl * 4;
-	if (left < headers_len || !skip_options(cursor, quoted))
-		return KEY_PROTOCOL;
-	ports = take_ports(cursor, left - headers_len);
-	if (!ports)
-		return KEY_PROTOCOL;
-	key->protocol = quoted->protocol;
-	key->port = bpf_ntohs(ports->source);
+	key->protocol = quoted.protocol;
+	key->port = bpf_ntohs(transport.source);
 	return KEY_ICMP_ERROR;
 }
 
-static __always_inline enum key_kind transport_key(struct cursor *cursor, __u32 left, struct steer_key *key)
+/* `left` is what the IP packet has behind its header, of which `transport` are the first bytes. */
+static __always_inline enum key_kind transport_key(struct cursor *cursor, const struct transport *transport, __u32 left,
+						   struct steer_key *key)
 {
-	struct port_pair *ports;
-
-	if (key->protocol == IPPROTO_ICMP)
-		return icmp_key(cursor, left, key);
+	if (key->protocol == IPPROTO_ICMP) {
+		if (!is_icmp_error(transport->icmp_type))
+			return KEY_PROTOCOL;
+		return icmp_key(cursor, left - sizeof(*transport), key);
+	}
 	if (!has_ports(key->protocol))
 		return KEY_PROTOCOL;
-	ports = take_ports(cursor, left);
-	if (!ports)
-		return KEY_PROTOCOL;
-	key->port = bpf_ntohs(ports->dest);
+	key->port = bpf_ntohs(transport->dest);
 	return KEY_FLOW;
 }
 
 static __always_inline enum key_kind ipv4_key(struct cursor *cursor, struct steer_key *key)
 {
-	struct iphdr *ip = take_ipv4(cursor);
+	struct iphdr *ip = cursor->pos;
+	struct transport *in_place, copied;
+	__u32 left;
 
-	if (!ip || !skip_options(cursor, ip))
+	if (!skip_ipv4(cursor))
 		return KEY_MALFORMED;
+	left = bpf_ntohs(ip->tot_len) - ip->ihl * 4;
 	map_ipv4(&key->local, ip->daddr);
 	key->protocol = ip->protocol;
 	if (ip->frag_off & bpf_htons(FRAGMENT_MASK))
 		return KEY_FRAGMENT;
-	if (ip->ihl > 5 && !last_hop(cursor, options_len(ip)))
-		return KEY_OPTIONS;
-	return transport_key(cursor, bpf_ntohs(ip->tot_len) - ip->ihl * 4, key);
+	if (ip->ihl > 5) {
+		if (!last_hop(cursor, ip->ihl * 4 - sizeof(*ip)))
+			return KEY_OPTIONS;
+		if (left < sizeof(copied) || !load(cursor, &copied, sizeof(copied)))
+			return KEY_PROTOCOL;
+		return transport_key(cursor, &copied, left, key);
+	}
+	in_place = cursor->pos;
+	if (left < sizeof(*in_place) || !advance(cursor, sizeof(*in_place)))
+		return KEY_PROTOCOL;
+	return transport_key(cursor, in_place, left, key);
 }
 
-/* `len` is the whole packet, over all its buffers. */
-static __always_inline void extract_key(struct xdp_md *ctx, __u64 len, const __u8 *mac, struct steer_key *key)
+static __always_inline void extract_key(struct xdp_md *ctx, const __u8 *mac, struct steer_key *key)
 {
 	struct cursor cursor = {
+		.ctx = ctx,
 		.pos = (void *)(long)ctx->data,
 		.end = (void *)(long)ctx->data_end,
-		.left = len,
-		.packet_len = len,
-		.ctx = ctx,
 	};
-	struct ethhdr *eth = take(&cursor, sizeof(*eth));
+	struct ethhdr *eth = cursor.pos;
 	__be16 ethertype;
 
 	*key = (struct steer_key){.kind = KEY_MALFORMED};
-	if (!eth)
+	if (!advance(&cursor, sizeof(*eth)))
 		return;
 	ethertype = eth->h_proto;
-	if (!take_vlan_tags(&cursor, &ethertype))
+	if (!skip_vlan_tags(&cursor, &ethertype))
 		return;
 	if (ethertype == bpf_htons(ETH_P_ARP))
 		key->kind = is_mac(eth->h_dest, mac) || is_broadcast(eth->h_dest) ? arp_key(&cursor, key) : KEY_MAC;

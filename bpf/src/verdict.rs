@@ -109,12 +109,8 @@ impl Counters {
         self.packets.iter().sum()
     }
 
-    /// Adds one CPU's `struct steer_counters`.
-    pub(crate) fn add_cpu(&mut self, bytes: &[u8]) {
-        let (counts, _) = bytes.as_chunks::<8>();
-        for (sum, count) in self.packets.iter_mut().zip(counts) {
-            *sum += u64::from_ne_bytes(*count);
-        }
+    pub(crate) fn set(&mut self, verdict: Verdict, packets: u64) {
+        self.packets[verdict as usize] = packets;
     }
 
     /// What one packet added since `before`; None unless exactly one verdict moved by one.

@@ -10,6 +10,7 @@ use common::*;
 use ringwire_bpf::{
     Action, AttachConfig, AttachMode, Counters, Mode, Ownership, Protocol, Steering, Verdict, incumbent,
 };
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 /// Runs `test` with the index of a fresh `rw0`.
 fn with_veth(queues: u32, mtu: u32, test: impl FnOnce(u32) + Send) {
@@ -199,5 +200,49 @@ fn it_works_from_any_thread_and_namespace_once_attached() {
         assert_eq!(steering.test_run(&tcp(SHARED, TCP_PORT).frame(), 0).unwrap(), Verdict::RedirectTcp);
         in_netns(move || drop(steering));
         assert_eq!(incumbent(ifindex).unwrap(), None);
+    });
+}
+
+/// Runs `f` on a thread whose capabilities are cut to these.
+fn with_capabilities<R: Send>(kept: CapabilitySet, f: impl FnOnce() -> R + Send) -> R {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let sets =
+                CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+            set_capabilities(None, sets).unwrap();
+            f()
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+#[test]
+fn a_missing_capability_is_named() {
+    with_veth(1, 1500, |ifindex| {
+        let none =
+            with_capabilities(CapabilitySet::empty(), || Steering::load(&config(ifindex)).unwrap_err());
+        assert_eq!(none.what, "cannot load the steering program: CAP_BPF is missing");
+        assert!(none.hint.starts_with("sudo, or: sudo setcap cap_net_admin,"), "{none}");
+        let net = CapabilitySet::NET_ADMIN;
+        let no_bpf = with_capabilities(net, || Steering::attach(&config(ifindex)).unwrap_err());
+        assert_eq!(no_bpf.what, "cannot load the steering program: CAP_BPF is missing");
+        let bpf = CapabilitySet::BPF;
+        let no_net_admin = with_capabilities(bpf, || Steering::attach(&config(ifindex)).unwrap_err());
+        assert_eq!(no_net_admin.what, "cannot load the steering program: CAP_NET_ADMIN is missing");
+        assert_eq!(no_net_admin.errno, Some(libc::EPERM));
+    });
+}
+
+#[test]
+fn the_least_capabilities_are_enough() {
+    with_veth(1, 1500, |ifindex| {
+        let least = CapabilitySet::BPF | CapabilitySet::NET_ADMIN;
+        with_capabilities(least, || {
+            let steering = Steering::attach(&config(ifindex)).unwrap();
+            assert_eq!(steering.mode(), Some(Mode::Native));
+            // Without CAP_SYS_ADMIN the kernel does not tell the incumbent's name, only its id.
+            let refused = Steering::attach(&config(ifindex)).unwrap_err();
+            assert!(refused.what.starts_with("rw0 already runs XDP program (id "), "{refused}");
+        });
     });
 }

@@ -27,7 +27,7 @@ int key(struct xdp_md *ctx)
 
 	if (!config || !found)
 		return XDP_ABORTED;
-	extract_key(ctx, (void *)(long)ctx->data_end - (void *)(long)ctx->data, config->mac, &key);
+	extract_key(ctx, config->mac, &key);
 	*found = key;
 	return XDP_PASS;
 }

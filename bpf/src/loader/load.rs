@@ -17,9 +17,6 @@ use crate::error::SteerError;
 const MAX_ADDRESSES: u32 = (u32::MAX / abi::PORTS_PER_ADDRESS as u32).saturating_add(1);
 /// More than any NIC has; bounds the socket map.
 const MAX_QUEUES: u32 = 4096;
-/// `steer_abi.h` promises it to every engine.
-const CAPABILITY_HINT: &str =
-    "sudo, or: sudo setcap cap_net_admin,cap_net_raw,cap_bpf,cap_ipc_lock+ep on the program";
 
 /// Descriptors of the maps, under their names in `steer.bpf.c`.
 #[derive(Debug)]
@@ -149,13 +146,18 @@ pub(super) fn missing_capability(what: &str, errno: i32) -> SteerError {
     let needed = [("CAP_BPF", CapabilitySet::BPF), ("CAP_NET_ADMIN", CapabilitySet::NET_ADMIN)];
     let root = effective.contains(CapabilitySet::SYS_ADMIN);
     match needed.iter().find(|(_, capability)| !root && !effective.contains(*capability)) {
-        Some((name, _)) => SteerError::kernel(format!("{what}: {name} is missing"), errno, CAPABILITY_HINT),
+        Some((name, _)) => SteerError::kernel(format!("{what}: {name} is missing"), errno, grant_hint()),
         None => SteerError::kernel(
             format!("{what}: the kernel forbids it although CAP_BPF and CAP_NET_ADMIN are there (EPERM)"),
             errno,
             "capabilities of a user namespace do not count, and a seccomp profile may forbid bpf(): run outside",
         ),
     }
+}
+
+fn grant_hint() -> String {
+    let program = std::env::current_exe().map_or("./ringwire".into(), |path| path.display().to_string());
+    format!("sudo, or: sudo setcap cap_net_admin,cap_net_raw,cap_bpf,cap_ipc_lock+ep {program}")
 }
 
 /// `struct xdp_md` as BPF_PROG_TEST_RUN wants it: offsets for pointers.
