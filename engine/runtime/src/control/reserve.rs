@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 
 use rustix::io::Errno;
 use socket2::{Domain, SockFilter, Socket, Type};
@@ -23,7 +23,7 @@ const UDP_RECEIVE_BUFFER_BYTES: usize = 4096;
 /// A TCP port that is ours. Dropping it gives the port back.
 #[derive(Debug)]
 pub(crate) struct TcpReservation {
-    _socket: Socket,
+    socket: Socket,
     port: u16,
 }
 
@@ -44,12 +44,20 @@ impl TcpReservation {
         // A port that is only bound is answered with RST; one that listens belongs to its filter.
         socket.listen(0).map_err(|error| refused.by("listen", error))?;
         let port = bound_port(&socket, &refused)?;
-        Ok(TcpReservation { _socket: socket, port })
+        Ok(TcpReservation { socket, port })
     }
 
     /// The port, also when the kernel chose it.
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+}
+
+impl Drop for TcpReservation {
+    fn drop(&mut self) {
+        // A child that the application forked holds the descriptor until it execs. Without this the port would be taken
+        // for us too until then. It cannot fail on a socket that listens.
+        let _ = self.socket.shutdown(Shutdown::Both);
     }
 }
 
