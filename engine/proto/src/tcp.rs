@@ -36,6 +36,9 @@ mod time_wait;
 mod timers;
 mod user;
 
+#[cfg(test)]
+mod tests;
+
 pub use cold::ColdStore;
 pub use config::{Config, Keepalive};
 pub use congestion::{Acked, CongestionControl, NewReno, Window};

@@ -5,6 +5,7 @@ use ringwire_wire::tcp::{Flags, Timestamps};
 use super::arrival::{Arrival, Step};
 use super::config::after;
 use super::options::now_ms;
+use super::recovery::Phase;
 use super::send_queue::AckedRecords;
 use super::tcb::{Bits, NEVER, State, Tcb, Timer};
 use super::{Acked, CloseReason, Cx, Outcome, Payload, SendPool, Signals};
@@ -85,6 +86,9 @@ impl Tcb {
         self.snd.una = ack;
         self.tries = 0;
         self.progress_at = cx.now;
+        if self.flags.has(Bits::FIN_QUEUED) {
+            self.flags.set(Bits::TX_DATA);
+        }
         let Some(cold) = cx.cold.get_mut(self.cold) else {
             // Only our FIN was out.
             self.rearm_retransmit(cx.now, cx.config);
@@ -97,12 +101,9 @@ impl Tcb {
             // RFC 6298 (5.7), Karn: the back-off lasts until a measurement that is not ambiguous.
             self.backoff = 0;
         }
-        let after_timeout = self.flags.has(Bits::RECOVERY);
-        self.recover_on_ack(
-            cold,
-            records.segs,
-            &Acked { bytes, flight_bytes, mss: self.mss, rtt_us, after_timeout },
-        );
+        let after_timeout = cold.recovery.phase == Phase::Loss;
+        let acked = Acked { bytes, flight_bytes, mss: self.mss, rtt_us, after_timeout };
+        self.recover_on_ack(cold, records.segs, &acked);
         if cold.send.has_unsent() {
             self.flags.set(Bits::TX_DATA);
         }
@@ -124,8 +125,12 @@ impl Tcb {
         self.snd.wl1 = seq;
         self.snd.wl2 = ack;
         if window > self.snd.wnd {
-            // What waited may go; in TIME-WAIT and the like nothing waits, and the flag is cleared by the next poll.
+            // What waited may go, or has to wait under another rule.
             self.flags.set(Bits::TX_DATA);
+            if self.timer == Timer::Persist {
+                self.timer = Timer::Idle;
+                self.timer_at = NEVER;
+            }
             self.snd.max_wnd = self.snd.max_wnd.max(window);
         }
         self.snd.wnd = window;

@@ -210,9 +210,10 @@ impl Tcb {
         let (nxt, edge) = (self.rcv.nxt, self.rcv.adv);
         let end = arrival.seq + arrival.len();
         // One segment may stand at the edge itself: a peer that filled the window acknowledges from there, and the RFC's table
-        // would lose what it acknowledges. Its text is trimmed away below.
-        let starts_inside = arrival.seq.after_eq(nxt) && arrival.seq.before_eq(edge);
-        let ends_inside = arrival.seq.before(nxt) && end.after(nxt);
+        // would lose what it acknowledges. Its text is trimmed away below. A RST there is outside (RFC 5961 3.2).
+        let last = if arrival.has(Flags::RST) && edge != nxt { edge - 1 } else { edge };
+        let starts_inside = arrival.seq.distance(nxt) <= last.distance(nxt);
+        let ends_inside = nxt.distance(arrival.seq) < arrival.len();
         if starts_inside || ends_inside {
             if arrival.seq == edge && arrival.text_len() > 0 {
                 // RFC 9293 3.10.7.4: with a closed window, ACKs and RSTs still count. The text is answered with an ACK.

@@ -78,6 +78,12 @@ impl<P, S> Default for ColdStore<P, S> {
     }
 }
 
+impl<P, S> core::fmt::Debug for ColdStore<P, S> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("ColdStore").field("in_use", &self.in_use()).finish_non_exhaustive()
+    }
+}
+
 impl<P, S> ColdStore<P, S> {
     /// An empty slab.
     pub fn new() -> Self {

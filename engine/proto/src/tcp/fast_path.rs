@@ -20,7 +20,7 @@ impl Tcb {
         payload: Option<P>,
     ) -> Result<Outcome, Option<P>> {
         let payload = payload.filter(|payload| !payload.is_empty());
-        if !self.is_expected(cx, seg, payload.as_ref()) {
+        if !self.is_expected(seg, payload.as_ref()) {
             return Err(payload);
         }
         let mut outcome = Outcome::default();
@@ -32,20 +32,16 @@ impl Tcb {
         }
         self.update_window(seq, ack, u32::from(seg.header.window) << self.snd_shift);
         match payload.map(|payload| self.take_in_order(cx, payload, &mut outcome)) {
+            Some(Step::Next | Step::Done | Step::Close(_)) => return Ok(outcome),
             Some(Step::Drop(reason)) => outcome.drop = Some(reason),
-            Some(Step::Next | Step::Done | Step::Close(_)) => {}
-            None => self.free_idle_cold(cx.cold),
+            None => {}
         }
+        self.free_idle_cold(cx.cold);
         Ok(outcome)
     }
 
     #[inline]
-    fn is_expected<P: Payload, A: SendPool>(
-        &self,
-        cx: &Cx<'_, P, A>,
-        seg: &SegmentIn,
-        payload: Option<&P>,
-    ) -> bool {
+    fn is_expected<P: Payload>(&self, seg: &SegmentIn, payload: Option<&P>) -> bool {
         let header = &seg.header;
         if self.state != State::Established
             || header.flags.without(Flags::PSH) != Flags::ACK
@@ -65,10 +61,8 @@ impl Tcb {
         match payload {
             // A bare ACK that acknowledges nothing may be a duplicate.
             None => in_time && newly_acked != 0 && newly_acked <= self.flight(),
-            // No more than the window, and a cold part may have to be made: both are for the steps to refuse.
             Some(payload) => {
-                let fits = payload.len() <= self.rcv_wnd() as usize && cx.config.recv_buffer_segs > 0;
-                in_time && newly_acked <= self.flight() && fits
+                in_time && newly_acked <= self.flight() && payload.len() <= self.rcv_wnd() as usize
             }
         }
     }

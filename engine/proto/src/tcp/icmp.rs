@@ -79,7 +79,6 @@ impl Tcb {
         self.mss = mss;
         let Some(cold) = cx.cold.get_mut(self.cold) else { return };
         cold.send.resegment(0, mss);
-        cold.send.mark_all_lost();
-        self.flags.set(Bits::RECOVERY.or(Bits::TX_RTX).or(Bits::TX_DATA));
+        self.resend_all(cold);
     }
 }

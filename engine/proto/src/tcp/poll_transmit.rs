@@ -159,6 +159,7 @@ impl Tcb {
         }
         let usable = self.snd.wnd.saturating_sub(self.flight());
         let Some(cold) = cx.cold.get_mut(self.cold).filter(|cold| cold.send.has_unsent()) else {
+            self.flags.clear(Bits::OVERRIDE);
             return self.plan_fin(cx, usable);
         };
         let (index, record) = cold.send.first_unsent()?;

@@ -158,10 +158,15 @@ impl Tcb {
         } else {
             self.window.cwnd = u32::from(self.mss);
         }
+        self.resend_all(cold);
+    }
+
+    /// Everything in flight is lost and goes again as the window allows; nothing is said about the window.
+    pub(super) fn resend_all<P, S>(&mut self, cold: &mut Cold<P, S>) {
         cold.recovery.begin(Phase::Loss, self.snd.nxt);
         cold.recovery.dup_acks = 0;
         cold.send.mark_all_lost();
-        self.flags.set(Bits::RECOVERY.or(Bits::TX_RTX));
+        self.flags.set(Bits::RECOVERY.or(Bits::TX_RTX).or(Bits::TX_DATA));
     }
 
     /// A record was sent again.

@@ -52,6 +52,7 @@ impl Tcb {
         let here = arrival.has(Flags::FIN) && arrival.seq.before_eq(self.rcv.nxt);
         if arrival.has(Flags::FIN) && !here {
             self.cold_mut(cx.cold).reassembly.set_fin(arrival.seq);
+            self.flags.set(Bits::HOLES);
             self.owe_duplicate_ack();
         }
         let held = cx.cold.get_mut(self.cold).is_some_and(|cold| cold.reassembly.take_fin(self.rcv.nxt));
@@ -100,15 +101,15 @@ impl Tcb {
             if !self.flags.has(Bits::READ_SHUT) {
                 self.rcv.held_bytes += payload.len() as u32;
                 cold.unread.push_back(payload);
+                outcome.signals |= Signals::READABLE;
             }
             next = cold.reassembly.pop_in_order(self.rcv.nxt);
         }
         // Only the last piece in order can end beyond the announced edge, after the buffer was made smaller.
         self.rcv.adv = self.rcv.adv.later(self.rcv.nxt);
-        if cold.reassembly.segs() == 0 {
+        if cold.reassembly.is_empty() {
             self.flags.clear(Bits::HOLES);
         }
-        outcome.signals |= Signals::READABLE;
         if filled_hole {
             // RFC 5681 4.2: at once when a gap is filled, wholly or in part.
             self.flags.set(Bits::TX_ACK);
@@ -181,6 +182,9 @@ impl Tcb {
     /// collected until they open a quarter of the buffer.
     pub(super) fn consider_window_update(&mut self, config: &Config) {
         self.flags.clear(Bits::TX_WINDOW);
+        if self.flags.has(Bits::FIN_RECEIVED) || self.state == State::Closed {
+            return;
+        }
         let Some(gain) = self.window_gain(config) else { return };
         if self.rcv_wnd() < 2 * u32::from(self.mss) || gain >= config.recv_buffer_bytes / 4 {
             self.flags.set(Bits::TX_ACK);
