@@ -1,0 +1,262 @@
+//! What can be configured: plain data with the names of the TOML keys (interfaces.md section 2).
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::OwnedFd;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::clock::Clock;
+
+/// How a worker waits for packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PollMode {
+    /// Spins for a short time, then sleeps in the kernel until a packet, a timer or a wake.
+    #[default]
+    Adaptive,
+    /// Never sleeps: the lowest latency, one core per worker.
+    Busy,
+}
+
+/// How the XDP program sits in the driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AttachMode {
+    /// Native where the driver can, else generic; [`Handle::mode`](crate::Handle::mode) says which.
+    #[default]
+    Auto,
+    /// In the driver, or refuse to start.
+    Native,
+    /// In the kernel's generic hook.
+    Generic,
+}
+
+/// Whether the NIC reads and writes the frames itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BindMode {
+    /// Zero-copy where the driver can, else copy; [`Handle::mode`](crate::Handle::mode) says which.
+    #[default]
+    Auto,
+    /// Zero-copy, or refuse to start.
+    ZeroCopy,
+    /// The kernel copies.
+    Copy,
+}
+
+/// What to do with transport checksums of received packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum VerifyChecksum {
+    /// Verify each packet.
+    #[default]
+    Always,
+    /// Do not verify TCP and UDP: for a veth peer whose kernel leaves checksums unfinished (`CHECKSUM_PARTIAL`).
+    PartialOk,
+}
+
+/// An address with the length of its network prefix: `10.0.0.2/24`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Cidr {
+    /// The host's address.
+    pub address: Ipv4Addr,
+    /// Bits of the network prefix, 0 to 32.
+    pub prefix_len: u8,
+}
+
+impl Cidr {
+    /// Whether `address` lies in this network.
+    pub fn contains(&self, address: Ipv4Addr) -> bool {
+        let shift = 32 - u32::from(self.prefix_len);
+        let mask = u32::MAX.checked_shl(shift).unwrap_or(0);
+        (u32::from(address) ^ u32::from(self.address)) & mask == 0
+    }
+
+    /// The directed broadcast address, where the network has one (RFC 1122 3.2.1.3; not for /31 and /32, RFC 3021).
+    pub fn broadcast(&self) -> Option<Ipv4Addr> {
+        let host_bits = u32::MAX.checked_shr(u32::from(self.prefix_len)).unwrap_or(0);
+        (self.prefix_len < 31).then(|| Ipv4Addr::from(u32::from(self.address) | host_bits))
+    }
+}
+
+/// A text that is not `ADDR/LEN`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not an IPv4 address with a prefix length, such as 10.0.0.2/24")]
+pub struct InvalidCidr(String);
+
+impl FromStr for Cidr {
+    type Err = InvalidCidr;
+
+    fn from_str(text: &str) -> Result<Cidr, InvalidCidr> {
+        let invalid = || InvalidCidr(text.to_owned());
+        let (address, prefix_len) = text.split_once('/').ok_or_else(invalid)?;
+        let cidr = Cidr {
+            address: address.parse().map_err(|_| invalid())?,
+            prefix_len: prefix_len.parse().map_err(|_| invalid())?,
+        };
+        let usable = cidr.prefix_len <= 32
+            && !cidr.address.is_unspecified()
+            && !cidr.address.is_multicast()
+            && !cidr.address.is_loopback()
+            && !cidr.address.is_broadcast();
+        if usable { Ok(cidr) } else { Err(invalid()) }
+    }
+}
+
+impl core::fmt::Display for Cidr {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix_len)
+    }
+}
+
+/// One network interface and how the engine uses it.
+#[derive(Debug, Clone)]
+pub struct Interface {
+    pub(crate) name: String,
+    pub(crate) queues: Option<Vec<u32>>,
+    pub(crate) attach_mode: AttachMode,
+    pub(crate) bind_mode: BindMode,
+    pub(crate) addresses: Vec<Cidr>,
+    pub(crate) gateway: Option<Ipv4Addr>,
+    pub(crate) verify_checksum: VerifyChecksum,
+}
+
+impl Interface {
+    /// All queues of the interface, sharing its own addresses with the kernel.
+    pub fn new(name: impl Into<String>) -> Interface {
+        Interface {
+            name: name.into(),
+            queues: None,
+            attach_mode: AttachMode::default(),
+            bind_mode: BindMode::default(),
+            addresses: Vec::new(),
+            gateway: None,
+            verify_checksum: VerifyChecksum::default(),
+        }
+    }
+
+    /// Only these queues. Refused at start when the interface spreads packets over others too.
+    pub fn queues(mut self, queues: impl IntoIterator<Item = u32>) -> Interface {
+        self.queues = Some(queues.into_iter().collect());
+        self
+    }
+
+    /// An address that the engine owns: it answers ARP, ICMP echo and everything else for it. Repeatable.
+    pub fn address(mut self, address: Cidr) -> Interface {
+        self.addresses.push(address);
+        self
+    }
+
+    /// The router for peers outside the prefixes of [`Interface::address`].
+    pub fn gateway(mut self, gateway: Ipv4Addr) -> Interface {
+        self.gateway = Some(gateway);
+        self
+    }
+
+    /// Native or generic XDP.
+    pub fn attach_mode(mut self, mode: AttachMode) -> Interface {
+        self.attach_mode = mode;
+        self
+    }
+
+    /// Zero-copy or copy.
+    pub fn bind_mode(mut self, mode: BindMode) -> Interface {
+        self.bind_mode = mode;
+        self
+    }
+
+    /// Whether transport checksums of received packets are verified.
+    pub fn verify_checksum(mut self, verify: VerifyChecksum) -> Interface {
+        self.verify_checksum = verify;
+        self
+    }
+}
+
+/// Everything an engine is started with; made by [`EngineBuilder`](crate::EngineBuilder).
+#[derive(Debug, Default)]
+pub(crate) struct Config {
+    pub(crate) interface: Option<Interface>,
+    pub(crate) workers: Option<usize>,
+    pub(crate) cpus: Vec<usize>,
+    pub(crate) poll_mode: PollMode,
+    pub(crate) frames_per_worker: Option<u32>,
+    pub(crate) max_connections: Option<u32>,
+    pub(crate) shared_ports: Option<u32>,
+    pub(crate) netns: Option<OwnedFd>,
+    pub(crate) clock: Clock,
+    pub(crate) secret: Option<[u8; 16]>,
+}
+
+impl Config {
+    pub(crate) fn max_connections(&self) -> u32 {
+        self.max_connections.unwrap_or(1 << 18)
+    }
+}
+
+/// Keep-alive probing of an idle connection (RFC 9293 3.8.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// Idle time before the first probe (`TCP_KEEPIDLE`).
+    pub time: Duration,
+    /// Time between probes (`TCP_KEEPINTVL`).
+    pub interval: Duration,
+    /// Unanswered probes before the connection is given up (`TCP_KEEPCNT`).
+    pub retries: u8,
+}
+
+/// Options of a stream socket; for a listener they hold for what it accepts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TcpOptions {
+    /// Send small writes at once (`TCP_NODELAY`; off: RFC 9293 3.7.4).
+    pub nodelay: bool,
+    /// Bytes that may wait unread (`SO_RCVBUF`).
+    pub recv_buffer_bytes: u32,
+    /// Bytes that may wait unacknowledged (`SO_SNDBUF`).
+    pub send_buffer_bytes: u32,
+    /// Largest segment, below what the interface takes (`TCP_MAXSEG`).
+    pub max_segment_bytes: Option<u16>,
+    /// Probing of idle connections (`SO_KEEPALIVE`).
+    pub keepalive: Option<KeepAlive>,
+    /// How long written data may stay unacknowledged (`TCP_USER_TIMEOUT`).
+    pub user_timeout: Option<Duration>,
+    /// `Some(0)`: `close` resets at once (`SO_LINGER`).
+    pub linger: Option<Duration>,
+    /// How long a closed connection's tuple is remembered (RFC 9293 3.3.2: 2 MSL).
+    pub time_wait: Duration,
+    /// Connections of a listener that may wait for the end of their handshake.
+    pub backlog: u32,
+    /// The local address and port of an active open; port 0: the engine chooses.
+    pub local: Option<(IpAddr, u16)>,
+}
+
+impl Default for TcpOptions {
+    fn default() -> TcpOptions {
+        TcpOptions {
+            nodelay: false,
+            recv_buffer_bytes: 256 * 1024,
+            send_buffer_bytes: 256 * 1024,
+            max_segment_bytes: None,
+            keepalive: None,
+            user_timeout: None,
+            linger: None,
+            time_wait: Duration::from_secs(60),
+            backlog: 4096,
+            local: None,
+        }
+    }
+}
+
+/// Options of a datagram socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UdpOptions {
+    /// Datagrams that may wait unread; more are dropped and counted.
+    pub recv_queue_datagrams: usize,
+    /// Only datagrams from this peer are received.
+    pub peer: Option<std::net::SocketAddr>,
+    /// TTL of what is sent (`IP_TTL`).
+    pub ttl: u8,
+}
+
+impl Default for UdpOptions {
+    fn default() -> UdpOptions {
+        UdpOptions { recv_queue_datagrams: 1024, peer: None, ttl: 64 }
+    }
+}

@@ -1,0 +1,349 @@
+//! The engine: from a configuration to workers, and the handle that watches and stops them.
+//!
+//! ```text
+//! EngineBuilder::start -> attach, queues, memory -> WorkerSeed (Send) -> start() on its thread -> Worker (!Send)
+//! every seed and worker holds the `Guard`; when the last is gone, the control thread closes the link first, reservations last
+//! ```
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use ringwire_frame::{MemPort, Pool};
+
+use crate::config::{Cidr, Config, Interface, PollMode};
+use crate::error::{SetupError, SetupErrorKind};
+use crate::event::Turn;
+use crate::memory;
+use crate::metrics::{Metrics, Published, SteeringCounters};
+use crate::wake::Waker;
+use crate::worker::{Home, Worker, WorkerSeed};
+
+/// How one queue is served: what the kernel gave, read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueueMode {
+    /// The interface's name; `memory` for in-memory ports.
+    pub interface: String,
+    /// The queue.
+    pub queue_id: u32,
+    /// `native`, `generic`, or `memory`.
+    pub attach: &'static str,
+    /// Whether the NIC reads and writes the frames itself.
+    pub zero_copy: bool,
+    /// Whether packets longer than one frame arrive as chains.
+    pub multi_buffer: bool,
+}
+
+/// What [`Handle::shutdown`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that were still open at the deadline and were reset.
+    pub reset: u64,
+}
+
+/// What all workers, handles and the control thread share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    stage: AtomicU8,
+    pub(crate) workers: Vec<WorkerShared>,
+    pub(crate) modes: Vec<QueueMode>,
+    pub(crate) addresses: Vec<Cidr>,
+    pub(crate) steering: SteeringSource,
+}
+
+/// One worker as others see it.
+#[derive(Debug)]
+pub(crate) struct WorkerShared {
+    pub(crate) waker: Waker,
+    pub(crate) published: Published,
+}
+
+/// Where the XDP program's counters are read.
+pub(crate) type SteeringSource = Box<dyn SteeringStats>;
+
+/// Reads the verdict counters; empty for in-memory ports.
+pub(crate) trait SteeringStats: Send + Sync + core::fmt::Debug {
+    fn counters(&self) -> SteeringCounters;
+}
+
+#[derive(Debug)]
+pub(crate) struct NoSteering;
+
+impl SteeringStats for NoSteering {
+    fn counters(&self) -> SteeringCounters {
+        SteeringCounters::new()
+    }
+}
+
+const STAGE_RUN: u8 = 0;
+const STAGE_DRAIN: u8 = 1;
+const STAGE_STOP: u8 = 2;
+
+impl Shared {
+    pub(crate) fn new(
+        wakers: Vec<Waker>,
+        modes: Vec<QueueMode>,
+        addresses: Vec<Cidr>,
+        steering: SteeringSource,
+    ) -> Shared {
+        let workers =
+            wakers.into_iter().map(|waker| WorkerShared { waker, published: Published::default() }).collect();
+        Shared { stage: AtomicU8::new(STAGE_RUN), workers, modes, addresses, steering }
+    }
+
+    pub(crate) fn turn(&self) -> Turn {
+        // Relaxed: the stage stands for itself; whoever sets it wakes the workers afterwards.
+        match self.stage.load(Ordering::Relaxed) {
+            STAGE_RUN => Turn::Run,
+            STAGE_DRAIN => Turn::Drain,
+            _ => Turn::Stop,
+        }
+    }
+
+    fn raise_stage(&self, stage: u8) {
+        self.stage.fetch_max(stage, Ordering::Relaxed);
+        for worker in &self.workers {
+            worker.waker.nudge();
+        }
+    }
+
+    fn connections(&self) -> u64 {
+        Metrics::collect(self.workers.iter().map(|worker| &worker.published), SteeringCounters::new())
+            .sum(|worker| worker.connections)
+    }
+}
+
+/// Owns attachment, queues and workers until they are handed out.
+#[derive(Debug)]
+pub struct Engine {
+    seeds: Vec<WorkerSeed>,
+    handle: Handle,
+}
+
+impl Engine {
+    /// Starts from the defaults.
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder { config: Config::default() }
+    }
+
+    pub(crate) fn assemble(seeds: Vec<WorkerSeed>, shared: Arc<Shared>) -> Engine {
+        Engine { seeds, handle: Handle { shared } }
+    }
+
+    /// Two engines of one worker each on one in-memory wire: doc tests and unit tests, no privilege.
+    ///
+    /// Each side needs an [`Interface`] with an [`address`](Interface::address); the interface's name is not looked up.
+    ///
+    /// # Errors
+    /// [`SetupErrorKind::Config`] without an address, or with more than one worker.
+    pub fn memory_pair(a: EngineBuilder, b: EngineBuilder) -> Result<(Engine, Engine), SetupError> {
+        memory::pair(a.config, b.config)
+    }
+
+    /// One pinned thread per worker; `service` owns its loop. Returns when all have returned, with the first error.
+    ///
+    /// A panic in `service` resets that worker's connections and starts `service` again on the same worker: the engine and the other
+    /// workers go on.
+    pub fn run<E: Send>(self, service: impl Fn(Worker) -> Result<(), E> + Send + Sync) -> Result<(), E> {
+        let service = &service;
+        std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                self.seeds.into_iter().map(|seed| scope.spawn(move || serve(seed, service))).collect();
+            let mut first_error = Ok(());
+            for thread in threads {
+                // `serve` catches the service's panics, so a join error is a panic of the engine itself: pass it on.
+                let result = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                if first_error.is_ok() {
+                    first_error = result;
+                }
+            }
+            first_error
+        })
+    }
+
+    /// Own your threads: each seed is `Send` and becomes a [`Worker`] on the thread that calls
+    /// [`start`](WorkerSeed::start).
+    pub fn into_workers(self) -> Vec<WorkerSeed> {
+        self.seeds
+    }
+
+    /// For watching and stopping, from any thread.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+}
+
+/// Runs one worker's service to its end, again after each panic.
+fn serve<E>(seed: WorkerSeed, service: &(impl Fn(Worker) -> Result<(), E> + Sync)) -> Result<(), E> {
+    let home = Home::default();
+    let mut worker = seed.start_at(&home);
+    loop {
+        // The worker goes home when it is dropped; what unwinding leaves half done is reset there, so nothing torn is seen.
+        match catch_unwind(AssertUnwindSafe(|| service(worker))) {
+            Ok(result) => return result,
+            Err(_panic) => match Home::revive(&home) {
+                Some(revived) => worker = revived,
+                None => return Ok(()),
+            },
+        }
+    }
+}
+
+/// Watches and stops an engine. `Clone + Send + Sync`.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Handle {
+    /// What the kernel gave, per queue.
+    pub fn mode(&self) -> Vec<QueueMode> {
+        self.shared.modes.clone()
+    }
+
+    /// The engine's addresses.
+    pub fn addresses(&self) -> Vec<Cidr> {
+        self.shared.addresses.clone()
+    }
+
+    /// A snapshot of all counters.
+    pub fn metrics(&self) -> Metrics {
+        let published = self.shared.workers.iter().map(|worker| &worker.published);
+        Metrics::collect(published, self.shared.steering.counters())
+    }
+
+    /// Tells every worker to finish ([`Turn::Drain`]), waits until all connections have ended or `deadline` is over, then stops the
+    /// workers ([`Turn::Stop`]); what is left is reset.
+    pub fn shutdown(&self, deadline: Duration) -> Drained {
+        const LOOK_AGAIN: Duration = Duration::from_millis(5);
+        self.shared.raise_stage(STAGE_DRAIN);
+        let mut waited = Duration::ZERO;
+        while waited < deadline && self.shared.connections() > 0 {
+            std::thread::sleep(LOOK_AGAIN);
+            waited += LOOK_AGAIN;
+        }
+        let reset = self.shared.connections();
+        self.stop();
+        Drained { reset }
+    }
+
+    /// Makes every worker's next `poll` return [`Turn::Stop`]; open connections are reset when the workers go.
+    pub fn stop(&self) {
+        self.shared.raise_stage(STAGE_STOP);
+    }
+}
+
+/// Collects what an engine is started with; setters are named like the keys of the configuration file.
+#[derive(Debug)]
+pub struct EngineBuilder {
+    config: Config,
+}
+
+impl EngineBuilder {
+    /// The network interface. One per engine.
+    pub fn interface(mut self, interface: Interface) -> EngineBuilder {
+        self.config.interface = Some(interface);
+        self
+    }
+
+    /// Workers, each with its own thread, queues and memory. Default: one per queue, at most one per core.
+    pub fn workers(mut self, count: usize) -> EngineBuilder {
+        self.config.workers = Some(count);
+        self
+    }
+
+    /// The cores that [`Engine::run`] pins its workers to, in order; empty: not pinned.
+    pub fn cpus(mut self, cpus: impl IntoIterator<Item = usize>) -> EngineBuilder {
+        self.config.cpus = cpus.into_iter().collect();
+        self
+    }
+
+    /// How workers wait.
+    pub fn poll_mode(mut self, mode: PollMode) -> EngineBuilder {
+        self.config.poll_mode = mode;
+        self
+    }
+
+    /// Frames of packet memory per worker, a power of two from 64. Default: what fits the locked-memory limit, at most 16,384.
+    pub fn frames_per_worker(mut self, frames: u32) -> EngineBuilder {
+        self.config.frames_per_worker = Some(frames);
+        self
+    }
+
+    /// Connections that one worker may hold, in any state.
+    pub fn max_connections(mut self, connections: u32) -> EngineBuilder {
+        self.config.max_connections = Some(connections);
+        self
+    }
+
+    /// Local ports that may be reserved in the kernel when the interface's own addresses are shared.
+    pub fn shared_ports(mut self, ports: u32) -> EngineBuilder {
+        self.config.shared_ports = Some(ports);
+        self
+    }
+
+    /// The network namespace to set up in; the engine works from any thread afterwards.
+    pub fn netns(mut self, netns: std::os::fd::OwnedFd) -> EngineBuilder {
+        self.config.netns = Some(netns);
+        self
+    }
+
+    /// The clock; for tests in virtual time.
+    pub fn clock(mut self, clock: crate::clock::Clock) -> EngineBuilder {
+        self.config.clock = clock;
+        self
+    }
+
+    /// The key of initial sequence numbers, timestamps, ports and the socket table (RFC 6528). Default: from the kernel's random
+    /// source. Two engines with one key and one clock behave the same, which is what simulations want and nobody else.
+    pub fn secret(mut self, key: [u8; 16]) -> EngineBuilder {
+        self.config.secret = Some(key);
+        self
+    }
+
+    /// Attaches, opens the queues and makes the workers.
+    ///
+    /// # Errors
+    /// Everything that the system may refuse, with a hint: [`SetupError`].
+    #[cfg(feature = "xdp")]
+    pub fn start(self) -> Result<Engine, SetupError> {
+        crate::xdp::start(self.config)
+    }
+
+    /// One worker on an in-memory port: `connect` gets the worker's pool and returns its end of the wire.
+    ///
+    /// # Errors
+    /// [`SetupErrorKind::Config`] without an address, or with more than one worker.
+    pub fn start_on(self, connect: impl FnOnce(&Pool) -> MemPort) -> Result<Engine, SetupError> {
+        memory::start_on(self.config, connect)
+    }
+}
+
+/// Keeps alive what all workers stand on; dropped by the last of them: the link is closed first, reservations go last.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    pub(crate) shared: Arc<Shared>,
+    #[cfg(feature = "xdp")]
+    pub(crate) steering: Option<crate::xdp::SharedSteering>,
+    #[cfg(feature = "xdp")]
+    pub(crate) control: Option<crate::control::ControlThread>,
+}
+
+#[cfg(feature = "xdp")]
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(steering) = &self.steering {
+            // Closes the link.
+            steering.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        }
+        // Gives the ports back.
+        self.control.take();
+    }
+}
+
+/// A fault of the configuration itself.
+pub(crate) fn config_error(what: &str, hint: &str) -> SetupError {
+    SetupError::new(SetupErrorKind::Config, what, hint)
+}

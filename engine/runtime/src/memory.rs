@@ -1,0 +1,81 @@
+//! Engines over in-memory ports: no privilege, no kernel.
+
+use std::sync::Arc;
+
+use ringwire_frame::{Floors, Geometry, MemPort, Pool, Region};
+use ringwire_wire::eth::Mac;
+
+use crate::config::{Config, Interface};
+use crate::engine::{Engine, Guard, NoSteering, QueueMode, Shared, config_error};
+use crate::error::SetupError;
+use crate::wake::Waker;
+use crate::worker::link::{AnyPort, Link};
+use crate::worker::net::NetConfig;
+use crate::worker::{SeedParts, WorkerSeed};
+
+const FRAME_BYTES: u32 = 2048;
+const DEFAULT_FRAMES: u32 = 4096;
+const RING_PACKETS: u32 = 1024;
+const MTU_BYTES: usize = 1500;
+
+/// Two engines on one wire.
+pub(crate) fn pair(a: Config, b: Config) -> Result<(Engine, Engine), SetupError> {
+    let (pool_a, pool_b) = (pool(&a)?, pool(&b)?);
+    let (port_a, port_b) = MemPort::pair(RING_PACKETS, &pool_a, &pool_b);
+    Ok((assemble(a, pool_a, port_a)?, assemble(b, pool_b, port_b)?))
+}
+
+/// One engine on a wire whose other end the caller holds.
+pub(crate) fn start_on(config: Config, connect: impl FnOnce(&Pool) -> MemPort) -> Result<Engine, SetupError> {
+    let pool = pool(&config)?;
+    let port = connect(&pool);
+    assemble(config, pool, port)
+}
+
+fn pool(config: &Config) -> Result<Pool, SetupError> {
+    let frame_count = config.frames_per_worker.unwrap_or(DEFAULT_FRAMES);
+    if frame_count < 64 || !frame_count.is_power_of_two() {
+        return Err(config_error(
+            "frames per worker must be a power of two from 64",
+            "use 64, 128, .. 65536",
+        ));
+    }
+    let geometry = Geometry { frame_bytes: FRAME_BYTES, frame_count };
+    let region = Region::anonymous(geometry.region_bytes());
+    Ok(Pool::new(region, geometry, Floors::for_frames(frame_count)))
+}
+
+fn assemble(config: Config, pool: Pool, port: MemPort) -> Result<Engine, SetupError> {
+    let interface = config.interface.clone().unwrap_or_else(|| Interface::new("memory"));
+    let Some(first) = interface.addresses.first() else {
+        return Err(config_error("an in-memory engine has no address", "give its Interface an address(..)"));
+    };
+    if config.workers.is_some_and(|workers| workers != 1) {
+        return Err(config_error("an in-memory port serves one worker", "use workers(1)"));
+    }
+    // Locally administered, and as unique as the address.
+    let [b0, b1, b2, b3] = first.address.octets();
+    let mac = Mac([0x02, 0x00, b0, b1, b2, b3]);
+    let waker =
+        Waker::new().map_err(|error| config_error(&format!("eventfd: {error}"), "raise RLIMIT_NOFILE"))?;
+    let mode = QueueMode {
+        interface: interface.name.clone(),
+        queue_id: 0,
+        attach: "memory",
+        zero_copy: false,
+        multi_buffer: false,
+    };
+    let shared =
+        Arc::new(Shared::new(vec![waker], vec![mode], interface.addresses.clone(), Box::new(NoSteering)));
+    let guard = Arc::new(Guard {
+        shared: Arc::clone(&shared),
+        #[cfg(feature = "xdp")]
+        steering: None,
+        #[cfg(feature = "xdp")]
+        control: None,
+    });
+    let net = NetConfig::dedicated(&interface, mac);
+    let link = Link::new(pool, vec![AnyPort::Mem(port)], MTU_BYTES);
+    let seed = WorkerSeed::new(SeedParts { id: 0, cpu: None, link, net, guard }, &config)?;
+    Ok(Engine::assemble(vec![seed], shared))
+}

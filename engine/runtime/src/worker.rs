@@ -1,0 +1,477 @@
+//! The worker: one core's packets, sockets and timers, driven by the application's calls to [`Worker::poll`].
+//!
+//! ```text
+//! run_once: reap -> receive -> demux -> machines -> timers -> transmit -> refill -> kick -> events
+//! ```
+//! Owns its queues, packet memory, socket shard, timers and neighbour cache; shares nothing on this path with other workers.
+//! Does not own protocols (`ringwire_proto`), frames (`ringwire_frame`) or the kernel's side (`control`).
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::marker::PhantomData;
+use std::net::{Shutdown, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringwire_frame::{Class, Packet};
+use ringwire_proto::Instant;
+use ringwire_proto::prf::Prf;
+use ringwire_table::{FlowKey, Writer};
+
+use crate::buffer::{Batch, Datagram, RxBuf, TxBuf};
+use crate::clock::Clock;
+use crate::config::{PollMode, TcpOptions, UdpOptions};
+use crate::engine::Guard;
+use crate::error::{BindError, ConnError, ConnectError, Unsent, WorkerError};
+use crate::event::{Conn, Event, Events, Listener, Recv, Turn, Udp};
+use crate::metrics::Counters;
+use crate::wake::Waker;
+
+pub(crate) mod control_packets;
+pub(crate) mod datagrams;
+pub(crate) mod flow;
+pub(crate) mod ingress;
+pub(crate) mod io;
+pub(crate) mod link;
+pub(crate) mod net;
+mod seed;
+pub(crate) mod stream;
+pub(crate) mod tcp_buf;
+mod wait;
+
+use datagrams::{Datagrams, Matched};
+use ingress::{Arrival, Ingress, IngressTransport, classify};
+use io::{Io, Ready};
+use link::Link;
+use net::Net;
+use stream::Streams;
+
+pub use seed::WorkerSeed;
+pub(crate) use seed::{Home, SeedParts};
+
+/// Packets taken from one queue per turn.
+const RX_BATCH: usize = 64;
+/// The kernel's counters cost a syscall per queue.
+const PORT_STATS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// One worker. Not `Send`: it stays on the thread that started it.
+#[derive(Debug)]
+pub struct Worker {
+    /// Always there, but while being dropped.
+    core: Option<Box<Core>>,
+    home: Home,
+    not_send: PhantomData<Rc<()>>,
+}
+
+/// Everything a worker owns.
+#[derive(Debug)]
+pub(crate) struct Core {
+    id: u8,
+    clock: Clock,
+    now: Instant,
+    poll_mode: PollMode,
+    link: Link,
+    net: Net,
+    table: Writer,
+    streams: Streams,
+    datagrams: Datagrams,
+    ready: VecDeque<Ready>,
+    counters: Counters,
+    prf: Prf,
+    batch: RxBatch,
+    /// The kernel has not yet taken all that was submitted: no sleep.
+    is_kick_pending: bool,
+    /// When the kernel's counters are read next.
+    port_stats_due: Instant,
+    /// Since when the turns have brought nothing.
+    idle_since: Option<Instant>,
+    last_turn: Turn,
+    waker: Waker,
+    guard: Arc<Guard>,
+}
+
+/// The arrays of one receive batch; they keep their capacity.
+#[derive(Debug, Default)]
+struct RxBatch {
+    packets: Vec<Packet>,
+    flows: Vec<(Ingress, RxBuf)>,
+    keys: Vec<FlowKey>,
+    found: Vec<Option<u32>>,
+}
+
+/// Lends the parts that protocol stages work with.
+macro_rules! io {
+    ($core:expr) => {
+        Io {
+            now: $core.now,
+            link: &mut $core.link,
+            net: &mut $core.net,
+            table: &mut $core.table,
+            counters: &mut $core.counters,
+            ready: &mut $core.ready,
+            prf: &$core.prf,
+        }
+    };
+}
+
+impl Core {
+    /// One turn, stages in order; the page to read first.
+    fn run_once(&mut self, events: &mut Events) {
+        self.begin_turn();
+        self.link.reap();
+        self.take_released();
+        self.take_news();
+        for queue in 0..self.link.ports().len() {
+            let received = self.link.receive(queue, &mut self.batch.packets, RX_BATCH);
+            if received > 0 {
+                self.idle_since = None;
+                self.parse_batch();
+                self.dispatch_batch();
+            }
+        }
+        let mut io = io!(self);
+        self.streams.expire(&mut io);
+        io.net.expire(&mut *io.link, io.counters, io.now);
+        self.streams.feed_starved(&mut io);
+        self.streams.transmit(&mut io);
+        self.link.refill();
+        self.is_kick_pending = self.link.kick();
+        self.report(events);
+        self.end_turn();
+    }
+
+    /// The one clock read of a turn.
+    fn begin_turn(&mut self) {
+        let now = self.clock.now();
+        let turn_ns = now.nanos_since(self.now);
+        self.counters.now.longest_turn_ns = self.counters.now.longest_turn_ns.max(turn_ns);
+        self.counters.now.turns += 1;
+        self.now = now;
+        if now >= self.port_stats_due {
+            self.port_stats_due = now + PORT_STATS_INTERVAL;
+            self.counters.now.port_rx_dropped = self.link.rx_dropped();
+            self.counters.now.protocol_errors = self.link.pool.protocol_errors();
+        }
+    }
+
+    /// Windows reopen by what the application gave back.
+    fn take_released(&mut self) {
+        while let Some((tag, len_bytes)) = self.link.pool.poll_released() {
+            self.streams.on_released(tag, len_bytes);
+        }
+    }
+
+    /// What the control thread has found out: neighbours, ports, routes.
+    fn take_news(&mut self) {
+        if self.net.take_news(self.now) {
+            let mut io = io!(self);
+            self.streams.unpark(&mut io);
+            control_packets::send_resolved(&mut io);
+        }
+    }
+
+    /// Headers to `Copy` descriptions; what is not TCP or UDP ends here.
+    fn parse_batch(&mut self) {
+        let mut packets = std::mem::take(&mut self.batch.packets);
+        for packet in packets.drain(..) {
+            self.counters.now.rx_packets += 1;
+            self.counters.now.rx_bytes += packet.len() as u64;
+            let packet = control_packets::in_one_piece(packet, &mut self.counters);
+            match classify(&packet, &self.net) {
+                Arrival::Flow(ingress) => {
+                    self.batch.keys.push(ingress.key());
+                    self.batch.flows.push((ingress, packet));
+                }
+                Arrival::Arp(arp) => control_packets::on_arp(&mut io!(self), &arp, &mut self.streams),
+                Arrival::Icmp(scope) => {
+                    control_packets::on_icmp(&mut io!(self), scope, &packet, &mut self.streams)
+                }
+                Arrival::Drop(reason) => self.counters.drop_packet(reason),
+            }
+        }
+        self.batch.packets = packets;
+    }
+
+    /// The whole batch through the socket table, then each to its machine.
+    fn dispatch_batch(&mut self) {
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.found.clear();
+        batch.found.resize(batch.keys.len(), None);
+        self.table.reader().lookup_batch(&batch.keys, &mut batch.found);
+        let mut io = io!(self);
+        for ((ingress, packet), found) in batch.flows.drain(..).zip(&batch.found) {
+            match &ingress.transport {
+                IngressTransport::Tcp(seg) => self.streams.on_segment(&mut io, *found, &ingress, seg, packet),
+                IngressTransport::Udp { .. } => {
+                    if let Matched::Nobody(packet) =
+                        self.datagrams.on_datagram(&mut io, *found, &ingress, packet)
+                    {
+                        control_packets::port_unreachable(&mut io, &packet);
+                    }
+                }
+            }
+        }
+        batch.keys.clear();
+        self.batch = batch;
+    }
+
+    /// As many events as fit; the rest waits for the next turn.
+    fn report(&mut self, events: &mut Events) {
+        const EVENTS_PER_ID: usize = 4;
+        if self.waker.take_woken() {
+            events.push(Event::Woken);
+        }
+        let mut io = io!(self);
+        while events.room() >= EVENTS_PER_ID
+            && let Some(ready) = io.ready.pop_front()
+        {
+            match ready {
+                Ready::Flow(slot) => self.streams.take_events(&mut io, slot, events),
+                Ready::Udp(slot) => self.datagrams.take_events(slot, events),
+            }
+        }
+    }
+
+    fn end_turn(&mut self) {
+        self.counters.now.connections = self.streams.connections() as u64;
+        if let Some(worker) = self.guard.shared.workers.get(usize::from(self.id)) {
+            self.counters.publish(&worker.published);
+        }
+    }
+
+    /// Resets what the application left behind.
+    fn abandon(&mut self) {
+        let mut io = io!(self);
+        self.streams.abort_all(&mut io);
+        self.datagrams.close_all(&mut io);
+        self.ready.clear();
+        self.is_kick_pending = self.link.kick();
+        self.end_turn();
+    }
+}
+
+impl Worker {
+    fn new(core: Box<Core>, home: &Home) -> Worker {
+        Worker { core: Some(core), home: home.clone(), not_send: PhantomData }
+    }
+
+    /// The core is only taken out by `drop`, after which nobody can call anything.
+    fn core(&self) -> &Core {
+        self.core.as_ref().expect("a worker that is in use has its core")
+    }
+
+    fn core_mut(&mut self) -> &mut Core {
+        self.core.as_mut().expect("a worker that is in use has its core")
+    }
+
+    /// One turn, shaped like `mio::Poll::poll`: sends what is due, receives what has come, and waits for an event at most `timeout`
+    /// (`None`: without limit, `ZERO`: not at all).
+    ///
+    /// # Errors
+    /// [`WorkerError::Wait`] when the kernel refuses to wait.
+    pub fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> Result<Turn, WorkerError> {
+        self.core_mut().poll(events, timeout)
+    }
+
+    /// The number of this worker, from 0.
+    pub fn id(&self) -> usize {
+        usize::from(self.core().id)
+    }
+
+    /// The time of the current turn in nanoseconds of `CLOCK_MONOTONIC` (or of the manual clock); no syscall.
+    pub fn now_ns(&self) -> u64 {
+        self.core().now.as_nanos()
+    }
+
+    /// For other threads: wakes this worker and raises [`Event::Woken`].
+    pub fn waker(&self) -> Waker {
+        self.core().waker.clone()
+    }
+
+    /// Frames of this worker's pool by state; their sum is constant.
+    pub fn frame_counts(&self) -> ringwire_frame::Counts {
+        self.core().link.pool.counts()
+    }
+
+    /// This worker's counters, as of the last turn.
+    pub fn counters(&self) -> &crate::metrics::WorkerCounters {
+        &self.core().counters.now
+    }
+
+    /// Accepts connections on `addr`; each is an [`Event::Accepted`].
+    ///
+    /// # Errors
+    /// The port is taken, or the address is not the engine's.
+    pub fn listen(&mut self, addr: SocketAddr, options: &TcpOptions) -> Result<Listener, BindError> {
+        let core = self.core_mut();
+        core.streams.listen(&mut io!(core), addr, options)
+    }
+
+    /// The address that a listener is bound to.
+    pub fn listener_addr(&self, listener: Listener) -> Option<SocketAddr> {
+        self.core().streams.listener_addr(listener)
+    }
+
+    /// Stops accepting; accepted connections go on.
+    pub fn close_listener(&mut self, listener: Listener) {
+        let core = self.core_mut();
+        core.streams.close_listener(&mut io!(core), listener);
+    }
+
+    /// Opens a connection; [`Event::Connected`] or [`Event::Closed`] follows.
+    ///
+    /// # Errors
+    /// What is known at once: no route, no port, a bad address, too many connections.
+    pub fn connect(&mut self, peer: SocketAddr, options: &TcpOptions) -> Result<Conn, ConnectError> {
+        let core = self.core_mut();
+        core.streams.connect(&mut io!(core), peer, options)
+    }
+
+    /// The next in-order piece. The window reopens when the [`RxBuf`] is dropped.
+    ///
+    /// # Errors
+    /// The id is stale, or the connection is not established, or was reset.
+    pub fn recv(&mut self, conn: Conn) -> Result<Recv<RxBuf>, ConnError> {
+        let core = self.core_mut();
+        core.streams.recv(&mut io!(core), conn)
+    }
+
+    /// Copies once. A short count is back-pressure and promises one [`Event::Writable`].
+    ///
+    /// # Errors
+    /// The id is stale, or the sending side is shut down.
+    pub fn send(&mut self, conn: Conn, bytes: &[u8]) -> Result<usize, ConnError> {
+        let core = self.core_mut();
+        core.streams.send(&mut io!(core), conn, bytes)
+    }
+
+    /// A frame to write a piece or a datagram into; `None`: the pool is at its low-water mark, try again next turn.
+    pub fn tx_buf(&mut self) -> Option<TxBuf> {
+        let core = self.core_mut();
+        let limit_bytes = core.link.datagram_bytes();
+        let frame = core.link.alloc(Class::Send);
+        if frame.is_none() {
+            core.counters.now.frames_wanted += 1;
+        }
+        Some(TxBuf::with_limit(frame?, limit_bytes))
+    }
+
+    /// Copies nothing, as long as the piece fits one segment.
+    ///
+    /// # Errors
+    /// Hands the buffer back: without an error inside it is back-pressure and promises one [`Event::Writable`].
+    pub fn send_buf(&mut self, conn: Conn, buf: TxBuf) -> Result<(), Unsent<TxBuf>> {
+        let core = self.core_mut();
+        core.streams.send_buf(&mut io!(core), conn, buf)
+    }
+
+    /// Ends one or both directions; what was written is still delivered.
+    ///
+    /// # Errors
+    /// The id is stale.
+    pub fn shutdown(&mut self, conn: Conn, how: Shutdown) -> Result<(), ConnError> {
+        let core = self.core_mut();
+        core.streams.shutdown(&mut io!(core), conn, how)
+    }
+
+    /// Ends the connection in order; written data is still delivered. The id is stale afterwards. Idempotent.
+    pub fn close(&mut self, conn: Conn) {
+        let core = self.core_mut();
+        core.streams.close(&mut io!(core), conn);
+    }
+
+    /// Resets the connection. The id is stale afterwards. Idempotent.
+    pub fn abort(&mut self, conn: Conn) {
+        let core = self.core_mut();
+        core.streams.abort(&mut io!(core), conn);
+    }
+
+    /// State, times and windows of a connection.
+    ///
+    /// # Errors
+    /// The id is stale.
+    pub fn tcp_info(&mut self, conn: Conn) -> Result<ringwire_proto::tcp::Info, ConnError> {
+        let core = self.core_mut();
+        core.streams.info(&mut io!(core), conn)
+    }
+
+    /// Both ends of a connection: local, then peer.
+    ///
+    /// # Errors
+    /// The id is stale.
+    pub fn addrs(&self, conn: Conn) -> Result<(SocketAddr, SocketAddr), ConnError> {
+        let tuple = self.core().streams.tuple(conn)?;
+        Ok(((tuple.local, tuple.local_port).into(), (tuple.remote, tuple.remote_port).into()))
+    }
+
+    /// Opens a datagram socket; port 0: the engine chooses.
+    ///
+    /// # Errors
+    /// The port is taken, or the address is not the engine's.
+    pub fn bind_udp(&mut self, addr: SocketAddr, options: &UdpOptions) -> Result<Udp, BindError> {
+        let core = self.core_mut();
+        core.datagrams.bind(&mut io!(core), addr, options)
+    }
+
+    /// The address that a datagram socket is bound to.
+    pub fn udp_addr(&self, socket: Udp) -> Option<SocketAddr> {
+        self.core().datagrams.local_addr(socket)
+    }
+
+    /// Closes a datagram socket; unread datagrams are dropped.
+    pub fn close_udp(&mut self, socket: Udp) {
+        let core = self.core_mut();
+        core.datagrams.close(&mut io!(core), socket);
+    }
+
+    /// `recvmmsg` for frames: fills the free places of `out`, returns how many.
+    ///
+    /// # Errors
+    /// The id is stale.
+    pub fn recv_batch(&mut self, socket: Udp, out: &mut Batch<Datagram<RxBuf>>) -> Result<usize, ConnError> {
+        self.core_mut().datagrams.recv_batch(socket, out)
+    }
+
+    /// `sendmmsg` for frames: takes from the front; what was not sent stays in `batch`.
+    ///
+    /// # Errors
+    /// When the first datagram can never be sent (too long, no route), which stays in front.
+    pub fn send_batch(
+        &mut self,
+        socket: Udp,
+        batch: &mut Batch<Datagram<TxBuf>>,
+    ) -> Result<usize, ConnError> {
+        let core = self.core_mut();
+        core.datagrams.send_batch(&mut io!(core), socket, batch)
+    }
+
+    /// Runs application code for one connection; a panic in it resets that connection and nothing else.
+    pub fn guard<R>(&mut self, conn: Conn, code: impl FnOnce(&mut Worker) -> R) -> Option<R> {
+        // Engine state is only changed inside engine calls, which do not panic; what the application left half done is its own.
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| code(self)));
+        if result.is_err() {
+            self.abort(conn);
+        }
+        result.ok()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some(mut core) = self.core.take() {
+            core.abandon();
+            self.home.keep(core);
+        }
+    }
+}
+
+/// A received payload as a socket keeps it: in its frame, or copied out when the pool is low, so that slow readers cannot starve
+/// the ring.
+fn hold(link: &Link, counters: &mut Counters, payload: RxBuf) -> RxBuf {
+    if link.pool.is_low() && payload.holds_frame() {
+        counters.now.copied_bytes += payload.len() as u64;
+        return RxBuf::from_vec(payload.to_vec());
+    }
+    payload
+}

@@ -1,0 +1,146 @@
+//! ARP, ICMP and chains: what is rare, kept off the batch path.
+
+use ringwire_proto::icmp::{self, ErrorKind, Offender, Unreachable};
+use ringwire_proto::ip::Scope;
+use ringwire_proto::neigh::{Released, Verdict};
+use ringwire_proto::{DropReason, SeqNum, tcp};
+use ringwire_wire::checksum::Sum;
+use ringwire_wire::eth::Mac;
+use ringwire_wire::icmp::Kind;
+use ringwire_wire::ipv4::Protocol;
+use ringwire_wire::packet::{self, Transport};
+use ringwire_wire::{arp, ipv4};
+
+use super::datagrams;
+use super::io::{Io, Socket};
+use super::link::Hop;
+use super::net::send_arp;
+use super::stream::Streams;
+use super::*;
+
+/// A received packet as one run of bytes: its frame, or a copy of its chain.
+pub(super) fn in_one_piece(packet: Packet, counters: &mut Counters) -> RxBuf {
+    if packet.rest.is_empty() {
+        return RxBuf::from_frame(packet.head);
+    }
+    let mut bytes = Vec::with_capacity(packet.len());
+    for frame in core::iter::once(&packet.head).chain(&packet.rest) {
+        bytes.extend_from_slice(frame.bytes());
+    }
+    counters.now.copied_bytes += bytes.len() as u64;
+    RxBuf::from_vec(bytes)
+}
+
+#[cold]
+pub(super) fn on_arp(io: &mut Io<'_>, packet: &arp::Packet, streams: &mut Streams) {
+    io.counters.now.control_packets += 1;
+    match io.net.on_arp(io.now, packet) {
+        Verdict::Reply(reply) => {
+            let mac = io.net.mac();
+            send_arp(io.link, io.counters, mac, reply.target_mac, &reply);
+        }
+        Verdict::Learned => {
+            io.net.on_neighbour_change();
+            send_resolved(io);
+            streams.unpark(io);
+        }
+        Verdict::Drop(reason) => io.counters.drop_packet(reason),
+    }
+}
+
+/// Datagrams whose neighbour has become known leave in their order; those whose neighbour failed are counted.
+pub(super) fn send_resolved(io: &mut Io<'_>) {
+    while let Some(released) = io.net.poll_released() {
+        match released {
+            Released::Resolved { packet, .. } => datagrams::transmit(io, packet),
+            Released::Failed { .. } => io.counters.drop_packet(DropReason::NeighUnreachable),
+        }
+    }
+}
+
+#[cold]
+pub(super) fn on_icmp(io: &mut Io<'_>, scope: Scope, bytes: &[u8], streams: &mut Streams) {
+    // Parsed a second time: echo and errors are rare, and the batch path stays small.
+    let Ok(packet::Packet { eth, net: packet::Net::Ipv4(ip, Transport::Icmp(message)) }) =
+        packet::parse(bytes)
+    else {
+        return io.counters.drop_packet(DropReason::BadField);
+    };
+    io.counters.now.control_packets += 1;
+    match message.kind() {
+        Kind::EchoRequest(echo) if io.net.is_dedicated() => {
+            match icmp::echo_reply(scope, io.link.mtu_bytes(), &echo) {
+                Ok(reply) => {
+                    let hop = reply_hop(io, eth.src(), &ip);
+                    send_icmp(io, &hop, reply.header, reply.data);
+                }
+                Err(reason) => io.counters.drop_packet(reason),
+            }
+        }
+        Kind::Error(error) => match icmp::on_error(scope, &ip, &error) {
+            Ok(error) => on_icmp_error(io, &error, streams),
+            Err(reason) => io.counters.drop_packet(reason),
+        },
+        _ => io.counters.drop_packet(DropReason::IcmpUnknownType),
+    }
+}
+
+/// An error about a packet of ours: told to its connection, which checks that it was in flight (RFC 5927 4).
+fn on_icmp_error(io: &mut Io<'_>, error: &icmp::ErrorIn, streams: &mut Streams) {
+    let flow = &error.flow;
+    let (std::net::IpAddr::V4(local), std::net::IpAddr::V4(remote)) = (flow.local, flow.remote) else {
+        return io.counters.drop_packet(DropReason::IcmpUnknownFlow);
+    };
+    let key = FlowKey::v4(error.protocol.0, (local, flow.local_port), (remote, flow.remote_port));
+    match io.table.reader().lookup(&key).map(Socket::unpack) {
+        Some(Socket::Flow(slot)) if error.protocol == Protocol::TCP => {
+            streams.on_icmp_error(io, slot, tcp_error(error.kind), SeqNum(error.seq));
+        }
+        _ => io.counters.drop_packet(DropReason::IcmpUnknownFlow),
+    }
+}
+
+/// Tells the sender of a datagram that nobody listens (RFC 1122 4.1.3.1), if the rules and the rate allow it.
+#[cold]
+pub(super) fn port_unreachable(io: &mut Io<'_>, bytes: &[u8]) {
+    if !io.net.is_dedicated() {
+        return;
+    }
+    let Ok(packet::Packet { eth, net: packet::Net::Ipv4(ip, _) }) = packet::parse(bytes) else { return };
+    let start = bytes.len() - eth.payload().len();
+    let offender =
+        Offender { scope: Scope::Unicast, packet: ip, bytes: bytes.get(start..).unwrap_or_default() };
+    if let Some(error) = io.net.errors.unreachable(io.now, Unreachable::Port, &offender) {
+        let hop = reply_hop(io, eth.src(), &ip);
+        send_icmp(io, &hop, error.header, error.quoted);
+    }
+}
+
+fn reply_hop(io: &Io<'_>, peer: Mac, ip: &ipv4::Packet<'_>) -> Hop {
+    Hop { port: 0, src_mac: io.net.mac(), dst_mac: peer, src: ip.dst(), dst: ip.src() }
+}
+
+fn send_icmp(io: &mut Io<'_>, hop: &Hop, header: ringwire_wire::icmp::Header, data: &[u8]) {
+    let Some(mut frame) = io.link.alloc(Class::Control) else {
+        io.counters.now.frames_wanted += 1;
+        return;
+    };
+    let len = data.len().min(frame.tailroom());
+    let Some(data) = data.get(..len) else { return };
+    let sum = Sum::copy(frame.append(len), data);
+    io.link.emit_icmp(&mut frame, hop, header, sum);
+    io.link.submit_or_drop(0, frame, io.counters);
+}
+
+/// The same error in TCP's terms.
+fn tcp_error(kind: ErrorKind) -> tcp::IcmpError {
+    match kind {
+        ErrorKind::Protocol | ErrorKind::Port => tcp::IcmpError::PortUnreachable,
+        ErrorKind::Host | ErrorKind::Prohibited => tcp::IcmpError::HostUnreachable,
+        ErrorKind::Net => tcp::IcmpError::NetUnreachable,
+        ErrorKind::FragmentationNeeded { mtu } => tcp::IcmpError::PacketTooBig { mtu },
+        ErrorKind::SourceRoute | ErrorKind::TimeExceeded | ErrorKind::ParameterProblem => {
+            tcp::IcmpError::Other
+        }
+    }
+}

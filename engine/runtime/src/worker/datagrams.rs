@@ -1,0 +1,312 @@
+//! UDP on one worker: sockets, their receive queues, and the way out.
+//!
+//! ```text
+//! datagram -> table -> socket queue -> recv_batch -> application -> send_batch -> headers in front -> tx ring
+//! ```
+//! A datagram keeps its frame all the way; `into_reply` sends the same frame back.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+
+use ringwire_frame::{Class, Frame};
+use ringwire_proto::DropReason;
+use ringwire_table::FlowKey;
+use ringwire_wire::ipv4::Protocol;
+
+use super::ingress::Ingress;
+use super::io::{Io, Ready, Socket};
+use super::link::{Hop, UdpHead};
+use super::net::Resolution;
+use crate::buffer::{Batch, Datagram, RxBuf, TxBuf, TxParts};
+use crate::config::UdpOptions;
+use crate::error::{BindError, ConnError};
+use crate::event::{Event, Events, Udp};
+use crate::slab::{Key, Slab};
+
+#[derive(Debug)]
+struct UdpSocket {
+    local: SocketAddrV4,
+    peer: Option<SocketAddrV4>,
+    queue: VecDeque<Datagram<RxBuf>>,
+    queue_limit: usize,
+    ttl: u8,
+    is_ready: bool,
+}
+
+/// A datagram whose next hop is being resolved.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    frame: Frame,
+    head: UdpHead,
+    src: Ipv4Addr,
+    dst: Ipv4Addr,
+}
+
+/// All UDP state of one worker.
+#[derive(Debug)]
+pub(crate) struct Datagrams {
+    worker: u8,
+    sockets: Slab<UdpSocket>,
+}
+
+impl Datagrams {
+    pub(crate) fn new(worker: u8) -> Datagrams {
+        Datagrams { worker, sockets: Slab::new(1 << 16) }
+    }
+
+    /// Opens a socket on `addr`; the port is ours before this returns.
+    pub(crate) fn bind(
+        &mut self,
+        io: &mut Io<'_>,
+        addr: SocketAddr,
+        options: &UdpOptions,
+    ) -> Result<Udp, BindError> {
+        let local = io.net.bindable(addr)?;
+        let peer = match options.peer {
+            Some(SocketAddr::V4(peer)) => Some(peer),
+            Some(other) => return Err(BindError::AddressNotAvailable(other)),
+            None => None,
+        };
+        let is_free =
+            |port| io.table.reader().lookup(&bound_key(SocketAddrV4::new(*local.ip(), port), peer)).is_none();
+        if local.port() != 0 && !is_free(local.port()) {
+            return Err(BindError::AddressInUse(format!(
+                "{local}/udp is held by another socket of this worker"
+            )));
+        }
+        let port = io.net.reserve_port(Protocol::UDP, local, is_free)?;
+        let local = SocketAddrV4::new(*local.ip(), port);
+        let key = bound_key(local, peer);
+        let socket = UdpSocket {
+            local,
+            peer,
+            queue: VecDeque::new(),
+            queue_limit: options.recv_queue_datagrams,
+            ttl: options.ttl,
+            is_ready: false,
+        };
+        let id = self.sockets.insert(socket).ok_or(BindError::TableFull)?;
+        if io.table.insert(&key, Socket::Udp(id.slot).pack()).is_err() {
+            self.sockets.remove(id.slot);
+            io.net.release_port(Protocol::UDP, local.port());
+            return Err(BindError::TableFull);
+        }
+        Ok(Udp(id.pack(self.worker)))
+    }
+
+    pub(crate) fn close(&mut self, io: &mut Io<'_>, socket: Udp) {
+        let Some(key) = Key::unpack(socket.0, self.worker) else { return };
+        if self.sockets.get(key).is_none() {
+            return;
+        }
+        let Some(closed) = self.sockets.remove(key.slot) else { return };
+        io.table.remove(&bound_key(closed.local, closed.peer));
+        io.net.release_port(Protocol::UDP, closed.local.port());
+    }
+
+    pub(crate) fn close_all(&mut self, io: &mut Io<'_>) {
+        let keys: Vec<Key> = self.sockets.iter().filter_map(|(slot, _)| self.sockets.key_at(slot)).collect();
+        for key in keys {
+            self.close(io, Udp(key.pack(self.worker)));
+        }
+    }
+
+    pub(crate) fn local_addr(&self, socket: Udp) -> Option<SocketAddr> {
+        Some(self.sockets.get(Key::unpack(socket.0, self.worker)?)?.local.into())
+    }
+
+    /// One datagram whose exact 4-tuple the table gave as `found`.
+    #[inline]
+    pub(crate) fn on_datagram(
+        &mut self,
+        io: &mut Io<'_>,
+        found: Option<u32>,
+        ingress: &Ingress,
+        packet: RxBuf,
+    ) -> Matched {
+        let Some(Socket::Udp(slot)) = found.or_else(|| listener_of(io, ingress)).map(Socket::unpack) else {
+            io.counters.drop_packet(DropReason::UdpNoSocket);
+            return Matched::Nobody(packet);
+        };
+        let Some(socket) = self.sockets.at_mut(slot) else {
+            io.counters.drop_packet(DropReason::UdpNoSocket);
+            return Matched::Nobody(packet);
+        };
+        if socket.queue.len() >= socket.queue_limit {
+            io.counters.drop_packet(DropReason::UdpQueueFull);
+            return Matched::Somebody;
+        }
+        let (_, peer_port) = ingress.ports();
+        socket.queue.push_back(Datagram {
+            peer: SocketAddr::from((ingress.src, peer_port)),
+            local: Some(IpAddr::V4(ingress.dst)),
+            tos: ingress.tos,
+            ttl: ingress.ttl,
+            payload: super::hold(io.link, io.counters, ingress.strip(packet)),
+        });
+        io.counters.now.delivered += 1;
+        if !socket.is_ready {
+            socket.is_ready = true;
+            io.ready.push_back(Ready::Udp(slot));
+        }
+        Matched::Somebody
+    }
+
+    pub(crate) fn take_events(&mut self, slot: u32, events: &mut Events) {
+        let Some(key) = self.sockets.key_at(slot) else { return };
+        let Some(socket) = self.sockets.at_mut(slot) else { return };
+        socket.is_ready = false;
+        if !socket.queue.is_empty() {
+            events.push(Event::Datagrams(Udp(key.pack(self.worker))));
+        }
+    }
+
+    fn socket_mut(&mut self, socket: Udp) -> Result<&mut UdpSocket, ConnError> {
+        let key = Key::unpack(socket.0, self.worker).ok_or(ConnError::Closed)?;
+        self.sockets.get_mut(key).ok_or(ConnError::Closed)
+    }
+
+    pub(crate) fn recv_batch(
+        &mut self,
+        socket: Udp,
+        out: &mut Batch<Datagram<RxBuf>>,
+    ) -> Result<usize, ConnError> {
+        let socket = self.socket_mut(socket)?;
+        let mut count = 0;
+        while !out.is_full()
+            && let Some(mut datagram) = socket.queue.pop_front()
+        {
+            // Nothing reopens when a datagram is dropped: tag 0 names nobody.
+            datagram.payload = datagram.payload.lend(0).buf;
+            if out.push(datagram).is_err() {
+                break;
+            }
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Takes from the front until the ring is full; a datagram that can never be sent stays in front and is the error.
+    pub(crate) fn send_batch(
+        &mut self,
+        io: &mut Io<'_>,
+        socket: Udp,
+        batch: &mut Batch<Datagram<TxBuf>>,
+    ) -> Result<usize, ConnError> {
+        let socket = self.socket_mut(socket)?;
+        let mut room = io.link.tx_room(0);
+        let mut count = 0;
+        while room > 0
+            && let Some(datagram) = batch.pop()
+        {
+            match socket.send(io, datagram) {
+                Sent::Yes => {}
+                Sent::Later(datagram) => {
+                    batch.unpop(datagram);
+                    break;
+                }
+                Sent::Never(datagram, error) => {
+                    batch.unpop(datagram);
+                    return if count > 0 { Ok(count) } else { Err(error) };
+                }
+            }
+            count += 1;
+            room -= 1;
+        }
+        Ok(count)
+    }
+}
+
+/// Whether a datagram found its socket; a stranger's frame may become an ICMP error.
+pub(crate) enum Matched {
+    Somebody,
+    Nobody(RxBuf),
+}
+
+enum Sent {
+    Yes,
+    /// No frame for a copy now.
+    Later(Datagram<TxBuf>),
+    Never(Datagram<TxBuf>, ConnError),
+}
+
+impl UdpSocket {
+    #[inline]
+    fn send(&self, io: &mut Io<'_>, datagram: Datagram<TxBuf>) -> Sent {
+        let SocketAddr::V4(peer) = datagram.peer else { return Sent::Never(datagram, ConnError::NoRoute) };
+        if datagram.payload.len() > io.link.datagram_bytes() {
+            return Sent::Never(datagram, ConnError::TooLong);
+        }
+        let bound = Some(*self.local.ip()).filter(|local| !local.is_unspecified());
+        let wished = match datagram.local {
+            Some(IpAddr::V4(local)) if io.net.is_ours(local) => Some(local),
+            _ => None,
+        };
+        let Some(src) = bound.or(wished).or_else(|| io.net.source_for(*peer.ip())) else {
+            return Sent::Never(datagram, ConnError::NoRoute);
+        };
+        let Datagram { peer: to, local, tos, ttl, payload } = datagram;
+        let frame = match payload.into_parts() {
+            TxParts::Frame(frame) => frame,
+            TxParts::Heap(bytes) => match copy_in(io, &bytes) {
+                Some(frame) => frame,
+                None => {
+                    let payload = TxParts::Heap(bytes).into();
+                    return Sent::Later(Datagram { peer: to, local, tos, ttl, payload });
+                }
+            },
+        };
+        let ttl = if ttl == 0 { self.ttl } else { ttl };
+        let head = UdpHead { src_port: self.local.port(), dst_port: peer.port(), ttl, tos };
+        transmit(io, Waiting { frame, head, src, dst: *peer.ip() });
+        Sent::Yes
+    }
+}
+
+/// A heap copy needs a frame to leave in.
+#[cold]
+fn copy_in(io: &mut Io<'_>, bytes: &[u8]) -> Option<Frame> {
+    let mut frame = io.link.alloc(Class::Send)?;
+    frame.append(bytes.len()).copy_from_slice(bytes);
+    io.counters.now.copied_bytes += bytes.len() as u64;
+    Some(frame)
+}
+
+/// Sends a datagram whose next hop is known, or leaves it with the neighbour machine until it is.
+#[inline]
+pub(crate) fn transmit(io: &mut Io<'_>, waiting: Waiting) {
+    match io.net.resolve(io.now, waiting.dst) {
+        Resolution::Known(mac) => {
+            let hop =
+                Hop { port: 0, src_mac: io.net.mac(), dst_mac: mac, src: waiting.src, dst: waiting.dst };
+            let mut frame = waiting.frame;
+            io.link.emit_udp(&mut frame, &hop, &waiting.head);
+            io.link.submit_or_drop(0, frame, io.counters);
+        }
+        Resolution::Pending => {
+            if let Err(reason) = io.net.hold_until_resolved(waiting) {
+                io.counters.drop_packet(reason);
+            }
+        }
+        Resolution::Unreachable => io.counters.drop_packet(DropReason::NeighUnreachable),
+    }
+}
+
+impl Waiting {
+    pub(crate) fn dst(&self) -> Ipv4Addr {
+        self.dst
+    }
+}
+
+fn bound_key(local: SocketAddrV4, peer: Option<SocketAddrV4>) -> FlowKey {
+    match peer {
+        Some(peer) => FlowKey::v4(Protocol::UDP.0, (*local.ip(), local.port()), (*peer.ip(), peer.port())),
+        None => FlowKey::v4_listener(Protocol::UDP.0, *local.ip(), local.port()),
+    }
+}
+
+/// The unconnected socket for this datagram: bound to the address, else to any.
+#[inline]
+fn listener_of(io: &Io<'_>, ingress: &Ingress) -> Option<u32> {
+    io.table.reader().lookup_listener(&ingress.key())
+}

@@ -1,0 +1,71 @@
+//! One TCP connection as the worker keeps it: the protocol's hot part, the tuple, the way to the peer.
+
+use std::net::Ipv4Addr;
+
+use ringwire_proto::tcp::{Signals, Tcb};
+use ringwire_table::FlowKey;
+use ringwire_wire::eth::Mac;
+use ringwire_wire::ipv4::Protocol;
+
+use crate::slab::Key;
+
+/// The 4-tuple of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Tuple {
+    pub(crate) local: Ipv4Addr,
+    pub(crate) remote: Ipv4Addr,
+    pub(crate) local_port: u16,
+    pub(crate) remote_port: u16,
+}
+
+impl Tuple {
+    pub(crate) fn key(&self) -> FlowKey {
+        FlowKey::v4(Protocol::TCP.0, (self.local, self.local_port), (self.remote, self.remote_port))
+    }
+
+    pub(crate) fn prf_flow(&self) -> ringwire_proto::Flow {
+        ringwire_proto::Flow::v4(self.local, self.local_port, self.remote, self.remote_port)
+    }
+}
+
+/// Which side of the API still knows the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// In a listener's SYN queue: the application has not heard of it.
+    Listener(Key),
+    /// The application holds its id.
+    Application,
+    /// Closed by the application; the protocol finishes alone.
+    Nobody,
+}
+
+/// The next hop's MAC address and the neighbour epoch in which it was looked up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CachedHop {
+    pub(crate) mac: Mac,
+    pub(crate) epoch: u32,
+}
+
+/// 256 bytes at most: an idle established connection has nothing else.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    pub(crate) tcb: Tcb,
+    pub(crate) tuple: Tuple,
+    pub(crate) hop: Option<CachedHop>,
+    /// The queue it came in by, and leaves by.
+    pub(crate) port: u16,
+    /// Index of its interned options.
+    pub(crate) options: u16,
+    pub(crate) owner: Owner,
+    /// Not yet turned into events.
+    pub(crate) signals: Signals,
+    pub(crate) close_reason: Option<ringwire_proto::tcp::CloseReason>,
+    /// In the transmit queue.
+    pub(crate) is_queued: bool,
+    /// In the ready queue.
+    pub(crate) is_ready: bool,
+    /// Waits for a local port or a neighbour; looked at again when news arrive.
+    pub(crate) is_parked: bool,
+}
+
+const _: () = assert!(size_of::<Flow>() <= 256);

@@ -1,0 +1,73 @@
+//! What every protocol stage of a turn works with, lent by the worker for one call.
+
+use std::collections::VecDeque;
+
+use ringwire_proto::Instant;
+use ringwire_proto::prf::Prf;
+use ringwire_table::Writer;
+
+use super::link::Link;
+use super::net::Net;
+use crate::metrics::Counters;
+
+/// One turn's time, memory, ways out and books.
+pub(crate) struct Io<'a> {
+    pub(crate) now: Instant,
+    pub(crate) link: &'a mut Link,
+    pub(crate) net: &'a mut Net,
+    pub(crate) table: &'a mut Writer,
+    pub(crate) counters: &'a mut Counters,
+    pub(crate) ready: &'a mut VecDeque<Ready>,
+    pub(crate) prf: &'a Prf,
+}
+
+/// Something with events to report; each stands here at most once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ready {
+    Flow(u32),
+    Udp(u32),
+}
+
+/// What a table entry points to: two bits of kind, thirty of slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Socket {
+    Flow(u32),
+    Listener(u32),
+    Udp(u32),
+}
+
+const SLOT_BITS: u32 = 30;
+const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;
+
+impl Socket {
+    pub(crate) const MAX_SLOTS: usize = SLOT_MASK as usize;
+
+    pub(crate) fn pack(self) -> u32 {
+        match self {
+            Socket::Flow(slot) => slot,
+            Socket::Listener(slot) => 1 << SLOT_BITS | slot,
+            Socket::Udp(slot) => 2 << SLOT_BITS | slot,
+        }
+    }
+
+    pub(crate) fn unpack(value: u32) -> Socket {
+        let slot = value & SLOT_MASK;
+        match value >> SLOT_BITS {
+            0 => Socket::Flow(slot),
+            1 => Socket::Listener(slot),
+            _ => Socket::Udp(slot),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_survive_packing() {
+        for socket in [Socket::Flow(0), Socket::Listener(7), Socket::Udp(SLOT_MASK)] {
+            assert_eq!(Socket::unpack(socket.pack()), socket);
+        }
+    }
+}

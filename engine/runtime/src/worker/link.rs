@@ -1,0 +1,291 @@
+//! The worker's packet memory and ports, and how a packet leaves: headers into headroom, descriptor onto the ring.
+
+use std::net::Ipv4Addr;
+
+use ringwire_frame::{Class, Frame, Packet, Pool, Port, SendFrame, TxFull};
+use ringwire_proto::DropReason;
+use ringwire_wire::checksum::Sum;
+use ringwire_wire::eth::{self, EtherType, Mac};
+use ringwire_wire::{icmp, ipv4, tcp, udp};
+
+use crate::metrics::Counters;
+use crate::wake::Waker;
+
+/// Room in front of outgoing payload: Ethernet (14) + IPv4 (20) + the longest TCP header (60), rounded up to a cache line.
+pub(crate) const TX_HEADROOM: usize = 128;
+const ETH_IP_LEN: usize = eth::HEADER_LEN + ipv4::HEADER_LEN;
+
+/// The ports a worker can have; dispatched once per batch.
+#[derive(Debug)]
+pub(crate) enum AnyPort {
+    Mem(ringwire_frame::MemPort),
+    #[cfg(feature = "xdp")]
+    Xsk(ringwire_xsk::XskPort),
+}
+
+macro_rules! on_port {
+    ($any:expr, $port:ident => $call:expr) => {
+        match $any {
+            AnyPort::Mem($port) => $call,
+            #[cfg(feature = "xdp")]
+            AnyPort::Xsk($port) => $call,
+        }
+    };
+}
+
+impl AnyPort {
+    fn watch(&mut self, waker: &Waker) {
+        match self {
+            AnyPort::Mem(port) => {
+                let waker = waker.clone();
+                port.set_wake(move || waker.nudge());
+            }
+            #[cfg(feature = "xdp")]
+            AnyPort::Xsk(_) => {}
+        }
+    }
+
+    fn has_packets(&mut self) -> bool {
+        match self {
+            AnyPort::Mem(port) => port.has_packets(),
+            #[cfg(feature = "xdp")]
+            AnyPort::Xsk(_) => false,
+        }
+    }
+
+    #[cfg(feature = "xdp")]
+    pub(crate) fn fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        use std::os::fd::AsFd;
+        match self {
+            AnyPort::Mem(_) => None,
+            AnyPort::Xsk(port) => Some(port.as_fd()),
+        }
+    }
+
+    #[cfg(not(feature = "xdp"))]
+    pub(crate) fn fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        None
+    }
+}
+
+/// Who talks to whom on the wire.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hop {
+    /// Index of the port (queue) that the packet leaves by.
+    pub(crate) port: usize,
+    pub(crate) src_mac: Mac,
+    pub(crate) dst_mac: Mac,
+    pub(crate) src: Ipv4Addr,
+    pub(crate) dst: Ipv4Addr,
+}
+
+/// Frames and ports of one worker.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) pool: Pool,
+    ports: Vec<AnyPort>,
+    mtu_bytes: usize,
+    /// What one packet in one frame carries above IP.
+    ip_payload_bytes: usize,
+    ip_ident: u16,
+}
+
+impl Link {
+    pub(crate) fn new(pool: Pool, ports: Vec<AnyPort>, mtu_bytes: usize) -> Link {
+        let frame_bytes = ports.iter().map(|port| on_port!(port, p => p.max_frame_bytes())).min();
+        let room = frame_bytes.unwrap_or(0).saturating_sub(TX_HEADROOM);
+        let ip_payload_bytes = mtu_bytes.min(room).saturating_sub(ipv4::HEADER_LEN);
+        Link { pool, ports, mtu_bytes, ip_payload_bytes, ip_ident: 0 }
+    }
+
+    pub(crate) fn ports(&self) -> &[AnyPort] {
+        &self.ports
+    }
+
+    /// Payload of one TCP segment without options, in one frame: bytes.
+    pub(crate) fn mss_bytes(&self) -> usize {
+        self.ip_payload_bytes - tcp::HEADER_LEN
+    }
+
+    /// Payload of one UDP datagram, in one frame: bytes.
+    pub(crate) fn datagram_bytes(&self) -> usize {
+        self.ip_payload_bytes - udp::HEADER_LEN
+    }
+
+    /// Has in-memory peers wake this worker; a NIC's descriptors are watched by the sleep itself.
+    pub(crate) fn watch(&mut self, waker: &Waker) {
+        for port in &mut self.ports {
+            port.watch(waker);
+        }
+    }
+
+    /// Whether an in-memory port has something to receive.
+    pub(crate) fn has_packets(&mut self) -> bool {
+        self.ports.iter_mut().any(AnyPort::has_packets)
+    }
+
+    /// Largest IP packet of the link: bytes.
+    pub(crate) fn mtu_bytes(&self) -> usize {
+        self.mtu_bytes
+    }
+
+    /// Completions back into the pool, frames from other threads too.
+    pub(crate) fn reap(&mut self) {
+        for port in &mut self.ports {
+            on_port!(port, p => p.reap(&mut self.pool));
+        }
+        self.pool.reclaim();
+    }
+
+    pub(crate) fn receive(&mut self, port: usize, out: &mut Vec<Packet>, max: usize) -> usize {
+        let Some(port) = self.ports.get_mut(port) else { return 0 };
+        on_port!(port, p => p.receive(&mut self.pool, out, max))
+    }
+
+    pub(crate) fn refill(&mut self) {
+        for port in &mut self.ports {
+            on_port!(port, p => p.refill(&mut self.pool));
+        }
+    }
+
+    /// True while some ring still holds packets that the kernel has not taken: the worker must not sleep.
+    pub(crate) fn kick(&mut self) -> bool {
+        let mut pending = false;
+        for port in &mut self.ports {
+            pending |= on_port!(port, p => p.kick()) == ringwire_frame::Kick::Pending;
+        }
+        pending
+    }
+
+    /// Descriptors free on the TX ring of `port`.
+    pub(crate) fn tx_room(&mut self, port: usize) -> usize {
+        let Some(port) = self.ports.get_mut(port) else { return 0 };
+        on_port!(port, p => p.tx_room())
+    }
+
+    /// Packets lost before the rings, on all ports.
+    pub(crate) fn rx_dropped(&self) -> u64 {
+        self.ports.iter().map(|port| on_port!(port, p => p.stats()).rx_dropped).sum()
+    }
+
+    /// An empty frame for an outgoing packet, its window at [`TX_HEADROOM`].
+    pub(crate) fn alloc(&mut self, class: Class) -> Option<Frame> {
+        let mut frame = self.pool.alloc(class)?;
+        frame.reset(TX_HEADROOM);
+        Some(frame)
+    }
+
+    /// All headers of an ICMP message, whose content `frame` holds, in front of it.
+    pub(crate) fn emit_icmp(&mut self, frame: &mut Frame, hop: &Hop, header: icmp::Header, content_sum: Sum) {
+        let ip = self.ip_header(hop, ipv4::Protocol::ICMP, icmp::HEADER_LEN + frame.len());
+        let head = frame.prepend(ETH_IP_LEN + icmp::HEADER_LEN);
+        emit_ip(head, hop, ip);
+        if let Some(icmp_head) = head.last_chunk_mut::<{ icmp::HEADER_LEN }>() {
+            header.emit(icmp_head, content_sum);
+        }
+    }
+
+    fn next_ident(&mut self) -> u16 {
+        self.ip_ident = self.ip_ident.wrapping_add(1);
+        self.ip_ident
+    }
+
+    /// Hands a complete packet to the ring; the frame comes home with its completion.
+    pub(crate) fn submit(
+        &mut self,
+        port: usize,
+        frame: &SendFrame,
+        counters: &mut Counters,
+    ) -> Result<(), TxFull> {
+        let Some(port) = self.ports.get_mut(port) else { return Err(TxFull) };
+        on_port!(port, p => p.submit(&mut self.pool, frame))?;
+        counters.now.tx_packets += 1;
+        counters.now.tx_bytes += frame.len() as u64;
+        Ok(())
+    }
+
+    /// [`Link::submit`] for packets that cannot wait: a full ring is a drop.
+    pub(crate) fn submit_or_drop(&mut self, port: usize, frame: Frame, counters: &mut Counters) {
+        if self.submit(port, &frame.into_send(), counters).is_err() {
+            counters.drop_packet(DropReason::TxFull);
+        }
+    }
+
+    fn ip_header(&mut self, hop: &Hop, protocol: ipv4::Protocol, payload_len: usize) -> ipv4::Header {
+        ipv4::Header {
+            src: hop.src,
+            dst: hop.dst,
+            protocol,
+            tos: 0,
+            ttl: 64,
+            id: self.next_ident(),
+            dont_fragment: true,
+            // At most the MTU, which `ip_payload_bytes` keeps below 65,536.
+            payload_len: u16::try_from(payload_len).unwrap_or(u16::MAX),
+        }
+    }
+
+    /// All headers of a TCP segment into `head`, which has exactly [`tcp_head_len`] bytes.
+    pub(crate) fn emit_tcp(&mut self, head: &mut [u8], hop: &Hop, segment: &TcpSegment<'_>) {
+        let transport_len = head.len() - ETH_IP_LEN.min(head.len()) + segment.payload_len;
+        let ip = self.ip_header(hop, ipv4::Protocol::TCP, transport_len);
+        emit_ip(head, hop, ip);
+        let pseudo = Sum::pseudo_v4(hop.src, hop.dst, ipv4::Protocol::TCP, ip.payload_len);
+        if let Some(tcp_head) = head.get_mut(ETH_IP_LEN..) {
+            segment.header.emit(segment.options, pseudo + segment.payload_sum, tcp_head);
+        }
+    }
+
+    /// All headers of a UDP datagram, whose payload `frame` holds, in front of it.
+    pub(crate) fn emit_udp(&mut self, frame: &mut Frame, hop: &Hop, datagram: &UdpHead) {
+        let payload_len = frame.len();
+        let payload_sum = Sum::of(frame.bytes());
+        let mut ip = self.ip_header(hop, ipv4::Protocol::UDP, udp::HEADER_LEN + payload_len);
+        ip.ttl = datagram.ttl;
+        ip.tos = datagram.tos;
+        let pseudo = Sum::pseudo_v4(hop.src, hop.dst, ipv4::Protocol::UDP, ip.payload_len);
+        let header = udp::Header {
+            src_port: datagram.src_port,
+            dst_port: datagram.dst_port,
+            // Callers refuse payloads above `datagram_bytes`.
+            len: u16::try_from(payload_len).unwrap_or(u16::MAX),
+        };
+        let head = frame.prepend(ETH_IP_LEN + udp::HEADER_LEN);
+        emit_ip(head, hop, ip);
+        if let Some(udp_head) = head.last_chunk_mut::<{ udp::HEADER_LEN }>() {
+            header.emit(udp_head, pseudo + payload_sum);
+        }
+    }
+}
+
+/// Writes Ethernet and IPv4 headers at the front of `head`.
+fn emit_ip(head: &mut [u8], hop: &Hop, ip: ipv4::Header) {
+    let Some((eth_head, ip_head)) = head.split_first_chunk_mut::<{ eth::HEADER_LEN }>() else { return };
+    eth::Header { dst: hop.dst_mac, src: hop.src_mac, ethertype: EtherType::IPV4 }.emit(eth_head);
+    if let Some(ip_head) = ip_head.first_chunk_mut::<{ ipv4::HEADER_LEN }>() {
+        ip.emit(ip_head);
+    }
+}
+
+/// What [`Link::emit_tcp`] writes.
+#[derive(Debug)]
+pub(crate) struct TcpSegment<'a> {
+    pub(crate) header: &'a tcp::Header,
+    pub(crate) options: &'a tcp::Options,
+    pub(crate) payload_sum: Sum,
+    pub(crate) payload_len: usize,
+}
+
+/// What [`Link::emit_udp`] writes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct UdpHead {
+    pub(crate) src_port: u16,
+    pub(crate) dst_port: u16,
+    pub(crate) ttl: u8,
+    pub(crate) tos: u8,
+}
+
+/// Bytes of Ethernet, IPv4 and TCP headers with these options.
+pub(crate) fn tcp_head_len(options: &tcp::Options) -> usize {
+    ETH_IP_LEN + tcp::HEADER_LEN + options.encoded_len()
+}

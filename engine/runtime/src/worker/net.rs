@@ -1,0 +1,341 @@
+//! Who we are and how a packet finds its next hop: addresses, routes, neighbours, and the kernel's part in them.
+//!
+//! Dedicated addresses: the ARP machine in `ringwire_proto::neigh` asks and answers on the wire. Shared addresses: the kernel answers for
+//! us; the control thread mirrors its neighbours into the same cache, and what the machine would ask on the wire becomes a wish to it.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::time::Duration;
+
+use ringwire_frame::Class;
+use ringwire_proto::icmp::ErrorSource;
+use ringwire_proto::input::ChecksumPolicy;
+use ringwire_proto::ip::Addresses;
+use ringwire_proto::neigh::{Cache, Limits, Lookup, Released};
+use ringwire_proto::prf::Prf;
+use ringwire_proto::{DropReason, Instant};
+use ringwire_wire::eth::{self, EtherType, Mac};
+use ringwire_wire::{arp, ipv4};
+
+use super::datagrams::Waiting;
+use super::link::Link;
+use crate::config::{Cidr, Interface, VerifyChecksum};
+use crate::control_link::{ControlLink, News, Request};
+use crate::error::BindError;
+use crate::metrics::Counters;
+
+/// Flows look their neighbour up again this often, so that its state machine sees that it is used.
+const EPOCH: Duration = Duration::from_secs(1);
+/// Local ports of active opens and of sockets that do not name one: the dynamic range (RFC 6335 6).
+pub(crate) const DYNAMIC_PORTS: core::ops::RangeInclusive<u16> = 49152..=65535;
+
+/// One way to a network, longest prefix first in a table of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) net: Cidr,
+    /// `None`: the peers are on the link.
+    pub(crate) gateway: Option<Ipv4Addr>,
+    /// The source address of what we open over it.
+    pub(crate) source: Ipv4Addr,
+}
+
+/// Where the addresses come from.
+#[derive(Debug)]
+pub(crate) enum Ownership {
+    /// Ours alone: ARP and ICMP are ours too, and every port.
+    Dedicated,
+    /// The kernel's: it answers for them, and ports are reserved from it.
+    #[cfg_attr(not(feature = "xdp"), allow(dead_code))]
+    Shared(ControlLink),
+}
+
+/// What a worker's [`Net`] starts from.
+#[derive(Debug)]
+pub(crate) struct NetConfig {
+    pub(crate) mac: Mac,
+    pub(crate) addresses: Vec<Cidr>,
+    pub(crate) routes: Vec<Route>,
+    pub(crate) verify_checksum: VerifyChecksum,
+    pub(crate) ownership: Ownership,
+}
+
+impl NetConfig {
+    /// The interface's dedicated addresses, their networks on the link, everything else through its gateway.
+    pub(crate) fn dedicated(interface: &Interface, mac: Mac) -> NetConfig {
+        let on_link =
+            interface.addresses.iter().map(|net| Route { net: *net, gateway: None, source: net.address });
+        let source = interface.addresses.first().map_or(Ipv4Addr::UNSPECIFIED, |first| first.address);
+        let everything = Cidr { address: Ipv4Addr::UNSPECIFIED, prefix_len: 0 };
+        let default =
+            interface.gateway.map(|gateway| Route { net: everything, gateway: Some(gateway), source });
+        NetConfig {
+            mac,
+            addresses: interface.addresses.clone(),
+            routes: on_link.chain(default).collect(),
+            verify_checksum: interface.verify_checksum,
+            ownership: Ownership::Dedicated,
+        }
+    }
+}
+
+/// What is known about the next hop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Resolution {
+    Known(Mac),
+    Pending,
+    Unreachable,
+}
+
+/// Which local ports an active open may use.
+#[derive(Debug)]
+pub(crate) enum PortGrant<'a> {
+    All,
+    Only(&'a [u16]),
+}
+
+/// Addresses, routes and neighbours of one worker.
+#[derive(Debug)]
+pub(crate) struct Net {
+    mac: Mac,
+    addresses: Addresses,
+    routes: Vec<Route>,
+    checksum_policy: ChecksumPolicy,
+    ownership: Ownership,
+    neighbours: Cache<Waiting>,
+    pub(super) errors: ErrorSource,
+    /// Ports the control thread has reserved for active opens; empty for dedicated addresses.
+    granted_ports: Vec<u16>,
+    is_asking_for_ports: bool,
+    epoch: u32,
+    epoch_ends: Instant,
+    is_draining: bool,
+}
+
+impl Net {
+    pub(crate) fn new(config: NetConfig, now: Instant, prf: &Prf) -> Net {
+        let mut addresses = Addresses::default();
+        let mut neighbours = Cache::new(config.mac, Limits::default());
+        for cidr in &config.addresses {
+            addresses.insert(cidr.address, cidr.prefix_len);
+            if matches!(config.ownership, Ownership::Dedicated) {
+                neighbours.add_address(now, cidr.address);
+            }
+        }
+        let errors =
+            ErrorSource::new(now, prf.clone(), ErrorSource::DEFAULT_RATE_PER_SEC, ErrorSource::DEFAULT_BURST);
+        let mut net = Net {
+            mac: config.mac,
+            addresses,
+            routes: Vec::new(),
+            checksum_policy: match config.verify_checksum {
+                VerifyChecksum::Always => ChecksumPolicy::Verify,
+                VerifyChecksum::PartialOk => ChecksumPolicy::PartialOk,
+            },
+            ownership: config.ownership,
+            neighbours,
+            errors,
+            granted_ports: Vec::new(),
+            is_asking_for_ports: false,
+            epoch: 0,
+            epoch_ends: now + EPOCH,
+            is_draining: false,
+        };
+        net.set_routes(config.routes);
+        net
+    }
+
+    fn set_routes(&mut self, mut routes: Vec<Route>) {
+        routes.sort_by_key(|route| core::cmp::Reverse(route.net.prefix_len));
+        self.routes = routes;
+        self.epoch = self.epoch.wrapping_add(1);
+    }
+
+    pub(crate) fn mac(&self) -> Mac {
+        self.mac
+    }
+
+    pub(crate) fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    pub(crate) fn checksum_policy(&self) -> ChecksumPolicy {
+        self.checksum_policy
+    }
+
+    pub(crate) fn is_ours(&self, address: Ipv4Addr) -> bool {
+        self.addresses.is_ours(address)
+    }
+
+    /// Whether ARP and ICMP for our addresses are ours to answer.
+    pub(crate) fn is_dedicated(&self) -> bool {
+        matches!(self.ownership, Ownership::Dedicated)
+    }
+
+    pub(crate) fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining
+    }
+
+    pub(crate) fn begin_drain(&mut self) {
+        self.is_draining = true;
+    }
+
+    fn route(&self, remote: Ipv4Addr) -> Option<&Route> {
+        self.routes.iter().find(|route| route.net.contains(remote))
+    }
+
+    /// The source address of what we open towards `remote`.
+    pub(crate) fn source_for(&self, remote: Ipv4Addr) -> Option<Ipv4Addr> {
+        self.route(remote).map(|route| route.source)
+    }
+
+    /// The next hop's MAC address; asks for it if need be.
+    #[inline]
+    pub(crate) fn resolve(&mut self, now: Instant, remote: Ipv4Addr) -> Resolution {
+        let Some(route) = self.route(remote) else { return Resolution::Unreachable };
+        let next_hop = route.gateway.unwrap_or(remote);
+        match self.neighbours.lookup(now, next_hop) {
+            Lookup::Resolved(mac) => Resolution::Known(mac),
+            Lookup::Pending => Resolution::Pending,
+            Lookup::Failed => Resolution::Unreachable,
+        }
+    }
+
+    /// Keeps a datagram until its next hop is known, within the cache's limits.
+    pub(crate) fn hold_until_resolved(&mut self, waiting: Waiting) -> Result<(), DropReason> {
+        let Some(route) = self.route(waiting.dst()) else { return Err(DropReason::NoRoute) };
+        let next_hop = route.gateway.unwrap_or(waiting.dst());
+        self.neighbours.enqueue(next_hop, waiting).map_err(|refused| refused.reason)
+    }
+
+    pub(crate) fn on_arp(&mut self, now: Instant, packet: &arp::Packet) -> ringwire_proto::neigh::Verdict {
+        self.neighbours.on_arp(now, packet)
+    }
+
+    /// Flows look up their neighbours again.
+    pub(crate) fn on_neighbour_change(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
+    }
+
+    /// Datagrams whose wait is over, one way or the other.
+    pub(crate) fn poll_released(&mut self) -> Option<Released<Waiting>> {
+        self.neighbours.poll_released()
+    }
+
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
+        self.neighbours.next_deadline()
+    }
+
+    /// Requests that are due: on the wire, or to the kernel.
+    pub(crate) fn expire(&mut self, link: &mut Link, counters: &mut Counters, now: Instant) {
+        if now >= self.epoch_ends {
+            self.epoch_ends = now + EPOCH;
+            self.on_neighbour_change();
+        }
+        while let Some(transmit) = self.neighbours.poll_transmit(now) {
+            match &self.ownership {
+                Ownership::Dedicated => send_arp(link, counters, self.mac, transmit.dst, &transmit.packet),
+                Ownership::Shared(control) => control.ask(Request::Resolve { ip: transmit.packet.target_ip }),
+            }
+        }
+    }
+
+    /// A local address that a socket may be bound to.
+    pub(crate) fn bindable(&self, addr: SocketAddr) -> Result<SocketAddrV4, BindError> {
+        match addr {
+            SocketAddr::V4(v4) if v4.ip().is_unspecified() || self.is_ours(*v4.ip()) => Ok(v4),
+            other => Err(BindError::AddressNotAvailable(other)),
+        }
+    }
+
+    /// Makes a port ours, in the kernel too where the address is shared; port 0 lets the owner choose. Returns the port.
+    pub(crate) fn reserve_port(
+        &mut self,
+        protocol: ipv4::Protocol,
+        addr: SocketAddrV4,
+        is_free: impl Fn(u16) -> bool,
+    ) -> Result<u16, BindError> {
+        match &self.ownership {
+            Ownership::Shared(control) => control.reserve(protocol, addr),
+            Ownership::Dedicated if addr.port() != 0 => Ok(addr.port()),
+            Ownership::Dedicated => DYNAMIC_PORTS
+                .into_iter()
+                .find(|port| is_free(*port))
+                .ok_or_else(|| BindError::AddressInUse("every dynamic port is in use".to_owned())),
+        }
+    }
+
+    pub(crate) fn release_port(&mut self, protocol: ipv4::Protocol, port: u16) {
+        if let Ownership::Shared(control) = &self.ownership {
+            self.granted_ports.retain(|granted| *granted != port || protocol != ipv4::Protocol::TCP);
+            control.ask(Request::Release { protocol, port });
+        }
+    }
+
+    pub(crate) fn granted_ports(&self) -> PortGrant<'_> {
+        match &self.ownership {
+            Ownership::Dedicated => PortGrant::All,
+            Ownership::Shared(_) => PortGrant::Only(&self.granted_ports),
+        }
+    }
+
+    /// Asks the control thread for more ports; false when there are none to be had.
+    pub(crate) fn ask_for_ports(&mut self) -> bool {
+        let Ownership::Shared(control) = &self.ownership else { return false };
+        if !self.is_asking_for_ports {
+            self.is_asking_for_ports = true;
+            control.ask(Request::Ports);
+        }
+        true
+    }
+
+    pub(crate) fn has_news(&self) -> bool {
+        matches!(&self.ownership, Ownership::Shared(control) if control.has_news())
+    }
+
+    /// Takes what the control thread has found out; true if anything changed.
+    pub(crate) fn take_news(&mut self, now: Instant) -> bool {
+        let mut changed = false;
+        while let Some(news) = self.next_news() {
+            changed = true;
+            match news {
+                News::Neighbour { ip, mac: Some(mac) } => {
+                    // A full cache has a thousand neighbours in use; this one is asked for again when it is needed.
+                    let _ = self.neighbours.insert_static(now, ip, mac);
+                }
+                News::Neighbour { ip, mac: None } => self.neighbours.fail(now, ip),
+                News::Ports(ports) => {
+                    self.is_asking_for_ports = false;
+                    self.granted_ports.extend(ports);
+                }
+                News::Routes(routes) => self.set_routes(routes),
+            }
+            self.on_neighbour_change();
+        }
+        changed
+    }
+
+    fn next_news(&self) -> Option<News> {
+        match &self.ownership {
+            Ownership::Dedicated => None,
+            Ownership::Shared(control) => control.next_news(),
+        }
+    }
+}
+
+/// An ARP packet in a frame of its own.
+pub(super) fn send_arp(link: &mut Link, counters: &mut Counters, src: Mac, dst: Mac, packet: &arp::Packet) {
+    let Some(mut frame) = link.alloc(Class::Control) else {
+        counters.now.frames_wanted += 1;
+        return;
+    };
+    let bytes = frame.append(eth::HEADER_LEN + arp::PACKET_LEN);
+    let Some((head, rest)) = bytes.split_first_chunk_mut::<{ eth::HEADER_LEN }>() else { return };
+    eth::Header { dst, src, ethertype: EtherType::ARP }.emit(head);
+    if let Some(body) = rest.first_chunk_mut::<{ arp::PACKET_LEN }>() {
+        packet.emit(body);
+    }
+    link.submit_or_drop(0, frame, counters);
+}

@@ -1,0 +1,137 @@
+//! From parts to a running worker, and back home after a panic.
+
+use ringwire_table::PortMap;
+use ringwire_table::table::Table;
+
+use super::net::NetConfig;
+use super::stream::PortUse;
+use super::*;
+use crate::config::Config;
+use crate::error::{SetupError, SetupErrorKind};
+
+/// What the set-up hands to one worker.
+pub(crate) struct SeedParts {
+    pub(crate) id: u8,
+    pub(crate) cpu: Option<usize>,
+    pub(crate) link: Link,
+    pub(crate) net: NetConfig,
+    pub(crate) guard: Arc<Guard>,
+}
+
+/// A worker that is not running yet: `Send`, started on the thread that shall own it.
+#[derive(Debug)]
+pub struct WorkerSeed {
+    id: u8,
+    cpu: Option<usize>,
+    link: Link,
+    net: NetConfig,
+    guard: Arc<Guard>,
+    clock: Clock,
+    poll_mode: PollMode,
+    prf: Prf,
+    table: Writer,
+    max_connections: usize,
+}
+
+impl WorkerSeed {
+    pub(crate) fn new(parts: SeedParts, config: &Config) -> Result<WorkerSeed, SetupError> {
+        let secret = match config.secret {
+            Some(secret) => secret,
+            None => random_secret()?,
+        };
+        let prf = Prf::new(secret);
+        let max_connections = config.max_connections() as usize;
+        // Listeners and datagram sockets live in the same table; half empty buckets keep lookups short.
+        let (table, _reader) = Table::new(
+            config.max_connections().saturating_add(4096),
+            [prf.hash(b"table 0"), prf.hash(b"table 1")],
+        );
+        Ok(WorkerSeed {
+            id: parts.id,
+            cpu: parts.cpu,
+            link: parts.link,
+            net: parts.net,
+            guard: parts.guard,
+            clock: config.clock.clone(),
+            poll_mode: config.poll_mode,
+            prf,
+            table,
+            max_connections,
+        })
+    }
+
+    /// Makes the worker on this thread, pinned to its core if the engine was given cores.
+    pub fn start(self) -> Worker {
+        self.start_at(&Home::default())
+    }
+
+    pub(crate) fn start_at(mut self, home: &Home) -> Worker {
+        if let Some(cpu) = self.cpu {
+            // Refused only for a core that this process may not use: then the scheduler chooses, as without `cpus`.
+            core_affinity::set_for_current(core_affinity::CoreId { id: cpu });
+        }
+        self.link.pool.adopt();
+        self.link.refill();
+        let now = self.clock.now();
+        let waker = match self.guard.shared.workers.get(usize::from(self.id)) {
+            Some(worker) => worker.waker.clone(),
+            None => unreachable!("the engine makes one shared entry per seed"),
+        };
+        self.link.watch(&waker);
+        // Engines have at most 255 workers (`xdp::Plan`).
+        let workers = u8::try_from(self.guard.shared.workers.len()).unwrap_or(u8::MAX);
+        let ports = PortUse::new(PortMap::split(net::DYNAMIC_PORTS, workers).allocator(self.id));
+        let core = Core {
+            id: self.id,
+            clock: self.clock,
+            now,
+            poll_mode: self.poll_mode,
+            link: self.link,
+            net: Net::new(self.net, now, &self.prf),
+            table: self.table,
+            streams: Streams::new(self.id, self.max_connections, now, ports),
+            datagrams: Datagrams::new(self.id),
+            ready: VecDeque::new(),
+            counters: Counters::default(),
+            prf: self.prf,
+            batch: RxBatch::default(),
+            is_kick_pending: false,
+            port_stats_due: now,
+            idle_since: None,
+            last_turn: Turn::Run,
+            waker,
+            guard: self.guard,
+        };
+        Worker::new(Box::new(core), home)
+    }
+}
+
+fn random_secret() -> Result<[u8; 16], SetupError> {
+    let mut secret = [0; 16];
+    getrandom::fill(&mut secret).map_err(|error| {
+        let what = format!("cannot get random bytes from the kernel: {error}");
+        SetupError::new(SetupErrorKind::System, what, "allow the syscall getrandom(2)")
+            .with_errno(error.raw_os_error())
+    })?;
+    Ok(secret)
+}
+
+/// Where a worker's core goes when its handle is dropped, so that a service that panicked can start again on it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Home {
+    core: Rc<RefCell<Option<Box<Core>>>>,
+}
+
+impl Home {
+    pub(super) fn keep(&self, core: Box<Core>) {
+        if std::thread::panicking() {
+            *self.core.borrow_mut() = Some(core);
+        }
+    }
+
+    /// The worker whose service panicked, with all its connections reset.
+    pub(crate) fn revive(home: &Home) -> Option<Worker> {
+        let core = home.core.borrow_mut().take()?;
+        Some(Worker::new(core, home))
+    }
+}

@@ -1,0 +1,415 @@
+//! TCP on one worker: from a matched segment to the machine, from the machine to events, timers and the transmit queue.
+//!
+//! ```text
+//! segment -> on_segment -> Tcb -> Outcome -> settle: signals -> ready queue, deadline -> wheel, output -> transmit queue
+//! transmit queue -> Tcb::poll_transmit -> headers into headroom -> tx ring
+//! ```
+//! Owns flows, listeners, timers, send and receive queues. The protocol itself is `ringwire_proto::tcp`.
+
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+
+use ringwire_frame::{Class, Frame};
+use ringwire_proto::tcp::{self, ColdStore, ListenVerdict, Outcome, SegmentIn, Signals, Tcb};
+use ringwire_proto::timer::Wheel;
+use ringwire_proto::{DropReason, Instant, SeqNum};
+use ringwire_table::FlowKey;
+use ringwire_wire::checksum::Sum;
+use ringwire_wire::ipv4::Protocol;
+use ringwire_wire::tcp::Flags;
+
+use super::flow::{Flow, Owner, Tuple};
+use super::ingress::Ingress;
+use super::io::{Io, Ready, Socket};
+use super::link::{Hop, TcpSegment, tcp_head_len};
+use super::tcp_buf::{SendSource, TcpBuf};
+use crate::buffer::RxBuf;
+use crate::error::CloseReason;
+use crate::event::{Conn, Event, Events, Listener};
+use crate::slab::{Key, Slab};
+
+mod open;
+mod transmit;
+mod user;
+
+pub(crate) use open::PortUse;
+
+/// The options of a socket in the protocol's terms, and what is worked out from them once.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct OptionSet {
+    pub(crate) config: tcp::Config,
+    pub(crate) backlog: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Listening {
+    pub(crate) addr: Ipv4Addr,
+    pub(crate) port: u16,
+    options: u16,
+    /// Handshakes begun and not finished.
+    half_open: u32,
+}
+
+/// All TCP state of one worker.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    worker: u8,
+    flows: Slab<Flow>,
+    listeners: Slab<Listening>,
+    cold: ColdStore<RxBuf, TcpBuf>,
+    wheel: Wheel,
+    /// Flows with something to send.
+    queue: VecDeque<u32>,
+    /// Flows that wait for a port or a neighbour.
+    parked: Vec<u32>,
+    /// Interned options; a handful per program.
+    options: Vec<OptionSet>,
+    /// Flows whose `send` found the pool empty.
+    starved: Vec<u32>,
+    ports: PortUse,
+}
+
+/// A borrowed connection with what the machine needs.
+macro_rules! with_machine {
+    ($self:ident, $io:ident, $slot:expr, |$flow:ident, $cx:ident| $body:expr) => {{
+        let Streams { flows, cold, options, .. } = $self;
+        match flows.at_mut($slot) {
+            Some($flow) => match options.get(usize::from($flow.options)) {
+                Some(set) => {
+                    let limit_bytes = $io.link.mss_bytes();
+                    let mut source = SendSource { pool: &mut $io.link.pool, limit_bytes };
+                    #[allow(unused_mut)]
+                    let mut $cx = tcp::Cx { now: $io.now, config: &set.config, cold, pool: &mut source };
+                    Some($body)
+                }
+                None => None,
+            },
+            None => None,
+        }
+    }};
+}
+pub(crate) use with_machine;
+
+impl Streams {
+    pub(crate) fn new(worker: u8, max_connections: usize, now: Instant, ports: PortUse) -> Streams {
+        Streams {
+            worker,
+            flows: Slab::new(max_connections.min(Socket::MAX_SLOTS)),
+            listeners: Slab::new(1 << 16),
+            cold: ColdStore::new(),
+            wheel: Wheel::new(now),
+            queue: VecDeque::new(),
+            parked: Vec::new(),
+            options: Vec::new(),
+            starved: Vec::new(),
+            ports,
+        }
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.flows.len()
+    }
+
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
+        self.wheel.next_deadline()
+    }
+
+    pub(crate) fn wants_transmit(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// One segment whose 4-tuple the table gave as `found`.
+    #[inline]
+    pub(crate) fn on_segment(
+        &mut self,
+        io: &mut Io<'_>,
+        found: Option<u32>,
+        ingress: &Ingress,
+        seg: &SegmentIn,
+        packet: RxBuf,
+    ) {
+        match found.map(Socket::unpack) {
+            Some(Socket::Flow(slot)) => self.on_flow_segment(io, slot, ingress, seg, packet),
+            _ => self.on_unmatched(io, ingress, seg),
+        }
+    }
+
+    fn on_flow_segment(
+        &mut self,
+        io: &mut Io<'_>,
+        slot: u32,
+        ingress: &Ingress,
+        seg: &SegmentIn,
+        packet: RxBuf,
+    ) {
+        let payload =
+            (ingress.payload_len > 0).then(|| super::hold(io.link, io.counters, ingress.strip(packet)));
+        let outcome = with_machine!(self, io, slot, |flow, cx| flow.tcb.on_segment(&mut cx, seg, payload));
+        let Some(outcome) = outcome else { return };
+        if outcome.closed == Some(tcp::CloseReason::Reopened) {
+            // RFC 9293 3.10.7.4 (MAY-2): a new SYN ends TIME-WAIT and is treated as if it had met the listener.
+            self.remove(io, slot);
+            return self.on_unmatched_syn(io, ingress, seg);
+        }
+        match outcome.drop {
+            Some(reason) => io.counters.drop_packet(reason),
+            None => io.counters.now.delivered += 1,
+        }
+        if outcome.signals.contains(Signals::SEND_RESET) {
+            self.send_reset(io, ingress, seg);
+        }
+        self.settle(io, slot, outcome);
+    }
+
+    /// An ICMP error that quoted a segment of this connection.
+    pub(crate) fn on_icmp_error(&mut self, io: &mut Io<'_>, slot: u32, error: tcp::IcmpError, seq: SeqNum) {
+        let outcome = with_machine!(self, io, slot, |flow, cx| flow.tcb.on_icmp_error(&mut cx, error, seq));
+        let Some(outcome) = outcome else { return };
+        if let Some(reason) = outcome.drop {
+            io.counters.drop_packet(reason);
+        }
+        self.settle(io, slot, outcome);
+    }
+
+    /// After anything happened to a connection: events, deadline, output, end.
+    pub(crate) fn settle(&mut self, io: &mut Io<'_>, slot: u32, outcome: Outcome) {
+        if outcome.signals.contains(Signals::CONNECTED) {
+            self.on_connected(io, slot);
+        }
+        let Some(flow) = self.flows.at_mut(slot) else { return };
+        flow.close_reason = flow.close_reason.or(outcome.closed);
+        if outcome.signals.contains(Signals::CLOSED) {
+            return self.on_closed(io, slot);
+        }
+        flow.signals |= outcome.signals;
+        if flow.owner == Owner::Application && !flow.signals.is_empty() && !flow.is_ready {
+            flow.is_ready = true;
+            io.ready.push_back(Ready::Flow(slot));
+        }
+        self.reschedule(slot);
+    }
+
+    /// The wheel and the transmit queue follow the machine.
+    fn reschedule(&mut self, slot: u32) {
+        let Some(flow) = self.flows.at_mut(slot) else { return };
+        match flow.tcb.next_timer() {
+            Some(deadline) => self.wheel.arm(slot, deadline),
+            None => self.wheel.cancel(slot),
+        }
+        if flow.tcb.wants_transmit() && !flow.is_queued && !flow.is_parked {
+            flow.is_queued = true;
+            self.queue.push_back(slot);
+        }
+    }
+
+    fn on_connected(&mut self, io: &mut Io<'_>, slot: u32) {
+        let Some(flow) = self.flows.at_mut(slot) else { return };
+        match flow.owner {
+            Owner::Listener(listener) => {
+                if let Some(listening) = self.listeners.get_mut(listener) {
+                    listening.half_open = listening.half_open.saturating_sub(1);
+                }
+                io.counters.now.accepted += 1;
+            }
+            Owner::Application => io.counters.now.connected += 1,
+            Owner::Nobody => {}
+        }
+        if !flow.is_ready && flow.owner != Owner::Nobody {
+            flow.is_ready = true;
+            io.ready.push_back(Ready::Flow(slot));
+        }
+        flow.signals |= Signals::CONNECTED;
+    }
+
+    /// The machine has finished: what still has to leave leaves, then the application hears of it, if it still cares.
+    fn on_closed(&mut self, io: &mut Io<'_>, slot: u32) {
+        self.transmit_flow(io, slot);
+        let Some(flow) = self.flows.at_mut(slot) else { return };
+        flow.signals |= Signals::CLOSED;
+        self.wheel.cancel(slot);
+        match flow.owner {
+            Owner::Application if !flow.is_ready => {
+                flow.is_ready = true;
+                io.ready.push_back(Ready::Flow(slot));
+            }
+            Owner::Application => {}
+            Owner::Listener(_) | Owner::Nobody => self.remove(io, slot),
+        }
+    }
+
+    /// Takes a connection out of every index. Its id is stale from now on.
+    pub(crate) fn remove(&mut self, io: &mut Io<'_>, slot: u32) {
+        if let Some(flow) = self.flows.at_mut(slot) {
+            flow.tcb.discard(&mut self.cold);
+        }
+        self.wheel.cancel(slot);
+        let Some(flow) = self.flows.remove(slot) else { return };
+        if let Owner::Listener(listener) = flow.owner
+            && !flow.signals.contains(Signals::CONNECTED)
+            && let Some(listening) = self.listeners.get_mut(listener)
+        {
+            listening.half_open = listening.half_open.saturating_sub(1);
+        }
+        io.table.remove(&flow.tuple.key());
+        self.ports.on_flow_gone(io.net, flow.tuple.local_port);
+        io.counters.now.closed += 1;
+    }
+
+    /// Deadlines that have passed.
+    pub(crate) fn expire(&mut self, io: &mut Io<'_>) {
+        while let Some(slot) = self.wheel.poll_expired(io.now) {
+            if let Some(outcome) = with_machine!(self, io, slot, |flow, cx| flow.tcb.on_timer(&mut cx)) {
+                self.settle(io, slot, outcome);
+            }
+        }
+    }
+
+    /// No connection has this 4-tuple: a listener's, or nobody's.
+    #[cold]
+    fn on_unmatched(&mut self, io: &mut Io<'_>, ingress: &Ingress, seg: &SegmentIn) {
+        if seg.header.flags.contains(Flags::RST) {
+            io.counters.drop_packet(DropReason::TcpNoSocket);
+        } else if seg.header.flags.contains(Flags::SYN) {
+            self.on_unmatched_syn(io, ingress, seg);
+        } else {
+            io.counters.drop_packet(DropReason::TcpNoSocket);
+            self.send_reset(io, ingress, seg);
+        }
+    }
+
+    #[cold]
+    fn on_unmatched_syn(&mut self, io: &mut Io<'_>, ingress: &Ingress, seg: &SegmentIn) {
+        let Some(listener) = self.listener_for(io, ingress) else {
+            io.counters.drop_packet(DropReason::TcpNoSocket);
+            return self.send_reset(io, ingress, seg);
+        };
+        let accepted = match tcp::on_listen(seg) {
+            ListenVerdict::Accept => self.accept(io, listener, ingress, seg),
+            ListenVerdict::Reset => {
+                self.send_reset(io, ingress, seg);
+                Err(DropReason::TcpListenNotSyn)
+            }
+            ListenVerdict::Drop(reason) => Err(reason),
+        };
+        match accepted {
+            Ok(slot) => {
+                io.counters.now.delivered += 1;
+                self.reschedule(slot);
+            }
+            Err(reason) => io.counters.drop_packet(reason),
+        }
+    }
+
+    fn listener_for(&self, io: &Io<'_>, ingress: &Ingress) -> Option<u32> {
+        match Socket::unpack(io.table.reader().lookup_listener(&ingress.key())?) {
+            Socket::Listener(slot) => Some(slot),
+            Socket::Flow(_) | Socket::Udp(_) => None,
+        }
+    }
+
+    /// Begins a passive open, or says why not.
+    fn accept(
+        &mut self,
+        io: &mut Io<'_>,
+        listener: u32,
+        ingress: &Ingress,
+        seg: &SegmentIn,
+    ) -> Result<u32, DropReason> {
+        let Some(key) = self.listeners.key_at(listener) else { return Err(DropReason::TcpNoSocket) };
+        let Some(listening) = self.listeners.at_mut(listener) else { return Err(DropReason::TcpNoSocket) };
+        let Some(set) = self.options.get(usize::from(listening.options)) else {
+            return Err(DropReason::TcpNoSocket);
+        };
+        if listening.half_open >= set.backlog {
+            return Err(DropReason::TcpSynQueueFull);
+        }
+        if io.link.pool.is_low() {
+            return Err(DropReason::NoFrame);
+        }
+        if self.flows.is_full() || io.net.is_draining() {
+            return Err(DropReason::TableFull);
+        }
+        let (local_port, remote_port) = ingress.ports();
+        let tuple = Tuple { local: ingress.dst, remote: ingress.src, local_port, remote_port };
+        let tcb = Tcb::accept(&set.config, seed(io, &tuple), seg, io.now);
+        let flow = Flow::new(tcb, tuple, listening.options, Owner::Listener(key));
+        listening.half_open += 1;
+        self.insert(io, flow).ok_or(DropReason::TableFull)
+    }
+
+    /// Into the slab and the table; a full table takes it out of the slab again.
+    fn insert(&mut self, io: &mut Io<'_>, flow: Flow) -> Option<u32> {
+        let tuple = flow.tuple;
+        let slot = self.flows.insert(flow)?.slot;
+        if io.table.insert(&tuple.key(), Socket::Flow(slot).pack()).is_err() {
+            self.flows.remove(slot);
+            return None;
+        }
+        self.ports.on_flow_made(tuple.local_port);
+        Some(slot)
+    }
+
+    /// Answers a segment that met no connection (RFC 9293 3.10.7.1).
+    fn send_reset(&mut self, io: &mut Io<'_>, ingress: &Ingress, seg: &SegmentIn) {
+        let Some((mut header, options)) = tcp::reset_for(seg, ingress.payload_len) else { return };
+        (header.src_port, header.dst_port) = ingress.ports();
+        let Some(mut frame) = io.link.alloc(Class::Control) else {
+            io.counters.now.frames_wanted += 1;
+            return;
+        };
+        // Back the way it came: no route or neighbour is looked up for a stranger.
+        let hop = Hop {
+            port: 0,
+            src_mac: io.net.mac(),
+            dst_mac: ingress.src_mac,
+            src: ingress.dst,
+            dst: ingress.src,
+        };
+        let segment =
+            TcpSegment { header: &header, options: &options, payload_sum: Sum::default(), payload_len: 0 };
+        let head = frame.prepend(tcp_head_len(&options));
+        io.link.emit_tcp(head, &hop, &segment);
+        io.counters.now.resets_sent += 1;
+        io.link.submit_or_drop(0, frame, io.counters);
+    }
+
+    /// Turns a ready flow's signals into events; frees it after its last one.
+    pub(crate) fn take_events(&mut self, io: &mut Io<'_>, slot: u32, events: &mut Events) {
+        let worker = self.worker;
+        let Some(key) = self.flows.key_at(slot) else { return };
+        let Some(flow) = self.flows.at_mut(slot) else { return };
+        flow.is_ready = false;
+        let signals = core::mem::take(&mut flow.signals);
+        let conn = Conn(key.pack(worker));
+        if signals.contains(Signals::CONNECTED) {
+            match flow.owner {
+                Owner::Listener(listener) => {
+                    flow.owner = Owner::Application;
+                    events.push(Event::Accepted { listener: Listener(listener.pack(worker)), conn });
+                }
+                Owner::Application => events.push(Event::Connected(conn)),
+                Owner::Nobody => {}
+            }
+        }
+        if flow.owner != Owner::Application {
+            return;
+        }
+        if signals.contains(Signals::READABLE) || signals.contains(Signals::PEER_CLOSED) {
+            events.push(Event::Readable(conn));
+        }
+        if signals.contains(Signals::WRITABLE) {
+            events.push(Event::Writable(conn));
+        }
+        if signals.contains(Signals::CLOSED) {
+            let reason = flow.close_reason.map_or(CloseReason::Finished, CloseReason::from);
+            events.push(Event::Closed { conn, reason });
+            self.remove(io, slot);
+        }
+    }
+}
+
+/// The connection's secrets, fixed by its tuple and the engine's key.
+fn seed(io: &Io<'_>, tuple: &Tuple) -> tcp::Seed {
+    let flow = tuple.prf_flow();
+    tcp::Seed { iss: io.prf.isn(io.now, &flow), timestamp_offset: io.prf.timestamp_offset(&flow) }
+}

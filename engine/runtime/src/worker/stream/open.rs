@@ -1,0 +1,246 @@
+//! Opening: listeners, active opens, local ports, options.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+
+use ringwire_proto::tcp::Keepalive;
+use ringwire_table::PortAllocator;
+
+use super::*;
+use crate::config::TcpOptions;
+use crate::error::{BindError, ConnectError};
+use crate::worker::net::{Net, PortGrant};
+
+/// Who stands on each local port, so that a shared port is given back when the last user is gone; and where free ones are found.
+#[derive(Debug)]
+pub(crate) struct PortUse {
+    allocator: PortAllocator,
+    users: HashMap<u16, u32>,
+}
+
+impl PortUse {
+    pub(crate) fn new(allocator: PortAllocator) -> PortUse {
+        PortUse { allocator, users: HashMap::new() }
+    }
+
+    pub(super) fn on_flow_made(&mut self, port: u16) {
+        *self.users.entry(port).or_default() += 1;
+    }
+
+    /// A closed listener's port stays ours until its last flow and TIME-WAIT entry ended (design 4).
+    pub(super) fn on_flow_gone(&mut self, net: &mut Net, port: u16) {
+        if let Some(users) = self.users.get_mut(&port) {
+            *users -= 1;
+            if *users == 0 {
+                self.users.remove(&port);
+                self.allocator.release(port);
+                net.release_port(Protocol::TCP, port);
+            }
+        }
+    }
+}
+
+impl Streams {
+    /// Opens a listener on `addr`; the port is ours before this returns.
+    pub(crate) fn listen(
+        &mut self,
+        io: &mut Io<'_>,
+        addr: SocketAddr,
+        options: &TcpOptions,
+    ) -> Result<Listener, BindError> {
+        let local = io.net.bindable(addr)?;
+        let is_free = |port| io.table.reader().lookup(&listen_key(*local.ip(), port)).is_none();
+        if local.port() != 0 && !is_free(local.port()) {
+            return Err(BindError::AddressInUse(format!(
+                "{addr}/tcp is held by another listener of this worker"
+            )));
+        }
+        let port = io.net.reserve_port(Protocol::TCP, local, is_free)?;
+        let local = SocketAddrV4::new(*local.ip(), port);
+        let options = self.intern(io, options);
+        let listening = Listening { addr: *local.ip(), port: local.port(), options, half_open: 0 };
+        let key = self.listeners.insert(listening).ok_or(BindError::TableFull)?;
+        if io.table.insert(&listen_key(*local.ip(), local.port()), Socket::Listener(key.slot).pack()).is_err()
+        {
+            self.listeners.remove(key.slot);
+            io.net.release_port(Protocol::TCP, local.port());
+            return Err(BindError::TableFull);
+        }
+        self.ports.on_flow_made(local.port());
+        Ok(Listener(key.pack(self.worker)))
+    }
+
+    /// Stops accepting; handshakes under way are reset, accepted connections go on.
+    pub(crate) fn close_listener(&mut self, io: &mut Io<'_>, listener: Listener) {
+        let Some(key) = Key::unpack(listener.0, self.worker) else { return };
+        if self.listeners.get(key).is_none() {
+            return;
+        }
+        let waiting: Vec<u32> = self
+            .flows
+            .iter()
+            .filter(|(_, flow)| flow.owner == Owner::Listener(key))
+            .map(|(slot, _)| slot)
+            .collect();
+        for slot in waiting {
+            self.abort_flow(io, slot);
+        }
+        let Some(listening) = self.listeners.remove(key.slot) else { return };
+        io.table.remove(&listen_key(listening.addr, listening.port));
+        self.ports.on_flow_gone(io.net, listening.port);
+    }
+
+    pub(crate) fn listener_keys(&self) -> Vec<Listener> {
+        let keys = self.listeners.iter().filter_map(|(slot, _)| self.listeners.key_at(slot));
+        keys.map(|key| Listener(key.pack(self.worker))).collect()
+    }
+
+    pub(crate) fn listener_addr(&self, listener: Listener) -> Option<SocketAddr> {
+        let listening = self.listeners.get(Key::unpack(listener.0, self.worker)?)?;
+        Some((listening.addr, listening.port).into())
+    }
+
+    /// Begins an active open; the SYN leaves with this or a later turn, the rest arrives as events.
+    pub(crate) fn connect(
+        &mut self,
+        io: &mut Io<'_>,
+        peer: SocketAddr,
+        options: &TcpOptions,
+    ) -> Result<Conn, ConnectError> {
+        let SocketAddr::V4(peer) = peer else { return Err(ConnectError::InvalidAddress) };
+        let is_group = peer.ip().is_multicast() || peer.ip().is_broadcast() || peer.ip().is_unspecified();
+        if is_group || peer.port() == 0 {
+            return Err(ConnectError::InvalidAddress);
+        }
+        if self.flows.is_full() || io.net.is_draining() {
+            return Err(ConnectError::TooManyConnections);
+        }
+        let (local, local_port) = match options.local {
+            Some((IpAddr::V4(local), port)) if io.net.is_ours(local) => (local, port),
+            Some(_) => return Err(ConnectError::InvalidAddress),
+            None => (io.net.source_for(*peer.ip()).ok_or(ConnectError::NoRoute)?, 0),
+        };
+        let tuple = Tuple { local, remote: *peer.ip(), local_port, remote_port: peer.port() };
+        let options = self.intern(io, options);
+        let Some(set) = self.options.get(usize::from(options)) else {
+            return Err(ConnectError::TooManyConnections);
+        };
+        // Placed below, where the port and with it the sequence number are known.
+        let tcb = Tcb::connect(&set.config, seed(io, &tuple));
+        let flow = Flow::new(tcb, tuple, options, Owner::Application);
+        if local_port != 0 {
+            if io.table.reader().lookup(&tuple.key()).is_some() {
+                return Err(ConnectError::NoPorts);
+            }
+            let slot = self.insert(io, flow).ok_or(ConnectError::TooManyConnections)?;
+            self.reschedule(slot);
+            return self.conn(slot).ok_or(ConnectError::TooManyConnections);
+        }
+        let key = self.flows.insert(flow).ok_or(ConnectError::TooManyConnections)?;
+        if !self.place(io, key.slot) {
+            self.flows.remove(key.slot);
+            return Err(ConnectError::NoPorts);
+        }
+        Ok(Conn(key.pack(self.worker)))
+    }
+
+    /// Gives an active open its port and its place in the table, or parks it until the control thread has reserved more ports.
+    /// False when there is no port to be had.
+    pub(super) fn place(&mut self, io: &mut Io<'_>, slot: u32) -> bool {
+        let Some(flow) = self.flows.at_mut(slot) else { return false };
+        let mut tuple = flow.tuple;
+        let offset = io.prf.port_offset(tuple.local.into(), tuple.remote.into(), tuple.remote_port);
+        let is_free = |port: u16| {
+            tuple.local_port = port;
+            io.table.reader().lookup(&tuple.key()).is_none()
+                && io.table.reader().lookup(&listen_key(tuple.local, port)).is_none()
+        };
+        let granted = match io.net.granted_ports() {
+            PortGrant::All => self.ports.allocator.allocate(offset, is_free).ok(),
+            PortGrant::Only(ports) => ports.iter().copied().find(|port| {
+                tuple.local_port = *port;
+                io.table.reader().lookup(&tuple.key()).is_none()
+            }),
+        };
+        let Some(port) = granted else {
+            if !io.net.ask_for_ports() {
+                return false;
+            }
+            flow.is_parked = true;
+            self.parked.push(slot);
+            return true;
+        };
+        tuple.local_port = port;
+        let Some(set) = self.options.get(usize::from(flow.options)) else { return false };
+        flow.tuple = tuple;
+        flow.tcb = Tcb::connect(&set.config, seed(io, &tuple));
+        if io.table.insert(&tuple.key(), Socket::Flow(slot).pack()).is_err() {
+            flow.tuple.local_port = 0;
+            return false;
+        }
+        self.ports.on_flow_made(port);
+        self.reschedule(slot);
+        true
+    }
+
+    pub(super) fn conn(&self, slot: u32) -> Option<Conn> {
+        Some(Conn(self.flows.key_at(slot)?.pack(self.worker)))
+    }
+
+    /// The index of these options; equal ones share it.
+    fn intern(&mut self, io: &Io<'_>, options: &TcpOptions) -> u16 {
+        let set = OptionSet::new(options, io.link.mss_bytes());
+        let index = self.options.iter().position(|known| *known == set).unwrap_or_else(|| {
+            self.options.push(set);
+            self.options.len() - 1
+        });
+        // 65,536 different sets of options on one worker: the last one is shared from there on.
+        u16::try_from(index).unwrap_or(u16::MAX)
+    }
+}
+
+fn listen_key(addr: Ipv4Addr, port: u16) -> FlowKey {
+    FlowKey::v4_listener(Protocol::TCP.0, addr, port)
+}
+
+impl OptionSet {
+    fn new(options: &TcpOptions, link_mss_bytes: usize) -> OptionSet {
+        let link_mss = u16::try_from(link_mss_bytes).unwrap_or(u16::MAX);
+        let keepalive = options.keepalive.map(|keepalive| Keepalive {
+            time: keepalive.time,
+            interval: keepalive.interval,
+            retries: keepalive.retries,
+        });
+        let config = tcp::Config {
+            mss: options.max_segment_bytes.unwrap_or(link_mss).min(link_mss),
+            window_scale: Some(tcp::Config::window_scale_for(options.recv_buffer_bytes)),
+            nodelay: options.nodelay,
+            recv_buffer_bytes: options.recv_buffer_bytes,
+            send_buffer_bytes: options.send_buffer_bytes,
+            keepalive,
+            user_timeout: options.user_timeout,
+            linger: options.linger,
+            time_wait: options.time_wait,
+            ..tcp::Config::default()
+        };
+        OptionSet { config, backlog: options.backlog }
+    }
+}
+
+impl Flow {
+    pub(super) fn new(tcb: Tcb, tuple: Tuple, options: u16, owner: Owner) -> Flow {
+        Flow {
+            tcb,
+            tuple,
+            hop: None,
+            port: 0,
+            options,
+            owner,
+            signals: Signals::NONE,
+            close_reason: None,
+            is_queued: false,
+            is_ready: false,
+            is_parked: false,
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! What the application calls on a connection.
+
+use ringwire_proto::tcp::{Info, Recv as MachineRecv, RecvError, SendBuf, SendError};
+
+use super::*;
+use crate::buffer::{TxBuf, TxParts};
+use crate::error::{ConnError, Unsent};
+use crate::event::Recv;
+
+impl Streams {
+    /// The slot of a connection that the application may still use.
+    fn slot(&self, conn: Conn) -> Result<u32, ConnError> {
+        let key = Key::unpack(conn.0, self.worker).ok_or(ConnError::Closed)?;
+        let flow = self.flows.get(key).ok_or(ConnError::Closed)?;
+        if flow.owner == Owner::Application { Ok(key.slot) } else { Err(ConnError::Closed) }
+    }
+
+    pub(crate) fn recv(&mut self, io: &mut Io<'_>, conn: Conn) -> Result<Recv<RxBuf>, ConnError> {
+        let slot = self.slot(conn)?;
+        let received =
+            with_machine!(self, io, slot, |flow, cx| flow.tcb.recv(&mut cx)).ok_or(ConnError::Closed)?;
+        match received {
+            Ok(MachineRecv::Data(buf)) => {
+                let lent = buf.lend(conn.0);
+                if lent.released_bytes > 0 {
+                    self.release(slot, lent.released_bytes);
+                }
+                Ok(Recv::Data(lent.buf))
+            }
+            Ok(MachineRecv::Empty) => Ok(Recv::Empty),
+            Ok(MachineRecv::Eof) => Ok(Recv::Eof),
+            Err(RecvError::NotConnected) => Err(ConnError::NotConnected),
+            Err(_) => Err(ConnError::Closed),
+        }
+    }
+
+    /// The application gave back bytes of the connection with this tag; the window reopens.
+    pub(crate) fn on_released(&mut self, tag: u64, len_bytes: u32) {
+        let Some(key) = Key::unpack(tag, self.worker) else { return };
+        if self.flows.get(key).is_some() {
+            self.release(key.slot, len_bytes as usize);
+        }
+    }
+
+    fn release(&mut self, slot: u32, len_bytes: usize) {
+        let len = u32::try_from(len_bytes).unwrap_or(u32::MAX);
+        if let Some(flow) = self.flows.at_mut(slot) {
+            flow.tcb.release(len);
+        }
+        self.reschedule(slot);
+    }
+
+    pub(crate) fn send(&mut self, io: &mut Io<'_>, conn: Conn, bytes: &[u8]) -> Result<usize, ConnError> {
+        let slot = self.slot(conn)?;
+        let sent = with_machine!(self, io, slot, |flow, cx| flow.tcb.send(&mut cx, bytes))
+            .ok_or(ConnError::Closed)?;
+        let sent = match sent {
+            Err(SendError::NoBuffer) => {
+                self.starve(io, slot);
+                0
+            }
+            other => other.map_err(ConnError::from)?,
+        };
+        io.counters.now.copied_bytes += sent as u64;
+        self.reschedule(slot);
+        Ok(sent)
+    }
+
+    pub(crate) fn send_buf(&mut self, io: &mut Io<'_>, conn: Conn, buf: TxBuf) -> Result<(), Unsent<TxBuf>> {
+        let slot = match self.slot(conn) {
+            Ok(slot) => slot,
+            Err(error) => return Err(Unsent { buf, error: Some(error) }),
+        };
+        let frame = match buf.into_parts() {
+            TxParts::Frame(frame) => frame,
+            TxParts::Heap(bytes) => return self.send_heap(io, conn, bytes),
+        };
+        let mut tcp_buf = Some(TcpBuf::new(frame, io.link.mss_bytes()));
+        let result = with_machine!(self, io, slot, |flow, cx| match tcp_buf.take() {
+            Some(buf) => flow.tcb.send_buf(&mut cx, buf),
+            None => Ok(()),
+        });
+        match result {
+            Some(Ok(())) => {
+                self.reschedule(slot);
+                Ok(())
+            }
+            Some(Err((buf, error))) => Err(give_back(buf, error)),
+            None => Ok(()),
+        }
+    }
+
+    /// The pool has no frame for this flow: it hears of it when there is one again.
+    fn starve(&mut self, io: &mut Io<'_>, slot: u32) {
+        io.counters.now.frames_wanted += 1;
+        if !self.starved.contains(&slot) {
+            self.starved.push(slot);
+        }
+    }
+
+    /// Frames may have come back: whoever wanted one may try again.
+    pub(crate) fn feed_starved(&mut self, io: &mut Io<'_>) {
+        if self.starved.is_empty() || io.link.alloc(Class::Send).is_none() {
+            return;
+        }
+        for slot in core::mem::take(&mut self.starved) {
+            self.settle(io, slot, Outcome { signals: Signals::WRITABLE, ..Outcome::default() });
+        }
+    }
+
+    /// A piece that was copied out on receipt goes through the copying path; all of it or nothing.
+    fn send_heap(&mut self, io: &mut Io<'_>, conn: Conn, bytes: Vec<u8>) -> Result<(), Unsent<TxBuf>> {
+        match self.send(io, conn, &bytes) {
+            Ok(sent) if sent == bytes.len() => Ok(()),
+            Ok(sent) => {
+                let rest = bytes.get(sent..).unwrap_or_default().to_vec();
+                Err(Unsent { buf: TxParts::Heap(rest).into(), error: None })
+            }
+            Err(error) => Err(Unsent { buf: TxParts::Heap(bytes).into(), error: Some(error) }),
+        }
+    }
+
+    pub(crate) fn shutdown(
+        &mut self,
+        io: &mut Io<'_>,
+        conn: Conn,
+        how: std::net::Shutdown,
+    ) -> Result<(), ConnError> {
+        use std::net::Shutdown;
+        let slot = self.slot(conn)?;
+        with_machine!(self, io, slot, |flow, cx| {
+            if matches!(how, Shutdown::Read | Shutdown::Both) {
+                flow.tcb.shutdown_read(&mut cx);
+            }
+            if matches!(how, Shutdown::Write | Shutdown::Both) {
+                flow.tcb.shutdown_write(&mut cx);
+            }
+        });
+        self.reschedule(slot);
+        Ok(())
+    }
+
+    /// Orderly: written data is still delivered. The id is stale from now on.
+    pub(crate) fn close(&mut self, io: &mut Io<'_>, conn: Conn) {
+        let Ok(slot) = self.slot(conn) else { return };
+        with_machine!(self, io, slot, |flow, cx| {
+            flow.owner = Owner::Nobody;
+            flow.tcb.close(&mut cx)
+        });
+        self.finish_by_user(io, slot);
+    }
+
+    /// RST. The id is stale from now on.
+    pub(crate) fn abort(&mut self, io: &mut Io<'_>, conn: Conn) {
+        if let Ok(slot) = self.slot(conn) {
+            self.abort_flow(io, slot);
+        }
+    }
+
+    pub(super) fn abort_flow(&mut self, io: &mut Io<'_>, slot: u32) {
+        if let Owner::Listener(listener) = self.flows.at(slot).map_or(Owner::Nobody, |flow| flow.owner)
+            && let Some(listening) = self.listeners.get_mut(listener)
+        {
+            listening.half_open = listening.half_open.saturating_sub(1);
+        }
+        with_machine!(self, io, slot, |flow, cx| {
+            flow.owner = Owner::Nobody;
+            flow.tcb.abort(&mut cx)
+        });
+        self.finish_by_user(io, slot);
+    }
+
+    /// Resets everything: the application is gone, or the engine stops.
+    pub(crate) fn abort_all(&mut self, io: &mut Io<'_>) {
+        for listener in self.listener_keys() {
+            self.close_listener(io, listener);
+        }
+        let slots: Vec<u32> = self.flows.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.abort_flow(io, slot);
+        }
+        self.transmit(io);
+    }
+
+    /// After `close` or `abort`: free it at once when nothing has to be said any more.
+    fn finish_by_user(&mut self, io: &mut Io<'_>, slot: u32) {
+        let Some(flow) = self.flows.at(slot) else { return };
+        let is_unplaced = flow.tuple.local_port == 0;
+        if is_unplaced || (flow.tcb.is_closed() && !flow.tcb.wants_transmit()) {
+            return self.remove(io, slot);
+        }
+        self.reschedule(slot);
+    }
+
+    pub(crate) fn info(&mut self, io: &mut Io<'_>, conn: Conn) -> Result<Info, ConnError> {
+        let slot = self.slot(conn)?;
+        with_machine!(self, io, slot, |flow, cx| flow.tcb.info(&cx)).ok_or(ConnError::Closed)
+    }
+
+    pub(crate) fn tuple(&self, conn: Conn) -> Result<Tuple, ConnError> {
+        let slot = self.slot(conn)?;
+        self.flows.at(slot).map(|flow| flow.tuple).ok_or(ConnError::Closed)
+    }
+}
+
+fn give_back(buf: TcpBuf, error: SendError) -> Unsent<TxBuf> {
+    let error = match error {
+        SendError::WouldBlock | SendError::NoBuffer => None,
+        other => Some(other.into()),
+    };
+    match buf.into_frame() {
+        Ok(frame) => Unsent { buf: TxBuf::from_frame(frame), error },
+        // Never submitted, so never in a ring; were it so, its bytes still come back.
+        Err(buf) => Unsent { buf: TxParts::Heap(SendBuf::bytes(&buf).to_vec()).into(), error },
+    }
+}
+
+impl From<SendError> for ConnError {
+    fn from(error: SendError) -> ConnError {
+        match error {
+            SendError::NotConnected => ConnError::NotConnected,
+            SendError::ShutDown => ConnError::ShutDown,
+            _ => ConnError::Closed,
+        }
+    }
+}

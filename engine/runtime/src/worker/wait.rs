@@ -1,0 +1,90 @@
+//! How a worker waits: not at all, spinning, or asleep in the kernel.
+
+use ringwire_frame::FrameState;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use super::*;
+
+/// Adaptive mode spins this long before it sleeps: longer than a request and its answer on a fast link, short enough for a shared core.
+const SPIN_NS: u64 = 20_000;
+
+/// How often a sleeping worker looks for frames that the application holds on other threads.
+const RETURNED_FRAMES_LOOK: Duration = Duration::from_millis(1);
+
+impl Core {
+    pub(super) fn poll(
+        &mut self,
+        events: &mut Events,
+        timeout: Option<Duration>,
+    ) -> Result<Turn, WorkerError> {
+        events.clear();
+        let deadline = timeout.map_or(Instant::MAX, |timeout| self.clock.now() + timeout);
+        loop {
+            self.run_once(events);
+            let turn = self.guard.shared.turn();
+            let is_news = turn != self.last_turn;
+            self.last_turn = turn;
+            if is_news && turn != Turn::Run {
+                self.net.begin_drain();
+            }
+            if !events.is_empty()
+                || is_news
+                || turn == Turn::Stop
+                || self.now >= deadline
+                || self.clock.is_manual()
+            {
+                return Ok(turn);
+            }
+            self.wait(deadline)?;
+        }
+    }
+
+    /// Returns when there may be something to do.
+    fn wait(&mut self, deadline: Instant) -> Result<(), WorkerError> {
+        let idle_since = *self.idle_since.get_or_insert(self.now);
+        let must_stay = self.is_kick_pending || self.streams.wants_transmit() || !self.ready.is_empty();
+        if must_stay || self.poll_mode == PollMode::Busy || self.now.nanos_since(idle_since) < SPIN_NS {
+            std::hint::spin_loop();
+            return Ok(());
+        }
+        self.waker.begin_sleep();
+        let result = if self.has_work() { Ok(0) } else { self.sleep(deadline) };
+        self.waker.end_sleep();
+        match result {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(errno) => Err(WorkerError::Wait(errno.raw_os_error())),
+        }
+    }
+
+    /// The look between raising the flag and sleeping; packets of a NIC are watched by the poll itself.
+    fn has_work(&mut self) -> bool {
+        self.waker.is_woken()
+            || self.link.has_packets()
+            || self.net.has_news()
+            || self.guard.shared.turn() != self.last_turn
+    }
+
+    fn sleep(&self, deadline: Instant) -> Result<usize, Errno> {
+        let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(1 + self.link.ports().len());
+        fds.push(PollFd::from_borrowed_fd(self.waker.eventfd(), PollFlags::IN));
+        fds.extend(
+            self.link
+                .ports()
+                .iter()
+                .filter_map(|port| port.fd())
+                .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)),
+        );
+        let timers = [self.streams.next_timer(), self.net.next_timer()];
+        let mut until = timers.into_iter().flatten().fold(deadline, Instant::min);
+        if self.link.pool.counts().of(FrameState::App) > 0 {
+            // Frames that other threads drop come back without a wake, and a peer's window may wait for them.
+            until = until.min(self.now + RETURNED_FRAMES_LOOK);
+        }
+        let limit = (until != Instant::MAX).then(|| {
+            let wait = until.saturating_since(self.clock.now());
+            Timespec { tv_sec: wait.as_secs().cast_signed(), tv_nsec: i64::from(wait.subsec_nanos()) }
+        });
+        poll(&mut fds, limit.as_ref())
+    }
+}

@@ -1,0 +1,470 @@
+//! Set-up over AF_XDP: interface, program, packet memory, queues, control thread; each refusal with what to do.
+//!
+//! ```text
+//! look at the interface -> attach the program -> per worker: register memory, open its queues, put them in the XSKMAP
+//!   -> dedicated: hand the addresses to the program | shared: start the control thread, which reserves and steers ports
+//! ```
+
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ringwire_bpf::{
+    AttachConfig, AttachMode as SteerAttach, Mode as SteerMode, Ownership as Owned, SteerError, Steering,
+};
+use ringwire_frame::{Floors, Geometry, Pool};
+use ringwire_wire::eth::Mac;
+use ringwire_xsk::{BindMode as XskBind, Umem, UmemOptions, XskConfig, XskError, XskPort};
+
+use crate::config::{AttachMode, BindMode, Cidr, Config, Interface};
+use crate::control::netlink::{self, Netlink};
+use crate::control::{self, ControlThread, netns};
+use crate::control_link;
+use crate::engine::{Engine, Guard, QueueMode, Shared, SteeringStats, config_error};
+use crate::error::{SetupError, SetupErrorKind};
+use crate::metrics::SteeringCounters;
+use crate::wake::Waker;
+use crate::worker::link::{AnyPort, Link};
+use crate::worker::net::{NetConfig, Ownership, Route};
+use crate::worker::{SeedParts, WorkerSeed};
+
+/// What XDP keeps free in front of a received packet (`XDP_PACKET_HEADROOM`).
+const XDP_HEADROOM_BYTES: u32 = 256;
+/// Ethernet header and two VLAN tags.
+const LINK_HEADER_BYTES: u32 = 22;
+const SMALL_FRAME_BYTES: u32 = 2048;
+const LARGE_FRAME_BYTES: u32 = 4096;
+const FRAMES_PER_QUEUE: u32 = 4096;
+const MAX_FRAMES: u32 = 65_536;
+/// Without `frames_per_worker` the memory may shrink to this to fit RLIMIT_MEMLOCK.
+const MIN_AUTO_FRAMES: u32 = 1024;
+/// Addresses of one interface that can be steered; each takes 128 KiB of port map.
+const MAX_ADDRESSES: u32 = 16;
+/// Some drivers take the link down while a program is attached (design 9.6).
+const CARRIER_LIMIT: Duration = Duration::from_secs(10);
+
+/// The steering program, shared by the guard, the control thread and the metrics; `None` once it is detached.
+pub(crate) type SharedSteering = Arc<Mutex<Option<Steering>>>;
+
+/// Starts in the configured network namespace.
+pub(crate) fn start(mut config: Config) -> Result<Engine, SetupError> {
+    match config.netns.take() {
+        Some(netns) => netns::run_in(netns.as_fd(), || set_up(&config)).map_err(|error| {
+            SetupError::new(
+                SetupErrorKind::Capability,
+                format!("cannot enter the network namespace: {error}"),
+                "run as root, or grant CAP_SYS_ADMIN",
+            )
+            .with_errno(error.raw_os_error())
+        })?,
+        None => set_up(&config),
+    }
+}
+
+fn set_up(config: &Config) -> Result<Engine, SetupError> {
+    let Some(interface) = &config.interface else {
+        return Err(config_error(
+            "no interface is given",
+            "Engine::builder().interface(Interface::new(\"eth0\"))",
+        ));
+    };
+    let mut netlink = Netlink::open().map_err(|error| system("cannot open a netlink socket", &error))?;
+    let link = find_link(&mut netlink, interface)?;
+    let queues = choose_queues(interface, &link)?;
+    let addresses = choose_addresses(&mut netlink, interface, &link)?;
+    let plan = Plan::new(config, interface, &link, queues)?;
+    let mut steering = Steering::attach(&plan.attach_config()).map_err(steer_error)?;
+    wait_for_carrier(&mut netlink, &link)?;
+    let attach = match steering.mode() {
+        Some(SteerMode::Native) => "native",
+        Some(SteerMode::Generic) | None => "generic",
+    };
+    let wakers: Vec<Waker> = (0..plan.workers)
+        .map(|_| Waker::new())
+        .collect::<Result<_, _>>()
+        .map_err(|error| system("eventfd", &error))?;
+    let mut modes = Vec::new();
+    let mut links = Vec::new();
+    for worker in 0..plan.workers {
+        links.push(open_worker(&plan, worker, attach, &steering, &mut modes)?);
+    }
+    let is_dedicated = !interface.addresses.is_empty();
+    if is_dedicated {
+        for cidr in &addresses {
+            steering.add_address(IpAddr::V4(cidr.address), Owned::Dedicated).map_err(steer_error)?;
+        }
+    }
+    let steering: SharedSteering = Arc::new(Mutex::new(Some(steering)));
+    let stats = Box::new(SteeringView(Arc::downgrade(&steering)));
+    let shared = Arc::new(Shared::new(wakers.clone(), modes, addresses.clone(), stats));
+    let mut ownerships: Vec<Ownership> = links.iter().map(|_| Ownership::Dedicated).collect();
+    let mut routes = None;
+    let control = if is_dedicated {
+        None
+    } else {
+        let (control, shared_ownerships, kernel_routes) =
+            start_control(netlink, &link, &addresses, &steering, &wakers, config)?;
+        ownerships = shared_ownerships;
+        routes = Some(kernel_routes);
+        Some(control)
+    };
+    let guard = Arc::new(Guard { shared: Arc::clone(&shared), steering: Some(steering), control });
+    let seeds = links.into_iter().zip(ownerships).enumerate().map(|(worker, (memory, ownership))| {
+        let mut net = NetConfig::dedicated(interface, Mac(link.mac));
+        net.addresses.clone_from(&addresses);
+        if let Some(routes) = &routes {
+            net.routes.clone_from(routes);
+        }
+        net.ownership = ownership;
+        // `Plan` keeps the number of workers below 256.
+        let id = u8::try_from(worker).unwrap_or(u8::MAX);
+        let cpu = config.cpus.get(worker).copied();
+        WorkerSeed::new(SeedParts { id, cpu, link: memory, net, guard: Arc::clone(&guard) }, config)
+    });
+    Ok(Engine::assemble(seeds.collect::<Result<_, _>>()?, shared))
+}
+
+impl Interface {
+    /// The interface of the kernel's route to `target`, sharing its addresses.
+    ///
+    /// # Errors
+    /// There is no route, or netlink is not to be had.
+    pub fn towards(target: IpAddr) -> Result<Interface, SetupError> {
+        let mut netlink = Netlink::open().map_err(|error| system("cannot open a netlink socket", &error))?;
+        let found = netlink.route_to(target, None).and_then(|route| netlink.link_by_index(route.ifindex));
+        let link = found.map_err(|error| {
+            SetupError::new(
+                SetupErrorKind::Interface,
+                format!("there is no route to {target}: {error}"),
+                "name the interface with -i, or add a route",
+            )
+            .with_errno(error.raw_os_error())
+        })?;
+        Ok(Interface::new(link.name))
+    }
+}
+
+/// The interface, if it can be used at all.
+fn find_link(netlink: &mut Netlink, interface: &Interface) -> Result<netlink::Link, SetupError> {
+    let link = netlink.link_by_name(&interface.name).map_err(|error| {
+        let names = netlink
+            .links()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|link| link.name)
+            .collect::<Vec<_>>()
+            .join(", ");
+        SetupError::new(
+            SetupErrorKind::Interface,
+            format!("there is no interface '{}' here: {error}", interface.name),
+            format!("interfaces of this network namespace: {names}"),
+        )
+    })?;
+    if !link.is_up {
+        return Err(SetupError::new(
+            SetupErrorKind::Interface,
+            format!("interface '{}' is down", link.name),
+            format!("ip link set {} up", link.name),
+        ));
+    }
+    Ok(link)
+}
+
+/// The queues to own. RSS spreads over all of them, and what lands elsewhere finds no socket, so all must be owned (design 3).
+fn choose_queues(interface: &Interface, link: &netlink::Link) -> Result<Vec<u32>, SetupError> {
+    let all = link.rx_queues.min(link.tx_queues).max(1);
+    let Some(wanted) = &interface.queues else { return Ok((0..all).collect()) };
+    if let Some(beyond) = wanted.iter().find(|queue| **queue >= all) {
+        return Err(SetupError::new(
+            SetupErrorKind::Interface,
+            format!("{} has no queue {beyond}: it has {all}", link.name),
+            format!("queues 0 to {}", all - 1),
+        ));
+    }
+    if (0..link.rx_queues).any(|queue| !wanted.contains(&queue)) {
+        return Err(SetupError::new(
+            SetupErrorKind::Interface,
+            format!(
+                "{} of {} queues owned, but RSS spreads packets over all {}",
+                wanted.len(),
+                link.rx_queues,
+                link.rx_queues
+            ),
+            format!("own all queues, or: ethtool -L {} combined {}", link.name, wanted.len()),
+        ));
+    }
+    Ok(wanted.clone())
+}
+
+/// The engine's addresses: its own, or the interface's.
+fn choose_addresses(
+    netlink: &mut Netlink,
+    interface: &Interface,
+    link: &netlink::Link,
+) -> Result<Vec<Cidr>, SetupError> {
+    let held: Vec<Cidr> = netlink
+        .addresses(link.index)
+        .map_err(|error| system("cannot list addresses", &error))?
+        .into_iter()
+        .filter_map(|(address, prefix_len)| match address {
+            IpAddr::V4(address) => Some(Cidr { address, prefix_len }),
+            IpAddr::V6(_) => None,
+        })
+        .collect();
+    if let Some(both) =
+        interface.addresses.iter().find(|own| held.iter().any(|cidr| cidr.address == own.address))
+    {
+        return Err(SetupError::new(
+            SetupErrorKind::Address,
+            format!(
+                "{} is already an address of {}: it cannot be dedicated to the engine too",
+                both.address, link.name
+            ),
+            "leave the address out to share it, or choose one that nobody has",
+        ));
+    }
+    let chosen = if interface.addresses.is_empty() { held } else { interface.addresses.clone() };
+    if chosen.is_empty() {
+        return Err(SetupError::new(
+            SetupErrorKind::Address,
+            format!("interface '{}' has no IPv4 address to share", link.name),
+            format!("ip address add ADDR/LEN dev {}, or give the engine an address of its own", link.name),
+        ));
+    }
+    Ok(chosen)
+}
+
+/// What is decided before anything is touched.
+struct Plan<'a> {
+    interface: &'a Interface,
+    link: &'a netlink::Link,
+    queues: Vec<u32>,
+    workers: usize,
+    geometry: Geometry,
+    is_frame_count_fixed: bool,
+    multi_buffer: bool,
+}
+
+impl<'a> Plan<'a> {
+    fn new(
+        config: &Config,
+        interface: &'a Interface,
+        link: &'a netlink::Link,
+        queues: Vec<u32>,
+    ) -> Result<Plan<'a>, SetupError> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = config.workers.unwrap_or(queues.len().min(cores));
+        if workers == 0 || workers > queues.len() || workers > usize::from(u8::MAX) {
+            return Err(config_error(
+                &format!("{workers} workers cannot share {} queues of {}", queues.len(), link.name),
+                &format!("1 to {} workers", queues.len().min(usize::from(u8::MAX))),
+            ));
+        }
+        let packet_bytes = link.mtu + LINK_HEADER_BYTES + XDP_HEADROOM_BYTES;
+        let frame_bytes =
+            if packet_bytes <= SMALL_FRAME_BYTES { SMALL_FRAME_BYTES } else { LARGE_FRAME_BYTES };
+        let queues_each = u32::try_from(queues.len().div_ceil(workers)).unwrap_or(u32::MAX);
+        let auto_frames = FRAMES_PER_QUEUE.saturating_mul(queues_each).next_power_of_two().min(MAX_FRAMES);
+        let frame_count = config.frames_per_worker.unwrap_or(auto_frames);
+        if frame_count < 64 || !frame_count.is_power_of_two() {
+            return Err(config_error("frames per worker must be a power of two from 64", "--frames 4096"));
+        }
+        Ok(Plan {
+            interface,
+            link,
+            queues,
+            workers,
+            geometry: Geometry { frame_bytes, frame_count },
+            is_frame_count_fixed: config.frames_per_worker.is_some(),
+            multi_buffer: packet_bytes > frame_bytes,
+        })
+    }
+
+    fn attach_config(&self) -> AttachConfig {
+        AttachConfig {
+            ifindex: self.link.index,
+            ifname: self.link.name.clone(),
+            mac: self.link.mac,
+            attach_mode: match self.interface.attach_mode {
+                AttachMode::Auto => SteerAttach::Auto,
+                AttachMode::Native => SteerAttach::Native,
+                AttachMode::Generic => SteerAttach::Generic,
+            },
+            frags: self.multi_buffer,
+            max_queues: self.link.rx_queues.max(1),
+            engine_slot: 0,
+            max_addresses: MAX_ADDRESSES,
+        }
+    }
+
+    fn queues_of(&self, worker: usize) -> impl Iterator<Item = u32> + '_ {
+        self.queues.iter().copied().skip(worker).step_by(self.workers)
+    }
+
+    fn xsk_config(&self, queue_id: u32, frame_count: u32) -> XskConfig {
+        let bind_mode = match self.interface.bind_mode {
+            BindMode::Auto => XskBind::Auto,
+            BindMode::ZeroCopy => XskBind::ZeroCopy,
+            BindMode::Copy => XskBind::Copy,
+        };
+        let ring = (frame_count / 2).clamp(64, 2048);
+        XskConfig {
+            bind_mode,
+            rx_ring: ring,
+            tx_ring: ring,
+            multi_buffer: self.multi_buffer,
+            fill_frames: ring,
+            ..XskConfig::new(self.link.name.clone(), queue_id)
+        }
+    }
+}
+
+/// Memory and queues of one worker, its sockets in the XSKMAP.
+fn open_worker(
+    plan: &Plan<'_>,
+    worker: usize,
+    attach: &'static str,
+    steering: &Steering,
+    modes: &mut Vec<QueueMode>,
+) -> Result<Link, SetupError> {
+    let (umem, region, geometry) = register(plan)?;
+    let mut ports = Vec::new();
+    for queue_id in plan.queues_of(worker) {
+        let port =
+            XskPort::open(&umem, &plan.xsk_config(queue_id, geometry.frame_count)).map_err(xsk_error)?;
+        steering.set_socket(queue_id, port.as_fd()).map_err(steer_error)?;
+        let mode = port.mode();
+        modes.push(QueueMode {
+            interface: plan.link.name.clone(),
+            queue_id,
+            attach,
+            zero_copy: mode.zero_copy,
+            multi_buffer: mode.multi_buffer,
+        });
+        ports.push(AnyPort::Xsk(port));
+    }
+    let pool = Pool::new(region, geometry, Floors::for_frames(geometry.frame_count));
+    Ok(Link::new(pool, ports, plan.link.mtu as usize))
+}
+
+/// Packet memory; shrinks to fit RLIMIT_MEMLOCK unless its size was asked for.
+fn register(plan: &Plan<'_>) -> Result<(Umem, ringwire_frame::Region, Geometry), SetupError> {
+    let mut geometry = plan.geometry;
+    loop {
+        let ring = geometry.frame_count.clamp(64, 4096);
+        let options = UmemOptions { fill_ring: ring, completion_ring: ring, ..UmemOptions::default() };
+        match Umem::register(geometry, options) {
+            Ok((umem, region)) => return Ok((umem, region, geometry)),
+            Err(error)
+                if is_memlock(&error)
+                    && !plan.is_frame_count_fixed
+                    && geometry.frame_count > MIN_AUTO_FRAMES =>
+            {
+                geometry.frame_count /= 2;
+            }
+            Err(error) => return Err(xsk_error(error)),
+        }
+    }
+}
+
+fn wait_for_carrier(netlink: &mut Netlink, link: &netlink::Link) -> Result<(), SetupError> {
+    const LOOK_AGAIN: Duration = Duration::from_millis(10);
+    if !link.has_carrier {
+        // It had none before we came: not our doing, and it may come later.
+        return Ok(());
+    }
+    let mut waited = Duration::ZERO;
+    while waited < CARRIER_LIMIT {
+        if netlink.link_by_index(link.index).is_ok_and(|link| link.has_carrier) {
+            return Ok(());
+        }
+        std::thread::sleep(LOOK_AGAIN);
+        waited += LOOK_AGAIN;
+    }
+    Err(SetupError::new(
+        SetupErrorKind::Interface,
+        format!(
+            "{} lost its carrier when the XDP program was attached and did not get it back in 10 s",
+            link.name
+        ),
+        "look at the driver's messages in dmesg; another attach mode may help",
+    ))
+}
+
+/// The kernel's side of shared addresses, and each worker's link to it.
+fn start_control(
+    netlink: Netlink,
+    link: &netlink::Link,
+    addresses: &[Cidr],
+    steering: &SharedSteering,
+    wakers: &[Waker],
+    config: &Config,
+) -> Result<(ControlThread, Vec<Ownership>, Vec<Route>), SetupError> {
+    let control_waker = Waker::new().map_err(|error| system("eventfd", &error))?;
+    let (links, worker_links): (Vec<_>, Vec<_>) =
+        wakers.iter().map(|waker| control_link::pair(waker.clone(), control_waker.clone())).unzip();
+    let parts = control::Parts {
+        netlink,
+        ifindex: link.index,
+        addresses: addresses.to_vec(),
+        steering: Arc::clone(steering),
+        workers: worker_links,
+        waker: control_waker,
+        shared_ports: config.shared_ports.unwrap_or(control::DEFAULT_SHARED_PORTS),
+    };
+    let (control, routes) = ControlThread::start(parts)?;
+    Ok((control, links.into_iter().map(Ownership::Shared).collect(), routes))
+}
+
+/// Reads the program's counters while it is attached.
+#[derive(Debug)]
+struct SteeringView(std::sync::Weak<Mutex<Option<Steering>>>);
+
+impl SteeringStats for SteeringView {
+    fn counters(&self) -> SteeringCounters {
+        let Some(steering) = self.0.upgrade() else { return SteeringCounters::new() };
+        let steering = steering.lock().unwrap_or_else(PoisonError::into_inner);
+        let counters = steering.as_ref().and_then(|steering| steering.counters().ok());
+        counters
+            .map(|counters| counters.iter().map(|(verdict, count)| (verdict.name(), count)).collect())
+            .unwrap_or_default()
+    }
+}
+
+pub(crate) fn steer_error(error: SteerError) -> SetupError {
+    let kind = match error.errno.map(rustix::io::Errno::from_raw_os_error) {
+        Some(rustix::io::Errno::PERM | rustix::io::Errno::ACCESS) => SetupErrorKind::Capability,
+        Some(rustix::io::Errno::BUSY | rustix::io::Errno::EXIST) => SetupErrorKind::Incumbent,
+        Some(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => SetupErrorKind::Unsupported,
+        Some(_) => SetupErrorKind::Interface,
+        None => SetupErrorKind::System,
+    };
+    SetupError::new(kind, error.what, error.hint).with_errno(error.errno)
+}
+
+/// Registering beyond RLIMIT_MEMLOCK is ENOBUFS (design 9.8).
+fn is_memlock(error: &XskError) -> bool {
+    error.errno == Some(rustix::io::Errno::NOBUFS.raw_os_error())
+}
+
+fn xsk_error(error: XskError) -> SetupError {
+    let kind = match error.errno.map(rustix::io::Errno::from_raw_os_error) {
+        _ if is_memlock(&error) => SetupErrorKind::Memlock,
+        Some(rustix::io::Errno::PERM | rustix::io::Errno::ACCESS) => SetupErrorKind::Capability,
+        Some(rustix::io::Errno::BUSY) => SetupErrorKind::QueueBusy,
+        Some(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::AFNOSUPPORT) => SetupErrorKind::Unsupported,
+        Some(_) => SetupErrorKind::Interface,
+        None => SetupErrorKind::System,
+    };
+    SetupError::new(kind, error.what, error.hint).with_errno(error.errno)
+}
+
+pub(crate) fn system(what: &str, error: &std::io::Error) -> SetupError {
+    SetupError::new(
+        SetupErrorKind::System,
+        format!("{what}: {error}"),
+        "look at dmesg for the kernel's reason",
+    )
+    .with_errno(error.raw_os_error())
+}
