@@ -1,12 +1,17 @@
 //! Tests of the connection machine, in virtual time.
 //!
-//! `host` is one machine with its memory, driven segment by segment; `net` joins two of them by an impaired link.
+//! `host` is one machine with its memory, driven segment by segment; `script` puts it into a state and plays the peer; `net`
+//! joins two hosts by an impaired link.
 
 mod host;
 mod net;
-
 mod script;
 
 mod arrival;
 mod bulk;
+mod reassembly;
+mod receiving;
+mod recovery;
+mod sending;
 mod states;
+mod timers;

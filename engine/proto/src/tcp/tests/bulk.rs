@@ -24,8 +24,9 @@ fn twenty_megabytes_each_way_at_five_percent_loss() {
         let mut net =
             Net::new((Config::default(), 0xffff_fff0), (Config::default(), 0x7fff_fff0), impairment, seed);
         let mut transfer = Transfer::new(pattern(20_000_000, 1), pattern(20_000_000, 2));
+        // Measured: 4.5 to 9 s of virtual time.
         let elapsed = transfer.run(&mut net, Duration::from_secs(60));
-        std::println!("seed {seed}: {elapsed:?}, {} segments, {} lost", net.sent, net.lost);
+        assert!(elapsed < Duration::from_secs(20), "seed {seed}: {elapsed:?}");
     }
 }
 

@@ -159,10 +159,6 @@ impl Wire {
         SeqNum(self.header.ack)
     }
 
-    pub(super) fn len(&self) -> u32 {
-        self.payload.len() as u32
-    }
-
     pub(super) fn seg(&self) -> SegmentIn {
         SegmentIn { header: self.header, options: self.options }
     }
@@ -262,7 +258,7 @@ impl Host {
     /// Moves time to the next deadline, runs it and returns what is sent.
     pub(super) fn run_timer(&mut self) -> Vec<Wire> {
         self.now = self.now.max(self.tcb.next_timer().expect("a timer is armed"));
-        self.tick();
+        let _ = self.tick();
         self.transmit()
     }
 
@@ -292,7 +288,7 @@ impl Host {
 
     pub(super) fn close(&mut self) -> Vec<Wire> {
         let outcome = self.call(|tcb, cx| tcb.close(cx));
-        self.note(outcome);
+        let _ = self.note(outcome);
         self.transmit()
     }
 

@@ -172,21 +172,31 @@ impl Net {
     }
 }
 
-/// A transfer both ways: what each side has still to write, and what it has read.
+/// A transfer both ways.
 pub(super) struct Transfer {
-    pub(super) to_b: Vec<u8>,
-    pub(super) to_a: Vec<u8>,
-    written_a: usize,
-    written_b: usize,
-    read_a: usize,
-    read_b: usize,
-    shut_a: bool,
-    shut_b: bool,
+    a: Stream,
+    b: Stream,
+}
+
+/// One side of it: what it has to write, what it must read.
+struct Stream {
+    out: Vec<u8>,
+    expected: Vec<u8>,
+    written: usize,
+    read: usize,
+    shut: bool,
 }
 
 impl Transfer {
     pub(super) fn new(to_b: Vec<u8>, to_a: Vec<u8>) -> Self {
-        Self { to_b, to_a, written_a: 0, written_b: 0, read_a: 0, read_b: 0, shut_a: false, shut_b: false }
+        let stream = |out: &Vec<u8>, expected: &Vec<u8>| Stream {
+            out: out.clone(),
+            expected: expected.clone(),
+            written: 0,
+            read: 0,
+            shut: false,
+        };
+        Self { a: stream(&to_b, &to_a), b: stream(&to_a, &to_b) }
     }
 
     /// Runs until both sides got everything and closed; returns when everything had arrived, at most `limit` later.
@@ -195,47 +205,48 @@ impl Transfer {
         let mut arrived = None;
         loop {
             let alive = net.step();
-            pump(&mut net.a, &self.to_b, &mut self.written_a, &self.to_a, &mut self.read_a, &mut self.shut_a);
+            self.a.pump(&mut net.a);
             if let Some(b) = net.b.as_mut() {
-                pump(b, &self.to_a, &mut self.written_b, &self.to_b, &mut self.read_b, &mut self.shut_b);
+                self.b.pump(b);
             }
             let elapsed = net.now.saturating_since(start);
-            if arrived.is_none() && self.read_a == self.to_a.len() && self.read_b == self.to_b.len() {
+            if arrived.is_none() && self.a.is_complete() && self.b.is_complete() {
                 arrived = Some(elapsed);
             }
             let done = net.a.tcb.is_closed() && net.b.as_ref().is_some_and(|b| b.tcb.is_closed());
             if done || !alive {
                 return arrived.expect("not all was delivered");
             }
-            let (read_a, read_b) = (self.read_a, self.read_b);
             let b = net.b.as_ref().map(|b| &b.tcb);
             assert!(
                 arrived.is_some() || elapsed < limit,
-                "stuck at {read_a} and {read_b}: {:?} {b:?}",
+                "stuck at {} and {}: {:?} {b:?}",
+                self.a.read,
+                self.b.read,
                 net.a.tcb
             );
         }
     }
 }
 
-fn pump(
-    host: &mut Host,
-    out: &[u8],
-    written: &mut usize,
-    expected: &[u8],
-    read: &mut usize,
-    shut: &mut bool,
-) {
-    let got = host.read();
-    assert_eq!(got, expected[*read..*read + got.len()], "bytes differ after {}", *read);
-    *read += got.len();
-    if *written < out.len() {
-        if let Ok(count) = host.call(|tcb, cx| tcb.send(cx, &out[*written..])) {
-            *written += count;
+impl Stream {
+    fn is_complete(&self) -> bool {
+        self.read == self.expected.len()
+    }
+
+    /// Reads and compares what there is, writes what fits, closes behind it.
+    fn pump(&mut self, host: &mut Host) {
+        let got = host.read();
+        assert_eq!(got, self.expected[self.read..self.read + got.len()], "bytes differ after {}", self.read);
+        self.read += got.len();
+        if self.written < self.out.len() {
+            if let Ok(count) = host.call(|tcb, cx| tcb.send(cx, &self.out[self.written..])) {
+                self.written += count;
+            }
+        } else if !self.shut {
+            host.call(|tcb, cx| tcb.shutdown_write(cx));
+            self.shut = true;
         }
-    } else if !*shut {
-        host.call(|tcb, cx| tcb.shutdown_write(cx));
-        *shut = true;
     }
 }
 

@@ -319,7 +319,7 @@ fn discard_gives_everything_back_in_any_state() {
         let mut host = in_state(state, &plain());
         let _ = host.call(|tcb, cx| tcb.send(cx, b"queued"));
         host.exchange(&peer(ACK, peer_seq(state) + 5, our_seq(state)).text(b"early"));
-        let super::host::Host { tcb, cold, .. } = &mut host;
+        let Host { tcb, cold, .. } = &mut host;
         tcb.discard(cold);
         assert_eq!((cold.in_use(), tcb.is_closed(), tcb.next_timer()), (0, true, None), "{state:?}");
     }

@@ -1,0 +1,214 @@
+//! Acknowledgement policy and receive window (RFC 9293 3.8.6.2.2, 3.8.6.3; RFC 5681 4.2).
+
+use core::time::Duration;
+
+use super::script::*;
+use crate::DropReason;
+use crate::tcp::{Config, Payload, Recv, State, TransmitKind};
+
+#[test]
+fn every_second_full_segment_is_acknowledged_at_once() {
+    let mut host = established(&plain());
+    for round in 0..10 {
+        expect_none(host.exchange(&peer(ACK, round * 2000, 0).text(&[1; 1000])));
+        expect_ack(host.exchange(&peer(ACK, round * 2000 + 1000, 0).text(&[1; 1000])), 0, (round + 1) * 2000);
+        host.read();
+    }
+    assert_eq!(host.tcb.next_timer(), None);
+}
+
+#[test]
+fn a_lone_segment_is_acknowledged_after_40_ms() {
+    let mut host = established(&plain());
+    expect_none(host.exchange(&peer(ACK, 0, 0).text(b"lone")));
+    let start = host.now;
+    // The delay counts from the first segment.
+    host.now += Duration::from_millis(30);
+    expect_none(host.exchange(&peer(ACK, 4, 0).text(b"more")));
+    expect_ack(host.run_timer(), 0, 8);
+    assert_eq!(host.now.saturating_since(start), Duration::from_millis(40));
+}
+
+#[test]
+fn an_acknowledgement_rides_on_data() {
+    let mut host = established(&plain());
+    host.exchange(&peer(ACK, 0, 0).text(b"request"));
+    expect(&one(host.write(b"response")), ACK | PSH, 0, 7, 8);
+    host.exchange(&peer(ACK, 7, 8));
+    assert_eq!(host.tcb.next_timer(), None, "nothing is left to acknowledge");
+    // Two full segments ask for an ACK at once; data takes it along all the same.
+    let _ = host.deliver(&peer(ACK, 7, 8).text(&[1; 1000]));
+    let _ = host.deliver(&peer(ACK, 1007, 8).text(&[1; 1000]));
+    host.read();
+    expect(&one(host.write(b"response")), ACK | PSH, 8, 2007, 8);
+}
+
+#[test]
+fn quick_ack_answers_what_waits_and_the_next_segments_at_once() {
+    let mut host = established(&plain());
+    host.exchange(&peer(ACK, 0, 0).text(b"a"));
+    host.tcb.quick_ack();
+    expect_ack(host.transmit(), 0, 1);
+    for n in 1..=16 {
+        expect_ack(host.exchange(&peer(ACK, n, 0).text(b"a")), 0, n + 1);
+    }
+    expect_none(host.exchange(&peer(ACK, 17, 0).text(b"a")));
+}
+
+#[test]
+fn every_segment_out_of_order_gets_a_bare_duplicate_with_the_same_window() {
+    let mut host = established(&plain());
+    host.exchange(&peer(ACK, 0, 0).text(&[1; 1000]));
+    let window = one(host.exchange(&peer(ACK, 1000, 0).text(&[1; 1000]))).header.window;
+    // Three in one batch, while the application reads and has data to send.
+    for n in 3..6 {
+        let _ = host.deliver(&peer(ACK, n * 1000, 0).text(&[1; 1000]));
+    }
+    assert_eq!(host.read().len(), 2000);
+    host.send(b"data");
+    let sent = host.transmit();
+    assert_eq!(sent.len(), 4);
+    for duplicate in &sent[..3] {
+        expect(duplicate, ACK, 0, 2000, 0);
+        assert_eq!(duplicate.header.window, window, "or the peer would not count it");
+        assert_eq!(duplicate.kind, TransmitKind::Ack);
+    }
+    expect(&sent[3], ACK | PSH, 0, 2000, 4);
+}
+
+#[test]
+fn filling_a_gap_is_acknowledged_at_once() {
+    let mut host = established(&plain());
+    host.exchange(&peer(ACK, 20, 0).text(b"c"));
+    host.exchange(&peer(ACK, 10, 0).text(b"0123456789"));
+    expect_ack(host.exchange(&peer(ACK, 0, 0).text(b"abcdefghij")), 0, 21);
+    assert_eq!(host.read(), b"abcdefghij0123456789c");
+    assert!(!host.tcb.flags.has(crate::tcp::tcb::Bits::HOLES));
+    // In part only
+    host.exchange(&peer(ACK, 25, 0).text(b"f"));
+    expect_ack(host.exchange(&peer(ACK, 21, 0).text(b"d")), 0, 22);
+}
+
+#[test]
+fn out_of_order_data_is_bounded_and_prefers_what_comes_first() {
+    let mut host = established(&Config { reassembly_segs: 3, ..plain() });
+    for seq in [50, 30, 40] {
+        assert_eq!(host.deliver(&peer(ACK, seq, 0).text(b"x")).drop, None);
+    }
+    assert_eq!(host.deliver(&peer(ACK, 60, 0).text(b"x")).drop, Some(DropReason::TcpReassemblyFull));
+    assert_eq!(host.deliver(&peer(ACK, 40, 0).text(b"y")).drop, Some(DropReason::TcpDuplicate));
+    // Nearer data displaces the farthest.
+    assert_eq!(host.deliver(&peer(ACK, 20, 0).text(b"x")).drop, None);
+    let info = host.call(|tcb, cx| tcb.info(cx));
+    assert_eq!(info.out_of_order_segs, 3);
+    host.transmit();
+    host.exchange(&peer(ACK, 0, 0).text(&[7; 50]));
+    assert_eq!(host.read(), [&[7; 20][..], b"x"].concat());
+    // A piece is not cut in two: what lies behind the first gap is left to be sent again.
+    host.exchange(&peer(ACK, 21, 0).text(&[7; 29]));
+    assert_eq!(host.read(), [&[7; 9][..], b"x"].concat());
+}
+
+#[test]
+fn the_window_counts_what_the_application_holds_until_it_gives_it_back() {
+    let mut host = established(&Config { recv_buffer_bytes: 4000, ..plain() });
+    host.exchange(&peer(ACK, 0, 0).text(&[1; 1000]));
+    let ack = one(host.exchange(&peer(ACK, 1000, 0).text(&[1; 1000])));
+    assert_eq!(ack.header.window, 2000);
+    let Ok(Recv::Data(first)) = host.call(|tcb, cx| tcb.recv(cx)) else { panic!("readable") };
+    let Ok(Recv::Data(second)) = host.call(|tcb, cx| tcb.recv(cx)) else { panic!("readable") };
+    expect_none(host.transmit());
+    assert_eq!((host.tcb.rcv_wnd(), host.cold.in_use()), (2000, 0), "lent, not given back");
+    host.tcb.release(first.len() as u32);
+    host.tcb.release(second.len() as u32);
+    assert_eq!(one(host.transmit()).header.window, 4000);
+}
+
+#[test]
+fn a_closed_window_reopens_by_a_segment_or_half_the_buffer() {
+    // RFC 9293 3.8.6.2.2: SWS avoidance
+    for (buffer, step) in [(4000, 1000), (1200, 600)] {
+        let mut host = established(&Config { recv_buffer_bytes: buffer, ..plain() });
+        let mut seq = 0;
+        while host.tcb.rcv_wnd() > 0 {
+            let len = host.tcb.rcv_wnd().min(1000);
+            host.exchange(&peer(ACK, seq, 0).text(&std::vec![1; len as usize]));
+            seq += len;
+        }
+        if host.tcb.next_timer().is_some() {
+            host.run_timer();
+        }
+        while let Ok(Recv::Data(_)) = host.call(|tcb, cx| tcb.recv(cx)) {}
+        host.tcb.release(step - 1);
+        expect_none(host.transmit());
+        host.tcb.release(1);
+        let update = one(host.transmit());
+        assert_eq!(u32::from(update.header.window), step);
+    }
+}
+
+#[test]
+fn a_comfortable_window_is_not_updated_for_every_read() {
+    let mut host = established(&Config { recv_buffer_bytes: 60_000, ..plain() });
+    for n in 0..8 {
+        expect_none(host.exchange(&peer(ACK, n * 2000, 0).text(&[1; 1000])));
+        host.read();
+        assert!(host.transmit().is_empty(), "the ACK of the next segment tells");
+        host.exchange(&peer(ACK, n * 2000 + 1000, 0).text(&[1; 1000]));
+        host.read();
+        assert!(host.transmit().is_empty());
+    }
+}
+
+#[test]
+fn pieces_are_bounded_beside_bytes() {
+    let mut host = established(&Config { recv_buffer_segs: 4, ..plain() });
+    for n in 0..4 {
+        assert_eq!(host.deliver(&peer(ACK, n, 0).text(b"x")).drop, None);
+    }
+    assert_eq!(host.deliver(&peer(ACK, 4, 0).text(b"y")).drop, Some(DropReason::TcpReceiveFull));
+    expect_ack(host.transmit(), 0, 4);
+    // The FIN behind refused text is refused with it.
+    assert_eq!(host.deliver(&peer(ACK | FIN, 4, 0).text(b"y")).drop, Some(DropReason::TcpReceiveFull));
+    assert_eq!(host.state(), State::Established);
+    assert_eq!(host.read(), b"xxxx");
+    assert_eq!(host.deliver(&peer(ACK | FIN, 4, 0).text(b"y")).drop, None);
+    assert_eq!((host.read(), host.state()), (b"y".to_vec(), State::CloseWait));
+}
+
+#[test]
+fn a_smaller_buffer_never_takes_back_what_was_announced() {
+    let mut host = established(&Config { recv_buffer_bytes: 8000, ..plain() });
+    assert_eq!(host.tcb.rcv_wnd(), 8000);
+    host.config.recv_buffer_bytes = 2000;
+    host.call(|tcb, cx| tcb.on_config_change(cx));
+    let mut got = 0;
+    // `transmit` checks that the announced edge stays.
+    for n in 0..8 {
+        assert_eq!(host.deliver(&peer(ACK, n * 1000, 0).text(&[1; 1000])).drop, None);
+        host.transmit();
+        got += host.read().len();
+    }
+    assert_eq!(got, 8000);
+    assert!(host.tcb.rcv_wnd() <= 2000);
+}
+
+#[test]
+fn text_after_the_fin_is_ignored() {
+    let mut host = in_state(State::CloseWait, &plain());
+    host.exchange(&peer(ACK, 1, 0).text(b"ghost"));
+    assert!(host.at_eof());
+    assert_eq!(host.tcb.rcv.nxt, IRS + 2);
+}
+
+#[test]
+fn the_first_byte_stored_wins() {
+    let mut host = established(&plain());
+    host.exchange(&peer(ACK, 3, 0).text(b"DEF"));
+    host.exchange(&peer(ACK, 0, 0).text(b"abcdef"));
+    assert_eq!(host.read(), b"abcDEF");
+    host.exchange(&peer(ACK, 9, 0).text(b"J"));
+    host.exchange(&peer(ACK, 8, 0).text(b"ijk"));
+    host.exchange(&peer(ACK, 6, 0).text(b"gh"));
+    assert_eq!(host.read(), b"ghiJ");
+}

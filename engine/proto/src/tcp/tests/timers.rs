@@ -1,0 +1,337 @@
+//! Retransmission timeout, giving up, keepalive, user timeout (RFC 6298, RFC 9293 3.8.3, 3.8.4).
+
+use core::time::Duration;
+use std::vec::Vec;
+
+use super::host::{Host, Wire};
+use super::script::*;
+use crate::tcp::{CloseReason, Config, IcmpError, Keepalive, State, TransmitKind};
+use crate::{DropReason, Instant};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// Runs timers until the connection ends; returns what was sent and how long after the call each left.
+fn run_out(host: &mut Host) -> Vec<(Duration, Wire)> {
+    let start = host.now;
+    let mut sent = Vec::new();
+    while host.closed.is_none() {
+        let wires = host.run_timer();
+        sent.extend(wires.into_iter().map(|wire| (host.now.saturating_since(start), wire)));
+    }
+    sent
+}
+
+fn intervals(sent: &[(Duration, Wire)]) -> Vec<Duration> {
+    let mut last = Duration::ZERO;
+    sent.iter().map(|(at, _)| at.saturating_sub(core::mem::replace(&mut last, *at))).collect()
+}
+
+#[test]
+fn data_is_retransmitted_at_doubling_intervals_until_the_limit() {
+    // RFC 6298 (5.5)
+    let mut host = established(&Config { retries: 5, ..plain() });
+    host.write(b"lost");
+    let sent = run_out(&mut host);
+    assert_eq!(intervals(&sent), [200 * MS, 400 * MS, 800 * MS, 1600 * MS, 3200 * MS]);
+    for (_, again) in &sent {
+        expect(again, ACK | PSH, 0, 0, 4);
+        assert_eq!((again.kind, again.copied), (TransmitKind::Retransmission, false));
+    }
+    assert_eq!(host.closed, Some(CloseReason::TimedOut));
+    assert!(host.tcb.is_closed());
+    assert_eq!((host.cold.in_use(), host.tcb.retransmits), (0, 5));
+}
+
+#[test]
+fn the_rto_is_bounded_above() {
+    let mut host = established(&Config { rto_max: Duration::from_secs(1), retries: 5, ..plain() });
+    host.write(b"lost");
+    let sent = run_out(&mut host);
+    assert_eq!(intervals(&sent)[2..], [800 * MS, 1000 * MS, 1000 * MS]);
+}
+
+#[test]
+fn the_default_limits_are_those_of_the_rfc() {
+    // RFC 9293 3.8.3: R2 at least 100 s for data (SHLD-11), 3 minutes for a SYN (MUST-23).
+    let mut host = established(&plain());
+    host.write(b"lost");
+    let start = host.now;
+    run_out(&mut host);
+    assert!(host.now.saturating_since(start) >= Duration::from_secs(100));
+    // Linux's six retries make 127 s; ours are the caller's to raise.
+    let mut host = Host::connect(&plain(), ISS.0);
+    host.transmit();
+    let sent = run_out(&mut host);
+    assert_eq!(intervals(&sent), [1, 2, 4, 8, 16, 32].map(Duration::from_secs));
+    assert!(sent.iter().all(|(_, syn)| syn.header.flags == SYN && syn.seq() == ISS));
+    assert_eq!(host.closed, Some(CloseReason::TimedOut));
+}
+
+#[test]
+fn a_syn_ack_is_retransmitted_and_given_up() {
+    let mut host = syn_received(&plain());
+    let sent = run_out(&mut host);
+    assert_eq!(intervals(&sent), [1, 2, 4, 8, 16].map(Duration::from_secs));
+    assert!(sent.iter().all(|(_, again)| again.header.flags == SYN | ACK));
+    assert_eq!(host.closed, Some(CloseReason::TimedOut));
+}
+
+#[test]
+fn a_fin_is_retransmitted_in_every_state_that_waits_for_its_acknowledgement() {
+    for state in [State::FinWait1, State::Closing, State::LastAck] {
+        let mut host = in_state(state, &plain());
+        for _ in 0..3 {
+            let again = one(host.run_timer());
+            expect(&again, FIN | ACK, 0, peer_seq(state), 0);
+            assert_eq!(again.kind, TransmitKind::Retransmission);
+        }
+        // And it rides again on the data before it.
+        let mut host = established(&plain());
+        host.send(b"bye");
+        host.shutdown_write();
+        expect(&one(host.run_timer()), FIN | ACK | PSH, 0, 0, 3);
+        expect_none(host.exchange(&peer(ACK, 0, 3)));
+        expect(&one(host.run_timer()), FIN | ACK, 3, 0, 0);
+    }
+}
+
+#[test]
+fn the_first_measurement_sets_and_later_ones_smooth() {
+    // RFC 6298 (2.2), (2.3)
+    let mut host = Host::connect(&plain(), ISS.0);
+    host.transmit();
+    host.now += 400 * MS;
+    host.exchange(&peer_syn_ack());
+    let info = host.call(|tcb, cx| tcb.info(cx));
+    assert_eq!((info.srtt, info.rttvar, info.rto), (400 * MS, 200 * MS, 1200 * MS));
+    host.write(b"x");
+    host.now += 800 * MS;
+    host.exchange(&peer(ACK, 0, 1));
+    let info = host.call(|tcb, cx| tcb.info(cx));
+    assert_eq!((info.srtt, info.rttvar, info.rto), (450 * MS, 250 * MS, 1450 * MS));
+}
+
+#[test]
+fn a_retransmitted_segment_is_not_measured_and_keeps_the_back_off() {
+    // Karn; RFC 6298 (3), (5.7)
+    let mut host = established(&plain());
+    let before = host.call(|tcb, cx| tcb.info(cx));
+    host.write(b"lost");
+    host.run_timer();
+    host.run_timer();
+    host.now += 5000 * MS;
+    host.exchange(&peer(ACK, 0, 4));
+    let info = host.call(|tcb, cx| tcb.info(cx));
+    assert_eq!((info.srtt, info.rto), (before.srtt, before.rto));
+    // Everything is acknowledged, so the next data starts afresh.
+    assert_eq!(info.backoff, 0);
+}
+
+#[test]
+fn with_timestamps_the_echo_measures_a_retransmission() {
+    let config = Config { timestamps: true, ..plain() };
+    let mut host = Host::connect(&config, ISS.0);
+    let syn = one(host.transmit());
+    host.exchange(&peer_syn_ack().stamp(100, syn.options.timestamps.expect("on").value));
+    let first = host.write(b"lost")[0].options.timestamps.expect("on").value;
+    let again = one(host.run_timer()).options.timestamps.expect("on").value;
+    host.now += 60 * MS;
+    // The echo of the first transmission would give 260 ms.
+    host.exchange(&peer(ACK, 0, 4).stamp(101, again));
+    let srtt = host.call(|tcb, cx| tcb.info(cx)).srtt;
+    assert_eq!(again.wrapping_sub(first), 200);
+    assert!(srtt > 7 * MS && srtt < 8 * MS, "an eighth of 60 ms: {srtt:?}");
+    // A forged echo from the future or the far past is no measurement.
+    for forged in [0, again.wrapping_add(100_000)] {
+        host.write(b"lost");
+        host.run_timer();
+        let una = host.tcb.snd.nxt.distance(ISS + 1);
+        host.exchange(&peer(ACK, 0, una).stamp(102, forged));
+        assert_eq!(host.call(|tcb, cx| tcb.info(cx)).srtt, srtt);
+    }
+}
+
+#[test]
+fn an_unmeasured_handshake_makes_the_rto_3_s_and_the_window_one_segment() {
+    // RFC 6298 (5.7), RFC 5681 3.1
+    let mut host = Host::connect(&plain(), ISS.0);
+    host.transmit();
+    host.run_timer();
+    host.exchange(&peer_syn_ack());
+    let info = host.call(|tcb, cx| tcb.info(cx));
+    assert_eq!((info.rto, info.cwnd_bytes, info.backoff), (Duration::from_secs(3), 1000, 0));
+}
+
+#[test]
+fn an_acknowledgement_of_part_restarts_the_timer() {
+    // RFC 6298 (5.3)
+    let mut host = established(&plain());
+    host.write(&[1; 2000]);
+    host.now += 150 * MS;
+    host.exchange(&peer(ACK, 0, 1000));
+    assert_eq!(host.tcb.next_timer(), Some(host.now + host.call(|tcb, cx| tcb.info(cx)).rto));
+    host.exchange(&peer(ACK, 0, 2000));
+    assert_eq!(host.tcb.next_timer(), None);
+}
+
+#[test]
+fn the_user_timeout_ends_a_connection_whose_data_is_not_acknowledged() {
+    let config = Config { user_timeout: Some(Duration::from_secs(5)), ..plain() };
+    let mut host = established(&config);
+    host.now += Duration::from_secs(100);
+    host.write(b"lost");
+    let start = host.now;
+    run_out(&mut host);
+    assert_eq!(host.now.saturating_since(start), Duration::from_secs(5));
+    assert_eq!(host.closed, Some(CloseReason::TimedOut));
+    // The FIN counts as data, and so does the SYN.
+    for mut host in [in_state(State::FinWait1, &config), in_state(State::SynSent, &config)] {
+        let start = host.now;
+        run_out(&mut host);
+        assert_eq!(host.now.saturating_since(start), Duration::from_secs(5));
+    }
+    // Progress starts it anew.
+    let mut host = established(&config);
+    host.write(&[1; 2000]);
+    host.now += Duration::from_secs(4);
+    host.exchange(&peer(ACK, 0, 1000));
+    let start = host.now;
+    run_out(&mut host);
+    assert_eq!(host.now.saturating_since(start), Duration::from_secs(5));
+}
+
+#[test]
+fn without_unacknowledged_data_the_user_timeout_does_nothing() {
+    let mut host = established(&Config { user_timeout: Some(Duration::from_secs(5)), ..plain() });
+    host.write(b"x");
+    host.exchange(&peer(ACK, 0, 1));
+    assert_eq!(host.tcb.next_timer(), None);
+}
+
+#[test]
+fn keepalive_probes_an_idle_peer_and_gives_up_with_a_reset() {
+    let keepalive =
+        Keepalive { time: Duration::from_secs(60), interval: Duration::from_secs(10), retries: 3 };
+    let mut host = established(&Config { keepalive: Some(keepalive), ..plain() });
+    let sent = run_out(&mut host);
+    assert_eq!(intervals(&sent), [60, 10, 10, 10].map(Duration::from_secs));
+    for (_, probe) in &sent[..3] {
+        // RFC 9293 3.8.4 (MUST-27): below the window, without data.
+        expect(probe, ACK, 0_u32.wrapping_sub(1), 0, 0);
+        assert_eq!(probe.kind, TransmitKind::Probe);
+    }
+    assert_eq!(sent[3].1.kind, TransmitKind::Reset);
+    assert_eq!(host.closed, Some(CloseReason::TimedOut));
+}
+
+#[test]
+fn an_answer_or_traffic_restarts_keepalive() {
+    let keepalive =
+        Keepalive { time: Duration::from_secs(60), interval: Duration::from_secs(10), retries: 2 };
+    let mut host = established(&Config { keepalive: Some(keepalive), ..plain() });
+    let start = host.now;
+    for _ in 0..5 {
+        let mut probes = 0;
+        while probes < 2 {
+            probes += host.run_timer().len();
+        }
+        expect_none(host.exchange(&peer(ACK, 0, 0)));
+    }
+    assert_eq!(host.state(), State::Established);
+    assert_eq!(host.now.saturating_since(start), Duration::from_secs(5 * 70));
+    // Traffic 30 s later puts the next probe off.
+    host.now += Duration::from_secs(30);
+    host.exchange(&peer(ACK, 0, 0).text(b"x"));
+    let heard = host.now;
+    host.tcb.quick_ack();
+    expect_ack(host.transmit(), 0, 1);
+    while host.run_timer().is_empty() {}
+    assert_eq!(host.now.saturating_since(heard).as_secs(), 60);
+}
+
+#[test]
+fn keepalive_is_off_by_default_and_can_be_turned_on_and_off() {
+    let mut host = established(&plain());
+    assert_eq!(host.tcb.next_timer(), None);
+    host.config.keepalive = Some(Keepalive::default());
+    host.call(|tcb, cx| tcb.on_config_change(cx));
+    host.transmit();
+    assert_eq!(host.tcb.next_timer(), Some(host.now + Duration::from_secs(7200)));
+    host.config.keepalive = None;
+    expect_none(host.run_timer());
+    assert_eq!((host.tcb.next_timer(), host.state()), (None, State::Established));
+}
+
+#[test]
+fn early_timer_calls_do_nothing() {
+    let mut host = established(&plain());
+    host.write(b"x");
+    let deadline = host.tcb.next_timer().expect("armed");
+    host.now = deadline - Duration::from_nanos(1);
+    let _ = host.tick();
+    expect_none(host.transmit());
+    assert_eq!(host.tcb.next_timer(), Some(deadline));
+    host.now = deadline;
+    let _ = host.tick();
+    assert_eq!(host.transmit().len(), 1);
+}
+
+#[test]
+fn icmp_errors_fail_a_connect_and_nothing_else() {
+    // RFC 9293 3.9.2.2, RFC 5927
+    for (error, reason) in [
+        (IcmpError::PortUnreachable, CloseReason::Refused),
+        (IcmpError::HostUnreachable, CloseReason::HostUnreachable),
+        (IcmpError::NetUnreachable, CloseReason::NetUnreachable),
+    ] {
+        let mut host = in_state(State::SynSent, &plain());
+        let forged = host.call(|tcb, cx| tcb.on_icmp_error(cx, error, ISS + 1));
+        assert_eq!((forged.drop, forged.closed), (Some(DropReason::IcmpUnknownFlow), None));
+        let soft = host.call(|tcb, cx| tcb.on_icmp_error(cx, IcmpError::Other, ISS));
+        assert_eq!((soft.drop, soft.closed), (None, None));
+        assert_eq!(host.call(|tcb, cx| tcb.on_icmp_error(cx, error, ISS)).closed, Some(reason));
+        assert!(host.tcb.is_closed());
+
+        let mut host = established(&plain());
+        host.write(b"x");
+        assert_eq!(host.call(|tcb, cx| tcb.on_icmp_error(cx, error, ISS + 1)).closed, None);
+        assert_eq!(host.state(), State::Established);
+    }
+}
+
+#[test]
+fn a_smaller_path_mtu_cuts_what_is_in_flight_and_sends_it_again() {
+    let mut host = established(&plain());
+    let bytes: Vec<u8> = (0..3000_u32).map(|n| (n / 7) as u8).collect();
+    host.write(&bytes);
+    let too_big = |host: &mut Host, mtu: u16, seq: u32| {
+        host.call(|tcb, cx| tcb.on_icmp_error(cx, IcmpError::PacketTooBig { mtu }, ISS + seq)).drop
+    };
+    // Larger than now, or for something that is not in flight: ignored.
+    assert_eq!(too_big(&mut host, 1500, 1), None);
+    assert_eq!(too_big(&mut host, 600, 3001), Some(DropReason::IcmpUnknownFlow));
+    assert_eq!((host.tcb.mss, host.transmit().len()), (1000, 0));
+    assert_eq!(too_big(&mut host, 640, 1), None);
+    let sent = host.transmit();
+    assert!(sent.iter().all(|wire| wire.payload.len() <= 600 && wire.copied));
+    let again: Vec<u8> = sent.into_iter().flat_map(|wire| wire.payload).collect();
+    assert_eq!(again, bytes);
+    host.exchange(&peer(ACK, 0, 3000));
+    // Never below a floor, whatever is claimed.
+    host.write(b"x");
+    assert_eq!(too_big(&mut host, 0, 3001), None);
+    assert_eq!(host.tcb.mss, 552 - 40);
+}
+
+#[test]
+fn idleness_restarts_the_congestion_window() {
+    // RFC 5681 4.1
+    let mut host = established(&plain());
+    host.tcb.window.cwnd = 50_000;
+    host.write(b"x");
+    host.exchange(&peer(ACK, 0, 1));
+    host.now += Duration::from_secs(10);
+    host.write(b"y");
+    assert_eq!(host.tcb.window.cwnd, 10_000);
+    assert!(host.now > Instant::ZERO);
+}
