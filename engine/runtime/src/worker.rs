@@ -132,7 +132,10 @@ impl Core {
         }
         let mut io = io!(self);
         self.streams.expire(&mut io);
-        io.net.expire(&mut *io.link, io.counters, io.now);
+        if io.net.expire(&mut *io.link, io.counters, io.now) {
+            self.streams.unpark(&mut io);
+            control_packets::send_resolved(&mut io);
+        }
         self.streams.feed_starved(&mut io);
         self.streams.transmit(&mut io);
         self.link.refill();

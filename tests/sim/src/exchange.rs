@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ringwire::clock::{Clock, ManualClock};
 use ringwire::frame::FrameState;
-use ringwire::{Conn, Engine, Event, Events, Interface, Recv, TcpOptions, Worker};
+use ringwire::{CloseReason, Conn, Engine, Event, Events, Interface, Recv, TcpOptions, Worker};
 
 use crate::link::{Impairment, LinkCounters, Relay};
 use crate::rng::Rng;
@@ -32,7 +32,7 @@ impl Plan {
     pub fn from_seed(seed: u64) -> Plan {
         let mut rng = Rng::new(seed);
         let sizes = [0, 1, 500, 1460, 20_000, 150_000];
-        let mut size = |rng: &mut Rng| {
+        let size = |rng: &mut Rng| {
             let largest = sizes.get(usize::try_from(rng.below(6)).unwrap_or(0)).copied().unwrap_or(0);
             usize::try_from(rng.below(largest + 1)).unwrap_or(0)
         };
@@ -78,6 +78,7 @@ struct Side {
     received: Vec<u8>,
     saw_eof: bool,
     is_finished: bool,
+    is_client: bool,
 }
 
 const SERVER: &str = "10.9.0.1:7000";
@@ -169,6 +170,7 @@ impl Side {
             received: Vec::new(),
             saw_eof: false,
             is_finished: false,
+            is_client: false,
         })
     }
 
@@ -185,12 +187,21 @@ impl Side {
                 }
                 Event::Connected(_) | Event::Writable(_) => self.write()?,
                 Event::Readable(_) => self.read()?,
+                // Three lost ARP requests in a row: the application is told, and tries again.
+                Event::Closed { reason: CloseReason::Unreachable, .. } if self.is_client => self.connect()?,
                 Event::Closed { reason, .. } if !self.is_finished => return Err(format!("closed: {reason}")),
                 _ => {}
             }
         }
         self.events = events;
         Ok(any)
+    }
+
+    fn connect(&mut self) -> Result<(), String> {
+        let server_addr: SocketAddr = SERVER.parse().map_err(|error| format!("{error}"))?;
+        let conn = self.worker.connect(server_addr, &TcpOptions::default());
+        self.conn = Some(conn.map_err(|error| format!("connect: {error}"))?);
+        Ok(())
     }
 
     fn write(&mut self) -> Result<(), String> {
@@ -256,14 +267,16 @@ impl Side {
         self.worker.counters().delivered
     }
 
-    fn state(&self) -> String {
+    fn state(&mut self) -> String {
+        let machine = self.conn.map(|conn| self.worker.tcp_info(conn));
         format!(
-            "sent {}/{} received {}/{} eof {}",
+            "sent {}/{} received {}/{} eof {} {machine:?} {:?};",
             self.sent,
             self.outgoing.len(),
             self.received.len(),
             self.expected.len(),
-            self.saw_eof
+            self.saw_eof,
+            self.worker.counters()
         )
     }
 }

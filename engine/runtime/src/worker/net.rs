@@ -225,12 +225,14 @@ impl Net {
     }
 
     pub(crate) fn next_timer(&self) -> Option<Instant> {
+        // Those who wait for a neighbour look again at the end of the epoch; it is never far while anybody waits.
         self.neighbours.next_deadline()
     }
 
-    /// Requests that are due: on the wire, or to the kernel.
-    pub(crate) fn expire(&mut self, link: &mut Link, counters: &mut Counters, now: Instant) {
-        if now >= self.epoch_ends {
+    /// Requests that are due: on the wire, or to the kernel. True when a new epoch began: who waits looks again.
+    pub(crate) fn expire(&mut self, link: &mut Link, counters: &mut Counters, now: Instant) -> bool {
+        let is_new_epoch = now >= self.epoch_ends;
+        if is_new_epoch {
             self.epoch_ends = now + EPOCH;
             self.on_neighbour_change();
         }
@@ -240,6 +242,7 @@ impl Net {
                 Ownership::Shared(control) => control.ask(Request::Resolve { ip: transmit.packet.target_ip }),
             }
         }
+        is_new_epoch
     }
 
     /// A local address that a socket may be bound to.

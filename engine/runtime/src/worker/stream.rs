@@ -223,7 +223,7 @@ impl Streams {
 
     /// The machine has finished: what still has to leave leaves, then the application hears of it, if it still cares.
     fn on_closed(&mut self, io: &mut Io<'_>, slot: u32) {
-        self.transmit_flow(io, slot);
+        self.transmit_flow(io, slot, &mut None);
         let Some(flow) = self.flows.at_mut(slot) else { return };
         flow.signals |= Signals::CLOSED;
         self.wheel.cancel(slot);

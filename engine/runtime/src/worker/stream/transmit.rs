@@ -6,7 +6,7 @@ use ringwire_wire::checksum::Sum;
 
 use super::*;
 use crate::worker::flow::CachedHop;
-use crate::worker::net::Resolution;
+use crate::worker::net::{Net, Resolution};
 
 /// What became of one flow's turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,15 +17,25 @@ pub(super) enum Progress {
     Blocked,
 }
 
+/// Where a flow's packets go now.
+enum Way {
+    Open(Hop),
+    /// The neighbour is being asked for: the flow waits.
+    Unknown,
+    /// There is nobody: what is sent is lost, as on any broken path, and the machine's limits decide.
+    Broken,
+}
+
 impl Streams {
     /// Lets every queued flow send, in the order in which they asked.
     pub(crate) fn transmit(&mut self, io: &mut Io<'_>) {
+        let mut spare = None;
         for _ in 0..self.queue.len() {
             let Some(slot) = self.queue.pop_front() else { return };
             if let Some(flow) = self.flows.at_mut(slot) {
                 flow.is_queued = false;
             }
-            if self.transmit_flow(io, slot) == Progress::Blocked {
+            if self.transmit_flow(io, slot, &mut spare) == Progress::Blocked {
                 if let Some(flow) = self.flows.at_mut(slot) {
                     flow.is_queued = true;
                     self.queue.push_front(slot);
@@ -45,27 +55,47 @@ impl Streams {
         self.reschedule(slot);
     }
 
-    pub(super) fn transmit_flow(&mut self, io: &mut Io<'_>, slot: u32) -> Progress {
-        let Some(hop) = self.hop(io, slot) else { return Progress::Done };
+    /// `spare` is a frame for the next segment without a buffer of its own; it is kept from flow to flow.
+    pub(super) fn transmit_flow(
+        &mut self,
+        io: &mut Io<'_>,
+        slot: u32,
+        spare: &mut Option<Frame>,
+    ) -> Progress {
+        let hop = match self.way(io, slot) {
+            Way::Open(hop) => hop,
+            Way::Unknown => {
+                self.park(slot);
+                return Progress::Done;
+            }
+            Way::Broken => {
+                self.transmit_nowhere(io, slot);
+                return Progress::Done;
+            }
+        };
         let mut room = io.link.tx_room(hop.port);
-        loop {
+        while self.flows.at(slot).is_some_and(|flow| flow.tcb.wants_transmit()) {
             if room == 0 {
                 return Progress::Blocked;
             }
             // A control frame is taken before the machine is asked: what it says must leave.
-            let Some(spare) = io.link.alloc(Class::Control) else {
+            if spare.is_none() {
+                *spare = io.link.alloc(Class::Control);
+            }
+            if spare.is_none() {
                 io.counters.now.frames_wanted += 1;
                 return Progress::Blocked;
-            };
-            match self.transmit_one(io, slot, &hop, spare) {
-                Progress::Done => return Progress::Done,
-                Progress::Blocked => room -= 1,
             }
+            if self.transmit_one(io, slot, &hop, spare) == Progress::Done {
+                break;
+            }
+            room -= 1;
         }
+        Progress::Done
     }
 
     /// Asks the machine for one segment and puts it on the ring; `Done` when it has none.
-    fn transmit_one(&mut self, io: &mut Io<'_>, slot: u32, hop: &Hop, spare: Frame) -> Progress {
+    fn transmit_one(&mut self, io: &mut Io<'_>, slot: u32, hop: &Hop, spare: &mut Option<Frame>) -> Progress {
         let Streams { flows, cold, options, .. } = self;
         let Some(flow) = flows.at_mut(slot) else { return Progress::Done };
         let Some(set) = options.get(usize::from(flow.options)) else { return Progress::Done };
@@ -76,33 +106,57 @@ impl Streams {
         Progress::Blocked
     }
 
-    /// Where the flow's packets go; `None` parks it until the neighbour is known.
+    /// The next hop does not answer: a connect fails with that news, an existing connection goes on trying (RFC 9293 3.9.2.2).
+    #[cold]
+    fn transmit_nowhere(&mut self, io: &mut Io<'_>, slot: u32) {
+        let Some(flow) = self.flows.at(slot) else { return };
+        if flow.tcb.state() == tcp::State::SynSent {
+            let outcome = with_machine!(self, io, slot, |flow, cx| flow.tcb.abort(&mut cx));
+            let unreachable = Some(tcp::CloseReason::HostUnreachable);
+            let outcome = Outcome { closed: unreachable, ..outcome.unwrap_or_default() };
+            return self.settle(io, slot, outcome);
+        }
+        let Streams { flows, cold, options, .. } = self;
+        let Some(flow) = flows.at_mut(slot) else { return };
+        let Some(set) = options.get(usize::from(flow.options)) else { return };
+        let mut cx = tcp::Cx { now: io.now, config: &set.config, cold, pool: &mut NoBuffers };
+        while flow.tcb.poll_transmit(&mut cx).is_some() {
+            io.counters.drop_packet(DropReason::NeighUnreachable);
+        }
+    }
+
     #[inline]
-    fn hop(&mut self, io: &mut Io<'_>, slot: u32) -> Option<Hop> {
-        let flow = self.flows.at_mut(slot)?;
+    fn way(&mut self, io: &mut Io<'_>, slot: u32) -> Way {
+        let Some(flow) = self.flows.at_mut(slot) else { return Way::Unknown };
         let Tuple { local, remote, .. } = flow.tuple;
-        let port = usize::from(flow.port);
-        let hop = |mac, net: &crate::worker::net::Net| Hop {
-            port,
-            src_mac: net.mac(),
-            dst_mac: mac,
-            src: local,
-            dst: remote,
+        let open = |dst_mac, net: &Net| {
+            Way::Open(Hop {
+                port: usize::from(flow.port),
+                src_mac: net.mac(),
+                dst_mac,
+                src: local,
+                dst: remote,
+            })
         };
         if let Some(cached) = flow.hop.filter(|cached| cached.epoch == io.net.epoch()) {
-            return Some(hop(cached.mac, io.net));
+            return open(cached.mac, io.net);
         }
         match io.net.resolve(io.now, remote) {
             Resolution::Known(mac) => {
+                let way = open(mac, io.net);
                 flow.hop = Some(CachedHop { mac, epoch: io.net.epoch() });
-                Some(hop(mac, io.net))
+                way
             }
-            Resolution::Pending | Resolution::Unreachable => {
-                // An unreachable neighbour is asked again by the retransmission; the connection's own limits end it.
-                flow.is_parked = true;
-                self.parked.push(slot);
-                None
-            }
+            Resolution::Pending => Way::Unknown,
+            Resolution::Unreachable => Way::Broken,
+        }
+    }
+
+    /// Waits for news of its neighbour, or for the next epoch.
+    fn park(&mut self, slot: u32) {
+        if let Some(flow) = self.flows.at_mut(slot) {
+            flow.is_parked = true;
+            self.parked.push(slot);
         }
     }
 
@@ -134,7 +188,13 @@ impl SendPool for NoBuffers {
 }
 
 /// One segment from the machine onto the ring. The caller made sure of a free descriptor.
-fn emit(io: &mut Io<'_>, hop: &Hop, tuple: &Tuple, transmit: Transmit<'_, TcpBuf>, spare: Frame) {
+fn emit(
+    io: &mut Io<'_>,
+    hop: &Hop,
+    tuple: &Tuple,
+    transmit: Transmit<'_, TcpBuf>,
+    spare: &mut Option<Frame>,
+) {
     let Transmit { mut header, options, body, .. } = transmit;
     header.src_port = tuple.local_port;
     header.dst_port = tuple.remote_port;
@@ -161,8 +221,10 @@ fn send_copy(
     header: &ringwire_wire::tcp::Header,
     options: &ringwire_wire::tcp::Options,
     bytes: &[u8],
-    mut frame: Frame,
+    spare: &mut Option<Frame>,
 ) {
+    // The caller made sure of it.
+    let Some(mut frame) = spare.take() else { return };
     let payload_len = bytes.len().min(frame.tailroom());
     let Some(bytes) = bytes.get(..payload_len) else { return };
     let payload_sum = Sum::copy(frame.append(payload_len), bytes);
