@@ -358,3 +358,28 @@ impl<S: SendBuf> SendQueue<S> {
         });
     }
 }
+
+#[cfg(test)]
+impl<S: SendBuf> SendQueue<S> {
+    /// Recomputes what is counted along the way.
+    pub(super) fn check(&self) {
+        let sum = |flag: fn(&RecordFlags) -> bool| -> u32 {
+            self.records.iter().filter(|record| flag(&record.flags)).map(|record| record.len).sum()
+        };
+        assert_eq!(self.bytes, sum(|_| true));
+        assert_eq!(self.lost_bytes, sum(|flags| flags.has(RecordFlags::LOST)));
+        assert_eq!(self.resent_bytes, sum(|flags| flags.has(RecordFlags::RETRANSMITTED)));
+        assert!(self.sent <= self.records.len());
+        for (index, record) in self.records.iter().enumerate() {
+            assert!(record.len > 0);
+            assert!(index >= self.lost_from || !record.flags.wants_retransmission());
+            assert!(index < self.sent || record.flags.0 & !RecordFlags::PUSH.0 == 0);
+            let next = self.records.get(index + 1);
+            assert!(next.is_none_or(|next| next.seq == record.end()));
+            let owner =
+                self.records.get(index + usize::from(record.buf_ahead)).and_then(|owner| owner.buf.as_ref());
+            assert!(owner.is_some_and(|buf| buf.len() >= (record.offset + record.len) as usize));
+            assert_eq!(record.buf.is_some(), record.buf_ahead == 0);
+        }
+    }
+}

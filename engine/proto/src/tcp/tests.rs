@@ -9,6 +9,7 @@ mod script;
 
 mod arrival;
 mod bulk;
+mod fuzz;
 mod reassembly;
 mod receiving;
 mod recovery;

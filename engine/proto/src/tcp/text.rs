@@ -59,6 +59,11 @@ impl Tcb {
         if !here && !held {
             return Step::Done;
         }
+        if let Some(cold) = cx.cold.get_mut(self.cold) {
+            // Text behind the end of the stream is a lie.
+            cold.reassembly.clear();
+        }
+        self.flags.clear(Bits::HOLES);
         self.rcv.nxt += 1;
         self.rcv.adv = self.rcv.adv.later(self.rcv.nxt);
         self.flags.set(Bits::FIN_RECEIVED.or(Bits::TX_ACK));
@@ -182,8 +187,16 @@ impl Tcb {
     /// collected until they open a quarter of the buffer.
     pub(super) fn consider_window_update(&mut self, config: &Config) {
         self.flags.clear(Bits::TX_WINDOW);
-        if self.flags.has(Bits::FIN_RECEIVED) || self.state == State::Closed {
-            return;
+        match self.state {
+            State::Established | State::FinWait1 | State::FinWait2 => {}
+            // The peer has not begun to send or is through.
+            State::Closed
+            | State::SynSent
+            | State::SynReceived
+            | State::CloseWait
+            | State::Closing
+            | State::LastAck
+            | State::TimeWait => return,
         }
         let Some(gain) = self.window_gain(config) else { return };
         if self.rcv_wnd() < 2 * u32::from(self.mss) || gain >= config.recv_buffer_bytes / 4 {

@@ -133,10 +133,13 @@ impl Tcb {
         };
         let idle_us = u64::from(now_ms(now).wrapping_sub(self.heard_ms)) * 1_000;
         let time_us = u64::from(micros(keepalive.time));
+        if idle_us < time_us {
+            self.keepalive_at = now.add_nanos((time_us - idle_us) * 1_000);
+            return Limit::Below;
+        }
         // While data waits for an acknowledgement or for window, those timers find out whether the peer lives.
-        if self.timer != Timer::Idle || idle_us < time_us {
-            let left_us = time_us.saturating_sub(idle_us).max(1_000);
-            self.keepalive_at = now.add_nanos(left_us * 1_000);
+        if self.timer != Timer::Idle {
+            self.keepalive_at = after(now, keepalive.interval);
             return Limit::Below;
         }
         if self.tries >= keepalive.retries {

@@ -184,7 +184,7 @@ pub(super) struct Host {
     pub(super) completion: Completion,
     in_ring: Vec<Rc<Cell<bool>>>,
     /// Right edge of the window as announced, to see that it never moves back.
-    edge: Option<SeqNum>,
+    pub(super) edge: Option<SeqNum>,
 }
 
 impl Host {

@@ -432,3 +432,17 @@ fn an_idle_connection_has_no_cold_state_and_a_busy_one_reuses_its() {
     host.exchange(&peer(ACK, 300, 500));
     assert_eq!(host.cold.in_use(), 0);
 }
+
+#[test]
+fn before_the_handshake_is_done_nothing_but_the_syn_leaves() {
+    for state in [State::SynSent, State::SynReceived] {
+        let mut host = in_state(state, &plain());
+        host.send(b"early");
+        host.tcb.uncork();
+        host.tcb.quick_ack();
+        host.tcb.release(1);
+        host.call(|tcb, cx| tcb.on_config_change(cx));
+        assert_eq!(host.transmit(), [], "{state:?}");
+        assert!(!host.tcb.wants_transmit());
+    }
+}

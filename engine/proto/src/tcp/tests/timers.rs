@@ -250,6 +250,21 @@ fn an_answer_or_traffic_restarts_keepalive() {
 }
 
 #[test]
+fn keepalive_leaves_unacknowledged_data_to_the_retransmission_timer() {
+    let keepalive = Keepalive { time: Duration::from_secs(2), interval: Duration::from_secs(1), retries: 1 };
+    let mut host = established(&Config { keepalive: Some(keepalive), ..plain() });
+    host.write(b"lost");
+    let mut calls = 0;
+    let start = host.now;
+    while host.now.saturating_since(start) < Duration::from_secs(60) {
+        assert!(host.run_timer().iter().all(|wire| wire.kind == TransmitKind::Retransmission));
+        calls += 1;
+    }
+    assert_eq!(host.state(), State::Established);
+    assert!(calls < 80, "{calls}");
+}
+
+#[test]
 fn keepalive_is_off_by_default_and_can_be_turned_on_and_off() {
     let mut host = established(&plain());
     assert_eq!(host.tcb.next_timer(), None);
