@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use netlink_packet_core::{Emitable, NLM_F_CREATE, ParseableParametrized};
 use netlink_packet_route::address::AddressMessage;
