@@ -43,7 +43,8 @@ pub struct Config {
     pub orphan_retries: u8,
     /// RTO before the first measurement (RFC 6298 2.1).
     pub rto_initial: Duration,
-    /// Lower bound of the RTO. RFC 6298 (2.4) says 1 s; Linux and we use 200 ms.
+    /// Lower bound of the RTO. RFC 6298 (2.4) says 1 s; Linux and we use 200 ms. Keep it above the peer's delayed ACK (Linux and
+    /// we: 40 ms), or every lone segment is sent twice.
     pub rto_min: Duration,
     /// Upper bound of the RTO and of probe intervals, at most one hour.
     pub rto_max: Duration,

@@ -21,13 +21,12 @@ impl Tcb {
             self.snd_shift = peers.min(MAX_WINDOW_SCALE);
             self.flags.set(Bits::SCALED);
         }
-        let mut mss = options.mss.unwrap_or(DEFAULT_MSS).min(config.mss).max(config.min_mss);
         if let (true, Some(timestamps)) = (config.timestamps, options.timestamps) {
             self.flags.set(Bits::TIMESTAMPS);
             self.ts_recent = timestamps.value;
-            mss = mss.saturating_sub(TIMESTAMPS_LEN);
         }
-        self.mss = mss.max(1);
+        let peers = options.mss.unwrap_or(DEFAULT_MSS);
+        self.mss = effective_mss(peers, config, self.flags.has(Bits::TIMESTAMPS));
     }
 
     /// Options of our SYN or, once the peer's is known, SYN-ACK.
@@ -85,6 +84,12 @@ impl Tcb {
     fn timestamps(&self, now: Instant) -> Timestamps {
         Timestamps { value: self.ts_now(now), echo: self.ts_recent }
     }
+}
+
+/// Payload bytes of a full segment to a peer that takes `peers` (RFC 9293 3.7.1: options come off).
+pub(super) fn effective_mss(peers: u16, config: &Config, timestamps: bool) -> u16 {
+    let options_len = if timestamps { TIMESTAMPS_LEN } else { 0 };
+    peers.min(config.mss).max(config.min_mss).saturating_sub(options_len).max(1)
 }
 
 /// Milliseconds of `now` on a 32-bit ring (49 days).

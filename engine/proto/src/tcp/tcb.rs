@@ -4,6 +4,7 @@ use core::mem::{offset_of, size_of};
 
 use super::cold::{Cold, ColdId, ColdStore};
 use super::congestion::Window;
+use super::options::effective_mss;
 use super::rtt::Rtt;
 use super::{Config, Seed};
 use crate::SeqNum;
@@ -36,6 +37,61 @@ pub enum State {
 }
 
 /// One TCP connection, without addresses and ports.
+///
+/// ```
+/// use ringwire_proto::tcp::{Body, ColdStore, Config, Cx, Payload, Recv, Seed, SegmentIn, SendBuf, SendPool, State, Tcb};
+/// use ringwire_proto::{Instant, SeqNum};
+/// # #[derive(Debug, PartialEq)]
+/// # struct Bytes(Vec<u8>);
+/// # impl Payload for Bytes {
+/// #     fn len(&self) -> usize { self.0.len() }
+/// #     fn bytes(&self) -> &[u8] { &self.0 }
+/// #     fn advance(&mut self, count: usize) { self.0.drain(..count); }
+/// #     fn truncate(&mut self, len: usize) { self.0.truncate(len); }
+/// # }
+/// # impl SendBuf for Bytes {
+/// #     fn len(&self) -> usize { self.0.len() }
+/// #     fn spare(&self) -> usize { 2048 - self.0.len() }
+/// #     fn append(&mut self, bytes: &[u8]) -> usize {
+/// #         let len = bytes.len().min(self.spare());
+/// #         self.0.extend_from_slice(&bytes[..len]);
+/// #         len
+/// #     }
+/// #     fn bytes(&self) -> &[u8] { &self.0 }
+/// #     fn in_ring(&self) -> bool { false }
+/// # }
+/// # struct Pool;
+/// # impl SendPool for Pool {
+/// #     type Buf = Bytes;
+/// #     fn alloc(&mut self) -> Option<Bytes> { Some(Bytes(Vec::new())) }
+/// # }
+/// # fn transmit(from: &mut Tcb, cx: &mut Cx<Bytes, Pool>, to: &mut Tcb) {
+/// #     while let Some(segment) = from.poll_transmit(cx) {
+/// #         let seg = SegmentIn { header: segment.header, options: segment.options };
+/// #         let payload = match segment.body {
+/// #             Body::None => None,
+/// #             Body::Whole(buf) => Some(Bytes(SendBuf::bytes(buf).to_vec())),
+/// #             Body::Copy(bytes) => Some(Bytes(bytes.to_vec())),
+/// #         };
+/// #         let _ = to.on_segment(cx, &seg, payload);
+/// #     }
+/// # }
+/// let (config, seed) = (Config::default(), |iss| Seed { iss: SeqNum(iss), timestamp_offset: 0 });
+/// let (mut store, mut pool) = (ColdStore::new(), Pool);
+/// let mut cx = Cx { now: Instant::from_secs(1), config: &config, cold: &mut store, pool: &mut pool };
+///
+/// let mut client = Tcb::connect(&config, seed(1));
+/// let syn = client.poll_transmit(&mut cx).expect("a SYN");
+/// let syn = SegmentIn { header: syn.header, options: syn.options };
+/// let mut server = Tcb::accept(&config, seed(2), &syn, cx.now);
+/// transmit(&mut server, &mut cx, &mut client);
+/// assert_eq!(client.state(), State::Established);
+///
+/// client.send(&mut cx, b"hello").expect("room");
+/// transmit(&mut client, &mut cx, &mut server);
+/// assert_eq!(server.recv(&mut cx), Ok(Recv::Data(Bytes(b"hello".to_vec()))));
+/// server.release(5);
+/// ```
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct Tcb {
@@ -206,7 +262,7 @@ impl Tcb {
             ts_offset: seed.timestamp_offset,
             flags: Bits::NONE,
             cold: ColdId::NONE,
-            mss: config.mss.max(config.min_mss),
+            mss: effective_mss(config.mss, config, config.timestamps),
             state: State::Closed,
             snd_shift: 0,
             rcv_shift: 0,

@@ -184,7 +184,7 @@ impl Tcb {
     }
 
     /// The application gave bytes back: is that worth an ACK of its own? While the peer still has a comfortable window, updates are
-    /// collected until they open a quarter of the buffer.
+    /// collected until they open a quarter of the largest window.
     pub(super) fn consider_window_update(&mut self, config: &Config) {
         self.flags.clear(Bits::TX_WINDOW);
         match self.state {
@@ -199,7 +199,8 @@ impl Tcb {
             | State::TimeWait => return,
         }
         let Some(gain) = self.window_gain(config) else { return };
-        if self.rcv_wnd() < 2 * u32::from(self.mss) || gain >= config.recv_buffer_bytes / 4 {
+        let largest = config.recv_buffer_bytes.min(u32::from(u16::MAX) << self.rcv_shift);
+        if self.rcv_wnd() < 2 * u32::from(self.mss) || gain >= largest / 4 {
             self.flags.set(Bits::TX_ACK);
         }
     }

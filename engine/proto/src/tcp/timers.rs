@@ -18,8 +18,8 @@ pub(super) enum Limit {
 /// RFC 9293 3.8.6.2.1: the override timeout of the SWS rule, 0.1 to 1 s; Linux's ceiling for corked data.
 const OVERRIDE: Duration = Duration::from_millis(200);
 
-/// More doublings than any bound of the RTO allows.
-const MAX_BACKOFF: u8 = 32;
+/// More doublings than any bound of the RTO allows; 2^32 us shifted by it still fits 64 bits.
+const MAX_BACKOFF: u8 = 31;
 
 impl Tcb {
     /// Time passed: call at [`Tcb::next_timer`] or later. Early calls do nothing.

@@ -161,6 +161,23 @@ fn a_comfortable_window_is_not_updated_for_every_read() {
 }
 
 #[test]
+fn without_scaling_the_update_is_measured_by_the_largest_window_there_is() {
+    let mut host = established(&Config { recv_buffer_bytes: 1 << 20, ..plain() });
+    for n in 0..40 {
+        host.exchange(&peer(ACK, n * 1000, 0).text(&[1; 1000]));
+    }
+    assert_eq!(host.tcb.rcv_wnd(), 0xffff, "each ACK opened it again");
+    host.config.recv_buffer_bytes = 70_000;
+    for n in 40..80 {
+        host.exchange(&peer(ACK, n * 1000, 0).text(&[1; 1000]));
+    }
+    let before = host.tcb.rcv_wnd();
+    assert!(before < 40_000);
+    host.read();
+    assert_eq!(one(host.transmit()).header.window, 0xffff);
+}
+
+#[test]
 fn pieces_are_bounded_beside_bytes() {
     let mut host = established(&Config { recv_buffer_segs: 4, ..plain() });
     for n in 0..4 {

@@ -129,6 +129,17 @@ fn small_writes_coalesce_into_one_buffer() {
 }
 
 #[test]
+fn data_written_before_the_handshake_leaves_room_for_the_options_and_is_not_copied() {
+    let config = Config { timestamps: true, ..plain() };
+    let mut host = Host::connect(&config, ISS.0);
+    host.transmit();
+    host.send(&[1; 2000]);
+    let sent = host.exchange(&peer_syn_ack().stamp(1, 0));
+    assert_eq!(lens(&sent), [988, 988, 24]);
+    assert!(sent.iter().all(|wire| !wire.copied));
+}
+
+#[test]
 fn the_send_buffer_ends_with_a_short_count_and_writable_follows() {
     let mut host = established(&Config { send_buffer_bytes: 3000, ..plain() });
     assert_eq!(host.send(&[1; 5000]), 3000);
