@@ -2,13 +2,13 @@
 //!
 //! Who touches what:
 //!
-//! | data                                    | owner thread             | other threads                            |
-//! |-----------------------------------------|--------------------------|------------------------------------------|
-//! | `Local`: states, free list, loans       | reads, writes            | never (`owner()` answers `None`)          |
-//! | `counts`                                | the only writer          | may read; sums exactly only on the owner  |
-//! | bytes of a frame with a handle          | whoever holds the handle, reading only while a device may read          |
-//! | `elsewhere`: return ring, handle count  | pops; closes             | push; release                             |
-//! | geometry, floors, region                | read-only                | read-only                                 |
+//! | data                                   | owner thread     | other threads                            |
+//! |----------------------------------------|------------------|------------------------------------------|
+//! | `Local`: states, free list, loans      | reads and writes | never: `owner()` answers `None`          |
+//! | `counts`                               | the only writer  | may read, exact sums on the owner only   |
+//! | bytes of a frame with a handle         | if it holds it   | if they hold it; read-only in a ring     |
+//! | `elsewhere`: return ring, handle count | pops; closes     | push; release                            |
+//! | geometry, floors, region               | read-only        | read-only                                |
 //!
 //! A pool has no owner until `adopt`. The owner may pop and push frames without a single atomic operation because
 //! [`Owner`], the key to `Local`, can only be made on that thread.

@@ -18,6 +18,33 @@ use crate::{Frame, SendFrame};
 pub const RX_HEADROOM: usize = 256;
 
 /// One end of an in-memory link.
+///
+/// Ends may live on different threads or in one. Frames that are in its rings when it is dropped stay accounted as
+/// such until their pool goes.
+///
+/// ```
+/// use ringwire_frame::{Class, Floors, Geometry, Kick, MemPort, Pool, Port, Region};
+///
+/// let geometry = Geometry { frame_bytes: 2048, frame_count: 64 };
+/// let pool = || Pool::new(Region::anonymous(geometry.region_bytes()), geometry, Floors::for_frames(64));
+/// let (mut pool_a, mut pool_b) = (pool(), pool());
+/// let (mut a, mut b) = MemPort::pair(16, &pool_a, &pool_b);
+/// pool_a.adopt();
+/// pool_b.adopt();
+/// b.refill(&mut pool_b);
+///
+/// let mut frame = pool_a.alloc(Class::Send).expect("a fresh pool has frames");
+/// frame.append(5).copy_from_slice(b"hello");
+/// let frame = frame.into_send();
+/// a.submit(&mut pool_a, &frame).expect("the ring is empty");
+/// assert_eq!(a.kick(), Kick::Pending);
+///
+/// let mut packets = Vec::new();
+/// b.receive(&mut pool_b, &mut packets, 64);
+/// assert_eq!(packets[0].head.bytes(), b"hello");
+/// assert_eq!(a.reap(&mut pool_a), 1);
+/// assert!(!frame.in_ring());
+/// ```
 pub struct MemPort {
     tx: Sender<Cable>,
     rx: Receiver<Cable>,

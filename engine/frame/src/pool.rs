@@ -28,6 +28,21 @@ pub struct Device(u32);
 /// On any other thread every method that hands out or takes in frames does nothing (and asserts in debug builds).
 /// It may be dropped anywhere and before its frames: the memory stays until the last handle is gone. When it is
 /// dropped on a thread that is not the owner, the memory stays at least until the owner thread ends.
+///
+/// ```
+/// use ringwire_frame::{Class, Floors, FrameState, Geometry, Pool, Region};
+///
+/// let geometry = Geometry { frame_bytes: 2048, frame_count: 64 };
+/// let mut pool = Pool::new(Region::anonymous(geometry.region_bytes()), geometry, Floors::for_frames(64));
+/// pool.adopt();
+/// let mut frame = pool.alloc(Class::Send).expect("a fresh pool has frames");
+/// frame.reset(64); // headroom for headers
+/// frame.append(5).copy_from_slice(b"hello");
+/// let frame = frame.into_send();
+/// assert_eq!(pool.counts().of(FrameState::Send), 1);
+/// drop(frame);
+/// assert_eq!(pool.free(), 64);
+/// ```
 pub struct Pool {
     core: NonNull<Core>,
     custody: Arc<Custody>,
