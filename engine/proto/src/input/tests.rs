@@ -1,12 +1,17 @@
 use std::vec::Vec;
 
 use core::net::Ipv4Addr;
+use proptest::prelude::*;
 use ringwire_wire::checksum::Sum;
 use ringwire_wire::eth::{self, EtherType};
 use ringwire_wire::ipv4::Protocol;
 use ringwire_wire::{packet, tcp, udp as wire_udp};
 
 use super::*;
+use crate::icmp::{ErrorSource, Offender, Unreachable, echo_reply, on_error};
+use crate::ip::Addresses;
+use crate::prf::Prf;
+use crate::time::Instant;
 
 const OURS: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const PEER: Mac = Mac([2, 0, 0, 0, 0, 2]);
@@ -149,5 +154,71 @@ fn fragments_are_refused_whatever_they_carry() {
         let mut bytes = frame(Protocol::UDP, &datagram(5, 53));
         bytes[20..22].copy_from_slice(&bits.to_be_bytes());
         assert_eq!(verdict(ChecksumPolicy::Verify, Scope::Unicast, &bytes), Err(DropReason::IpFragment));
+    }
+}
+
+/// The way of a received frame through every check, to the one reason why it is dropped.
+fn receive(errors: &mut ErrorSource, bytes: &[u8]) -> Result<(), DropReason> {
+    let mut addresses = Addresses::default();
+    addresses.insert(DST, 24);
+    let parsed = packet::parse(bytes)?;
+    check_link(OURS, &parsed.eth)?;
+    let packet::Net::Ipv4(ip, transport) = parsed.net else { return Err(DropReason::EthUnknownType) };
+    let scope = addresses.check(parsed.eth.dst(), &ip)?;
+    check_transport(ChecksumPolicy::Verify, scope, &ip, &transport)?;
+    match transport {
+        Transport::Icmp(message) => match message.kind() {
+            icmp::Kind::EchoRequest(echo) => echo_reply(scope, 1500, &echo).map(|_| ()),
+            icmp::Kind::Error(error) => on_error(scope, &ip, &error).map(|_| ()),
+            icmp::Kind::EchoReply(_) | icmp::Kind::Other => Err(DropReason::IcmpUnknownType),
+        },
+        Transport::Udp(_) => {
+            let offender = Offender { scope, packet: ip, bytes: parsed.eth.payload() };
+            let error = errors.unreachable(Instant::ZERO, Unreachable::Port, &offender);
+            error.map(|_| ()).ok_or(DropReason::UdpNoSocket)
+        }
+        Transport::Tcp(_) | Transport::Fragment | Transport::Other => Ok(()),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+    /// Valid frames, damaged: the checks neither panic nor let a damaged header through to a protocol.
+    #[test]
+    fn damaged_frames_are_dropped_with_a_reason(
+        protocol in 0usize..3, damage in prop::collection::vec((any::<prop::sample::Index>(), 1u8..), 0..4),
+        cut in any::<prop::sample::Index>(), is_cut: bool,
+    ) {
+        let mut errors = ErrorSource::new(Instant::ZERO, Prf::new([1; 16]), 1, 1);
+        let whole = match protocol {
+            0 => frame(Protocol::TCP, &segment(5, 80)),
+            1 => frame(Protocol::UDP, &datagram(5, 53)),
+            _ => frame(Protocol::ICMP, &echo()),
+        };
+        prop_assert_eq!(receive(&mut errors, &whole), Ok(()));
+        let mut bytes = whole.clone();
+        for (place, flip) in &damage {
+            bytes[place.index(whole.len())] ^= flip;
+        }
+        if is_cut {
+            bytes.truncate(cut.index(whole.len()));
+        }
+        let differing = bytes.iter().zip(&whole).filter(|(a, b)| a != b).count();
+        let verdict = receive(&mut errors, &bytes);
+        if is_cut {
+            prop_assert!(verdict.is_err(), "cut to {}", bytes.len());
+        } else if differing == 1 && bytes[6..12] == whole[6..12] {
+            prop_assert!(verdict.is_err(), "one wrong byte outside the source MAC was let through");
+        }
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let mut errors = ErrorSource::new(Instant::ZERO, Prf::new([1; 16]), 1, 1);
+        prop_assert!(receive(&mut errors, &bytes).is_err());
+        let mut ours = frame(Protocol::ICMP, &echo());
+        ours.truncate(eth::HEADER_LEN);
+        ours.extend_from_slice(&bytes);
+        prop_assert!(receive(&mut errors, &ours).is_err());
     }
 }

@@ -76,9 +76,15 @@ impl<T> Cache<T> {
     /// A request for `ip`, from that address of ours which is closest to it.
     pub(super) fn request(&self, dst: Mac, ip: Ipv4Addr) -> Transmit {
         let common_bits = |address: &&Address| (address.ip.to_bits() ^ ip.to_bits()).leading_zeros();
-        let sender_ip = self.addresses.iter().max_by_key(common_bits).map_or(Ipv4Addr::UNSPECIFIED, |address| address.ip);
-        let packet =
-            Packet { op: Op::Request, sender_mac: self.mac, sender_ip, target_mac: Mac::default(), target_ip: ip };
+        let sender_ip =
+            self.addresses.iter().max_by_key(common_bits).map_or(Ipv4Addr::UNSPECIFIED, |address| address.ip);
+        let packet = Packet {
+            op: Op::Request,
+            sender_mac: self.mac,
+            sender_ip,
+            target_mac: Mac::default(),
+            target_ip: ip,
+        };
         Transmit { dst, packet }
     }
 
@@ -117,7 +123,9 @@ impl<T> Cache<T> {
     /// RFC 5227 2.4 (b): the address is kept and defended, by one announcement in ten seconds.
     fn on_conflict(&mut self, now: Instant, conflict: Conflict) {
         self.conflict = Some(conflict);
-        let Some(address) = self.addresses.iter_mut().find(|address| address.ip == conflict.addr) else { return };
+        let Some(address) = self.addresses.iter_mut().find(|address| address.ip == conflict.addr) else {
+            return;
+        };
         if now >= address.defend_at {
             address.defend_at = now + DEFEND_INTERVAL;
             address.announcements_left = address.announcements_left.max(1);

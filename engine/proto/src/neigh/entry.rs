@@ -46,7 +46,14 @@ pub(super) struct Entry {
 impl Entry {
     /// Nothing is known; a request is due at once.
     pub(super) fn incomplete(ip: Ipv4Addr, now: Instant) -> Self {
-        Self { ip, mac: Mac::default(), state: State::Incomplete, requests_sent: 0, due_at: now, used_at: now }
+        Self {
+            ip,
+            mac: Mac::default(),
+            state: State::Incomplete,
+            requests_sent: 0,
+            due_at: now,
+            used_at: now,
+        }
     }
 
     /// What a packet for this neighbour finds.
