@@ -270,10 +270,11 @@ impl Table {
         let bucket = &self.buckets[self.home(hash)];
         let words: [u64; ENTRIES_PER_BUCKET] =
             core::array::from_fn(|entry| bucket.entries[entry].load(Ordering::Relaxed));
+        let tag = tag_of(mark(hash));
         let fits = words
             .iter()
-            .rev()
-            .fold(0u32, |fits, &word| fits << 1 | u32::from(tag_of(word) == tag_of(mark(hash))));
+            .enumerate()
+            .fold(0u32, |fits, (at, &word)| fits | u32::from(tag_of(word) == tag) << at);
         match words.get(fits.trailing_zeros() as usize) {
             Some(&word) => {
                 prefetch(&self.slots[slot_of(word)]);
