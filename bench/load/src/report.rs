@@ -2,6 +2,7 @@
 //!
 //! Times are nanoseconds and lengths bytes, both integers. What was not measured is absent, never zero.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
 use hdrhistogram::Histogram;
@@ -38,6 +39,8 @@ pub struct Report {
     pub errors: Errors,
     /// Answers to requests that had timed out.
     pub late_answers: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drops: Option<Drops>,
     pub cpu: Cpu,
     pub system: System,
     pub intervals: Vec<Interval>,
@@ -143,6 +146,12 @@ impl fmt::Display for Errors {
     }
 }
 
+/// Packets that ended nowhere, by reason, since the generator's engine started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drops {
+    pub engine: BTreeMap<String, u64>,
+}
+
 /// Shares of whole cores over the window, softirq work included.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cpu {
@@ -185,6 +194,7 @@ pub struct Origin {
     pub command: Vec<String>,
     pub stack: String,
     pub mode: Option<Mode>,
+    pub drops: Option<Drops>,
     /// The core the generator is pinned to.
     pub pinned_cpu: Option<usize>,
     /// Nanoseconds since the Unix epoch.
@@ -229,6 +239,7 @@ impl Report {
             },
             errors: measured.errors,
             late_answers: measured.late_answers,
+            drops: origin.drops,
             cpu: Cpu { client, cores: measured.cores },
             system: System::read(),
             intervals: measured.intervals,
@@ -262,6 +273,9 @@ impl Report {
             format_ns(self.loop_gap.p99_9),
             format_ns(self.loop_gap.max)
         );
+        for (reason, count) in self.drops.iter().flat_map(|drops| &drops.engine) {
+            let _ = writeln!(text, "{:<10}{reason} {count}", "dropped");
+        }
         if self.errors.total() > 0 || self.late_answers > 0 {
             let _ = writeln!(text, "{:<10}{}  late answers {}", "errors", self.errors, self.late_answers);
         }

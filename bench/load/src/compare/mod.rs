@@ -9,6 +9,7 @@ mod outcome;
 mod table;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -77,12 +78,15 @@ pub trait Contender {
 }
 
 /// A started contender; stops when dropped.
-pub trait Running {}
+pub trait Running {
+    /// Where it answers.
+    fn target(&self) -> SocketAddr;
+}
 
 /// Puts the load on whoever is running; the same for all contenders.
 pub trait Generator {
     /// Measures one turn.
-    fn measure(&mut self, contender: &str, row: &Row, plan: &Plan) -> Result<Report, String>;
+    fn measure(&mut self, target: SocketAddr, row: &Row, plan: &Plan) -> Result<Report, String>;
 }
 
 /// One turn that is about to begin.
@@ -140,7 +144,7 @@ fn turn(
     plan: &Plan,
 ) -> Result<Round, String> {
     let running = contender.start(row)?;
-    let report = generator.measure(contender.name(), row, plan);
+    let report = generator.measure(running.target(), row, plan);
     drop(running);
     Ok(Round::of(&report?, plan))
 }

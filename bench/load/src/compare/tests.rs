@@ -24,7 +24,11 @@ struct Fake {
 
 struct FakeRunning(Rc<RefCell<Vec<&'static str>>>);
 
-impl Running for FakeRunning {}
+impl Running for FakeRunning {
+    fn target(&self) -> SocketAddr {
+        ([10, 0, 0, 1], self.0.borrow().len() as u16).into()
+    }
+}
 
 impl Drop for FakeRunning {
     fn drop(&mut self) {
@@ -59,9 +63,10 @@ struct FakeLoad {
 }
 
 impl Generator for FakeLoad {
-    fn measure(&mut self, contender: &str, row: &Row, _: &Plan) -> Result<Report, String> {
-        assert_eq!(*self.running.borrow(), [contender], "exactly the contender runs");
-        let round = self.order.iter().filter(|name| *name == contender).count();
+    fn measure(&mut self, target: SocketAddr, row: &Row, _: &Plan) -> Result<Report, String> {
+        assert_eq!(target.port(), 1, "exactly one contender runs");
+        let contender = self.running.borrow()[0];
+        let round = self.order.iter().filter(|name| **name == *contender).count();
         self.order.push(contender.to_owned());
         let requests = (self.rate)(contender, round) as u64;
         let core = |cpu, busy_ratio| CoreUse {

@@ -1,0 +1,248 @@
+//! The command line.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ringwire::Cidr;
+use ringwire_load::Work;
+
+use crate::units::{NumberList, parse_count, parse_duration, parse_size};
+
+#[derive(Debug, Parser)]
+#[command(name = "ringwire", version, about = "A user-space TCP/UDP engine over AF_XDP")]
+#[command(max_term_width = 110)]
+pub(crate) struct Cli {
+    /// No progress on stderr.
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Answer requests until a signal comes.
+    Serve(ServeArgs),
+    /// Put load on a server in a closed loop and check every answer.
+    Load(LoadArgs),
+    /// Measure Ringwire beside kernel servers on a veth pair of its own, in interleaved rounds.
+    Compare(CompareArgs),
+    /// Say whether Ringwire can run on an interface, and what to do where it cannot.
+    Doctor(DoctorArgs),
+}
+
+/// Where and how the engine runs.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Engine")]
+pub(crate) struct EngineArgs {
+    /// The interface [default: the one that --address, the target or the default route leads to].
+    #[arg(short, long = "iface", value_name = "IF")]
+    pub(crate) interface: Option<String>,
+    /// An address of the engine's own; repeatable [default: share the interface's].
+    #[arg(short, long = "address", value_name = "ADDR/LEN")]
+    pub(crate) addresses: Vec<Cidr>,
+    /// The router for peers outside the networks of --address.
+    #[arg(long, value_name = "ADDR", requires = "addresses")]
+    pub(crate) gateway: Option<Ipv4Addr>,
+    /// Queues to own, such as 0-7 [default: all].
+    #[arg(long, value_name = "LIST")]
+    pub(crate) queues: Option<NumberList>,
+    /// Cores, in the order of the workers.
+    #[arg(long, value_name = "LIST")]
+    pub(crate) cpus: Option<NumberList>,
+    /// How the program sits in the driver.
+    #[arg(long, value_enum, default_value_t = AttachMode::Auto)]
+    pub(crate) attach_mode: AttachMode,
+    /// Who copies packets.
+    #[arg(long, value_enum, default_value_t = BindMode::Auto)]
+    pub(crate) bind_mode: BindMode,
+    /// What a worker does while nothing comes [default: serve: adaptive, load: busy].
+    #[arg(long, value_enum)]
+    pub(crate) poll_mode: Option<PollMode>,
+    /// Frames of packet memory for each worker, a power of two [default: what fits].
+    #[arg(long, value_name = "N")]
+    pub(crate) frames: Option<u32>,
+    /// Whether transport checksums are verified; partial-ok is for a veth peer with offloads on.
+    #[arg(long, value_enum, default_value_t = VerifyChecksum::Always)]
+    pub(crate) verify_checksum: VerifyChecksum,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AttachMode {
+    Auto,
+    Native,
+    Generic,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BindMode {
+    Auto,
+    ZeroCopy,
+    Copy,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PollMode {
+    /// Spins shortly, then sleeps. Kernel sockets: sleeps.
+    Adaptive,
+    /// Never sleeps.
+    Busy,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum VerifyChecksum {
+    Always,
+    PartialOk,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Stack {
+    Ringwire,
+    /// Kernel sockets.
+    Kernel,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ServeStack {
+    Ringwire,
+    /// Kernel sockets.
+    Kernel,
+    /// UDP echo by bare AF_XDP: the limit of what any stack can reach here.
+    Reflector,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Service {
+    /// Whatever comes goes back, over TCP and UDP.
+    Echo,
+    /// HTTP/1.1: a directory, and /bytes/N.
+    Http,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Transport {
+    Tcp,
+    Udp,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ServeArgs {
+    #[arg(value_enum)]
+    pub(crate) service: Service,
+    /// The port to serve.
+    #[arg(short, long, default_value_t = 9000)]
+    pub(crate) port: u16,
+    /// http: the directory to serve.
+    #[arg(long, default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// echo: serve one of the two only.
+    #[arg(long, value_enum)]
+    pub(crate) only: Option<Transport>,
+    /// Stop by itself after this time.
+    #[arg(short, long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) duration: Option<Duration>,
+    /// Workers [default: one per queue, at most one per core].
+    #[arg(short, long, value_name = "N")]
+    pub(crate) workers: Option<usize>,
+    /// What carries it.
+    #[arg(long, value_enum, default_value_t = ServeStack::Ringwire)]
+    pub(crate) stack: ServeStack,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LoadArgs {
+    /// udp-rr, tcp-rr or tcp-crr (a connection for each request, ended by the client's reset).
+    pub(crate) work: Work,
+    /// The server, such as 10.0.0.1:9000.
+    #[arg(value_name = "ADDR:PORT")]
+    pub(crate) target: SocketAddr,
+    /// Requests in flight; over TCP each has its connection.
+    #[arg(short, long, value_name = "N", default_value_t = 1)]
+    pub(crate) connections: usize,
+    /// How long to measure [default: 10s].
+    #[arg(short, long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) duration: Option<Duration>,
+    /// Stop after so many requests.
+    #[arg(short = 'n', long, value_name = "N", value_parser = parse_count)]
+    pub(crate) requests: Option<u64>,
+    /// Load before measuring [default: a tenth of the duration, 200ms to 2s].
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) warmup: Option<Duration>,
+    /// Length of a request and of its answer.
+    #[arg(short, long, value_name = "SIZE", default_value = "64", value_parser = parse_size)]
+    pub(crate) size: usize,
+    /// When a request counts as lost [default: tcp 5s, udp 200ms].
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// Distance of the progress lines.
+    #[arg(short = 'I', long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    pub(crate) interval: Duration,
+    /// What carries it.
+    #[arg(long, value_enum, default_value_t = Stack::Ringwire)]
+    pub(crate) stack: Stack,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct OutputArgs {
+    /// The result as JSON instead of text, or into a file beside it.
+    #[arg(short = 'J', long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "-")]
+    pub(crate) json: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Extent {
+    /// 3 rounds of 2 s: a few minutes.
+    Quick,
+    /// 9 rounds of 3 s, with everything that is installed here.
+    Full,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CompareArgs {
+    #[arg(value_enum, default_value_t = Extent::Quick)]
+    pub(crate) extent: Extent,
+    /// Rounds [default: quick 3, full 9].
+    #[arg(long, value_name = "N")]
+    pub(crate) rounds: Option<usize>,
+    /// Length of a round [default: quick 2s, full 3s].
+    #[arg(short, long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) duration: Option<Duration>,
+    /// Only these kinds of work; repeatable.
+    #[arg(long = "work", value_name = "WORK")]
+    pub(crate) works: Vec<Work>,
+    /// Requests in flight, each a row of its own; repeatable [default: 1 and 64; tcp-crr: 1].
+    #[arg(short, long, value_name = "N")]
+    pub(crate) connections: Vec<usize>,
+    /// Only these contenders, such as ringwire,kernel-blocking.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub(crate) stacks: Vec<String>,
+    /// Length of a request and of its answer.
+    #[arg(short, long, value_name = "SIZE", default_value = "64", value_parser = parse_size)]
+    pub(crate) size: usize,
+    /// The servers' core and the generator's [default: the first two].
+    #[arg(long, value_name = "LIST")]
+    pub(crate) cpus: Option<NumberList>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DoctorArgs {
+    /// The interface [default: the one of the default route].
+    #[arg(short, long = "iface", value_name = "IF")]
+    pub(crate) interface: Option<String>,
+    /// Also start an engine on it for a moment; some drivers take the link down for that.
+    #[arg(long)]
+    pub(crate) probe: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
