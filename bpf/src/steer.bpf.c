@@ -110,6 +110,8 @@ static __always_inline struct decision judge_shared(const struct steer_key *key,
 
 static __always_inline struct decision judge(const struct steer_key *key)
 {
+	/* A copy, so that the rest of the key stays in registers. */
+	struct steer_address local = key->local;
 	struct steer_address_entry *address;
 
 	switch (key->kind) {
@@ -120,7 +122,7 @@ static __always_inline struct decision judge(const struct steer_key *key)
 	case KEY_MAC:
 		return (struct decision){.verdict = STEER_PASS_MAC};
 	}
-	address = bpf_map_lookup_elem(&steer_addresses, &key->local);
+	address = bpf_map_lookup_elem(&steer_addresses, &local);
 	if (!address)
 		return (struct decision){.verdict = STEER_PASS_ADDRESS};
 	if (address->owner)

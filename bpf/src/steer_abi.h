@@ -48,9 +48,9 @@ struct steer_config {
 	__u8 reserved[10];
 };
 
-/* Key of map steer_addresses: network byte order, IPv4 mapped (::ffff:a.b.c.d). */
+/* Key of map steer_addresses: 16 bytes in network order, IPv4 mapped (::ffff:a.b.c.d). */
 struct steer_address {
-	__u32 words[4];
+	__u64 words[2];
 };
 
 /* Value of map steer_addresses. */

@@ -68,10 +68,10 @@ struct arp_packet {
 	__u8 target_ip[4];
 };
 
-/* A copy of a header's options; one byte more, so that an option's length can always be looked at. */
+/* A copy of a header's options, with room for what the verifier takes for the longest. */
 struct ip_options {
 	__u32 len;
-	__u8 bytes[MAX_OPTIONS_BYTES + 1];
+	__u8 bytes[64];
 };
 
 /* The first 8 bytes of TCP and UDP, which every ICMP error quotes (RFC 792), and of ICMP, which is all of its header. */
@@ -108,12 +108,14 @@ static __always_inline bool load(struct cursor *cursor, void *to, __u32 len)
 	return true;
 }
 
-static __always_inline void map_ipv4(struct steer_address *address, __be32 ipv4)
+static __always_inline struct steer_address map_ipv4(__be32 ipv4)
 {
-	address->words[0] = 0;
-	address->words[1] = 0;
-	address->words[2] = bpf_htonl(0xffff);
-	address->words[3] = ipv4;
+	return (struct steer_address){{0, (__u64)ipv4 << 32 | bpf_htonl(0xffff)}};
+}
+
+static __always_inline __be32 mapped_ipv4(const struct steer_address *address)
+{
+	return address->words[1] >> 32;
 }
 
 static __always_inline bool is_vlan(__be16 ethertype)
@@ -163,7 +165,7 @@ static __always_inline enum key_kind arp_key(struct cursor *cursor, struct steer
 	if (arp->operation != bpf_htons(1) && arp->operation != bpf_htons(2))
 		return KEY_MALFORMED;
 	__builtin_memcpy(&target, arp->target_ip, sizeof(target));
-	map_ipv4(&key->local, target);
+	key->local = map_ipv4(target);
 	return KEY_ARP;
 }
 
@@ -211,16 +213,16 @@ static __always_inline bool skip_ipv4(struct cursor *cursor)
 	return bpf_ntohs(ip->tot_len) >= ip->ihl * 4 && bpf_ntohs(ip->tot_len) <= available;
 }
 
-/* Loads the options, which are there (`len` is above 0), and says whether they prove that this is the last hop. */
-static __always_inline bool last_hop(struct cursor *cursor, __u32 len)
+/* Loads the options of a header that has some, and says whether they prove that this is the last hop. */
+static __always_inline bool last_hop(struct cursor *cursor, const struct iphdr *ip)
 {
-	struct ip_options options = {.len = len};
+	struct ip_options options = {};
+	__u32 more_words = ip->ihl - 6;
 
-	/* The bounds are known already, but not to the verifier. */
-	hide_from_compiler(len);
-	if (len == 0 || len > MAX_OPTIONS_BYTES || !load(cursor, options.bytes, len))
-		return false;
-	return options_end_here(&options);
+	/* 4 to 40, but what every verifier sees is 4 to 64. */
+	hide_from_compiler(more_words);
+	options.len = (more_words & 0xf) * 4 + 4;
+	return load(cursor, options.bytes, options.len) && options_end_here(&options);
 }
 
 static __always_inline bool has_ports(__u8 protocol)
@@ -237,7 +239,7 @@ static __always_inline bool is_icmp_error(__u8 type)
 /* The quoted header is one that we sent, with what an error must quote of the packet behind it. */
 static __always_inline bool quotes_us(const struct iphdr *quoted, const struct steer_key *key)
 {
-	return quoted->version == 4 && quoted->ihl >= 5 && quoted->saddr == key->local.words[3] &&
+	return quoted->version == 4 && quoted->ihl >= 5 && quoted->saddr == mapped_ipv4(&key->local) &&
 	       has_ports(quoted->protocol) && !(quoted->frag_off & bpf_htons(FRAGMENT_OFFSET_MASK));
 }
 
@@ -288,12 +290,12 @@ static __always_inline enum key_kind ipv4_key(struct cursor *cursor, struct stee
 	if (!skip_ipv4(cursor))
 		return KEY_MALFORMED;
 	left = bpf_ntohs(ip->tot_len) - ip->ihl * 4;
-	map_ipv4(&key->local, ip->daddr);
+	key->local = map_ipv4(ip->daddr);
 	key->protocol = ip->protocol;
 	if (ip->frag_off & bpf_htons(FRAGMENT_MASK))
 		return KEY_FRAGMENT;
 	if (ip->ihl > 5) {
-		if (!last_hop(cursor, ip->ihl * 4 - sizeof(*ip)))
+		if (!last_hop(cursor, ip))
 			return KEY_OPTIONS;
 		if (left < sizeof(copied) || !load(cursor, &copied, sizeof(copied)))
 			return KEY_PROTOCOL;

@@ -278,7 +278,7 @@ fn generate_options(random: &mut Random) -> Vec<u8> {
         match random.below(12) {
             0 => options.push(0),
             1..=4 => options.push(1),
-            5 => options.push(random.pick(&[131, 137])),
+            5 => options.extend([random.pick(&[131, 137]), 7, 4, 10, 0, 0, 9]),
             6 => options.push(random.next() as u8),
             _ => {
                 let data_len = random.below(10);

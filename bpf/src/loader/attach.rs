@@ -111,7 +111,7 @@ fn attach_error(config: &AttachConfig, errno: i32) -> SteerError {
     match errno {
         libc::EPERM => load::missing_capability(&what, errno),
         libc::EBUSY | libc::EEXIST => occupied(config, errno),
-        libc::EINVAL | libc::ENODEV if incumbent::attached(config.ifindex).is_err() => kernel(
+        libc::EINVAL | libc::ENODEV if !nic::exists(config.ifindex) => kernel(
             &format!("no interface has index {}", config.ifindex),
             format!("is {name} in this network namespace? see: ip link"),
         ),

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use libbpf_rs::Program;
 use libbpf_rs::libbpf_sys::{bpf_prog_get_info_by_fd, bpf_prog_info, bpf_xdp_query, bpf_xdp_query_opts};
 
-use super::Mode;
+use super::{Mode, nic};
 use crate::error::{SteerError, errno_text};
 
 /// An XDP program that an interface runs.
@@ -56,7 +56,11 @@ pub(super) fn attached(ifindex: u32) -> Result<Option<Attached>, SteerError> {
     // An index beyond i32 names no interface.
     let target = i32::try_from(ifindex).unwrap_or(i32::MAX);
     // SAFETY: `opts` is valid for the call, which writes within `sz` bytes and keeps no pointer.
-    let status = unsafe { bpf_xdp_query(target, 0, &raw mut opts) };
+    let mut status = unsafe { bpf_xdp_query(target, 0, &raw mut opts) };
+    // Before Linux 6.3 the answer for no interface is no program.
+    if status == 0 && !nic::exists(ifindex) {
+        status = -libc::ENODEV;
+    }
     if status < 0 {
         let what =
             format!("cannot ask which XDP program runs on interface {ifindex}: {}", errno_text(-status));

@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_char};
 use std::mem::zeroed;
 use std::os::fd::{AsFd, AsRawFd};
 
-use rustix::net::{AddressFamily, SocketType, socket};
+use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 
 /// The largest MTU each driver takes with XDP and packets of one buffer (ebpf-docs, kernel 6.19, 4 KiB pages; veth
 /// measured on 6.18).
@@ -46,6 +46,12 @@ pub(super) fn driver(ifname: &str) -> String {
         Some(name) if told.is_some() && !name.is_empty() => name.to_owned(),
         _ => "its driver".into(),
     }
+}
+
+/// Whether this thread's network namespace has such an interface.
+pub(super) fn exists(ifindex: u32) -> bool {
+    socket(AddressFamily::INET, SocketType::DGRAM, None)
+        .is_ok_and(|socket| netdevice::index_to_name(socket, ifindex).is_ok())
 }
 
 pub(super) fn mtu(ifname: &str) -> Option<u32> {
