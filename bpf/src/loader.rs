@@ -1,6 +1,7 @@
 //! Loads the steering program, attaches it, and changes its maps.
 
 mod attach;
+mod counters;
 mod incumbent;
 mod load;
 mod nic;
@@ -245,16 +246,7 @@ impl Steering {
     /// # Errors
     /// Only when the kernel is out of order.
     pub fn counters(&self) -> Result<Counters, SteerError> {
-        let mut counters = Counters::default();
-        for &verdict in Verdict::ALL {
-            let key = (verdict as u32).to_ne_bytes();
-            let cpus = self.maps.counters.lookup_percpu(&key, MapFlags::ANY);
-            let cpus = cpus.map_err(|error| SteerError::unexpected("read the counters", &error))?;
-            let packets =
-                cpus.iter().flatten().map(|cpu| cpu.first_chunk().map_or(0, |n| u64::from_ne_bytes(*n)));
-            counters.set(verdict, packets.sum());
-        }
-        Ok(counters)
+        counters::read(&self.maps.counters)
     }
 
     /// Runs the program on one frame, as if it had come in on `rx_queue` of the interface (of the loopback interface

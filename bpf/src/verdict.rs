@@ -73,7 +73,7 @@ verdicts! {
     DropNoSocket = STEER_DROP_NO_SOCKET, "drop_no_socket", Drop;
 }
 
-const VERDICTS: usize = header::STEER_VERDICTS as usize;
+pub(crate) const VERDICTS: usize = header::STEER_VERDICTS as usize;
 const _: () = assert!(Verdict::ALL.len() == VERDICTS, "Verdict and steer_abi.h differ");
 
 impl fmt::Display for Verdict {
@@ -109,8 +109,11 @@ impl Counters {
         self.packets.iter().sum()
     }
 
-    pub(crate) fn set(&mut self, verdict: Verdict, packets: u64) {
-        self.packets[verdict as usize] = packets;
+    /// `number` is the verdict's in the ABI; one that this build does not know is left out.
+    pub(crate) fn set(&mut self, number: u32, packets: u64) {
+        if let Some(counter) = self.packets.get_mut(number as usize) {
+            *counter = packets;
+        }
     }
 
     /// What one packet added since `before`; None unless exactly one verdict moved by one.
