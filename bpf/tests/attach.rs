@@ -187,6 +187,23 @@ fn every_packet_is_counted_once() {
 }
 
 #[test]
+fn a_packet_of_several_buffers_is_steered_by_its_first() {
+    with_veth(1, 9000, |ifindex| {
+        run("ip addr add 10.0.0.2/24 dev rw1");
+        run(&format!("ip neigh add {SHARED} lladdr {MAC} dev rw1 nud permanent"));
+        let mut steering = Steering::attach(&AttachConfig { frags: true, ..config(ifindex) }).unwrap();
+        let address = steering.add_address(SHARED.into(), Ownership::Shared).unwrap();
+        steering.steer(address, Protocol::Udp, UDP_PORT);
+        let socket = UdpSocket::bind("10.0.0.2:0").unwrap();
+        for len in [64, 3000, 8900] {
+            socket.send_to(&vec![7; len], (SHARED, UDP_PORT)).unwrap();
+        }
+        let counters = wait_for(&steering, Verdict::DropNoSocket, 3);
+        assert_eq!(counters.get(Verdict::DropNoSocket), 3, "{counters:?}");
+    });
+}
+
+#[test]
 fn it_works_from_any_thread_and_namespace_once_attached() {
     with_veth(1, 1500, |ifindex| {
         let mut steering = Steering::attach(&config(ifindex)).unwrap();
