@@ -97,8 +97,8 @@ pub fn run(plan: &Plan) -> Result<Report, String> {
     let mut client = Side::new(plan, &clock, &mut relay, "10.9.0.2/24", upload, download)?;
     let options = TcpOptions::default();
     server.worker.listen(server_addr, &options).map_err(|error| format!("listen: {error}"))?;
-    client.conn =
-        Some(client.worker.connect(server_addr, &options).map_err(|error| format!("connect: {error}"))?);
+    client.is_client = true;
+    client.connect()?;
     let mut pace = Pace::new(&hand);
     let limit_ns = u64::try_from(plan.limit.as_nanos()).unwrap_or(u64::MAX);
     while !(client.is_finished && server.is_finished) {
