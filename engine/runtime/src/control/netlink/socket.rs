@@ -5,8 +5,6 @@ use std::io;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer};
 use netlink_sys::SocketAddr;
 
-use super::invalid;
-
 /// Bytes of `struct nlmsghdr`.
 const HEADER_LEN: usize = 16;
 const NLMSG_ERROR: u16 = 2;
@@ -79,7 +77,7 @@ impl Socket {
 
     /// None if the answers do not belong together, because the table changed between them.
     fn collect<T>(&self, take: impl Fn(u16, &[u8]) -> io::Result<Option<T>>) -> io::Result<Option<Vec<T>>> {
-        let mut taken = Vec::new();
+        let mut taken = Ok(Vec::new());
         let mut is_consistent = true;
         loop {
             let (bytes, _) = self.inner.recv_from_full()?;
@@ -91,22 +89,27 @@ impl Socket {
                 match message.message_type() {
                     NLMSG_ERROR | NLMSG_DONE => {
                         status(message.payload())?;
-                        return Ok(is_consistent.then_some(taken));
+                        return taken.map(|taken| is_consistent.then_some(taken));
                     }
                     ..NLMSG_MIN_TYPE => {}
-                    kind => taken.extend(take(kind, message.payload())?),
+                    // Reads on after a fault: a dump that is not read to its end keeps the socket busy.
+                    kind => {
+                        taken = taken.and_then(|mut taken| {
+                            taken.extend(take(kind, message.payload())?);
+                            Ok(taken)
+                        });
+                    }
                 }
             }
         }
     }
 }
 
-/// The result code in front of NLMSG_ERROR and NLMSG_DONE: zero or a negative errno.
+/// The result code in front of NLMSG_ERROR and NLMSG_DONE: zero or a negative errno; NLMSG_DONE may come without one.
 fn status(payload: &[u8]) -> io::Result<()> {
     match payload.first_chunk().map(|code| i32::from_ne_bytes(*code)) {
         Some(code) if code < 0 => Err(io::Error::from_raw_os_error(code.saturating_neg())),
-        Some(_) => Ok(()),
-        None => Err(invalid("result without a code")),
+        _ => Ok(()),
     }
 }
 

@@ -2,7 +2,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::super::netns::testbed::{LINK, Testbed, ip, sysctl};
+use super::super::netns::testbed::{LINK, Testbed, batch, ip, sysctl};
 use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -237,11 +237,8 @@ fn an_overrun_is_told_once_and_the_monitor_goes_on() {
     let bed = Testbed::new();
     let (_, mut monitor, _) = open(&bed);
     monitor.socket.set_rx_buf_sz(1i32).unwrap();
-    bed.here(|| {
-        for host in 1..100 {
-            ip(&format!("addr add 10.80.0.{host}/32 dev {LINK}"));
-        }
-    });
+    let many: String = (1..100).map(|host| format!("addr add 10.80.0.{host}/32 dev {LINK}\n")).collect();
+    bed.here(|| batch(&many));
     wait_for(&mut monitor, |change| *change == Change::Overrun);
     while monitor.next_change().is_some() {}
     bed.here(|| ip(&format!("addr del 10.80.0.1/32 dev {LINK}")));
@@ -258,6 +255,22 @@ fn a_quiet_monitor_does_not_block() {
     sleep(Duration::from_millis(50));
     while monitor.next_change().is_some() {}
     assert_eq!(monitor.next_change(), None);
+}
+
+#[test]
+fn a_fault_in_a_dump_leaves_the_socket_usable() {
+    let bed = Testbed::new();
+    // More addresses than fit one datagram.
+    let add = |host: u32| format!("addr add {}/32 dev {LINK}\n", Ipv4Addr::from_bits(0x0a51_0000 + host));
+    bed.here(|| batch(&(0..3000).map(add).collect::<String>()));
+    let mut socket = bed.here(|| Socket::open(NETLINK_ROUTE)).unwrap();
+    let wanted = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+    let (kind, body) = (wanted.message_type(), vec![0; wanted.buffer_len()]);
+    let fault = |_, _: &[u8]| Err::<Option<()>, _>(invalid("fault"));
+    let error = socket.request(kind, Answers::Dump, &body, fault).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    let count = socket.request(kind, Answers::Dump, &body, |_, _| Ok(Some(()))).unwrap().len();
+    assert!(count > 3000, "{count} addresses");
 }
 
 #[test]

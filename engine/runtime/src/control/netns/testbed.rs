@@ -1,8 +1,9 @@
 //! Two anonymous network namespaces joined by a veth pair; gone when the descriptors are, also after a panic.
 
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -64,6 +65,14 @@ impl Testbed {
 /// Runs `ip` in the calling thread's namespace.
 pub(in crate::control) fn ip(arguments: &str) {
     run("ip", &arguments.split_whitespace().collect::<Vec<_>>());
+}
+
+/// Runs many `ip` commands, one a line, in one process.
+pub(in crate::control) fn batch(lines: &str) {
+    let mut child =
+        Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().expect("ip is installed");
+    child.stdin.take().expect("piped").write_all(lines.as_bytes()).expect("ip reads");
+    assert!(child.wait().expect("a child").success(), "ip -batch");
 }
 
 /// Sets a sysctl of the calling thread's namespace; a child sees that one in /proc/sys.
