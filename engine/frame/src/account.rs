@@ -7,11 +7,14 @@ use std::fmt;
 pub struct Geometry {
     /// Size of one frame: 2048 or 4096, the sizes AF_XDP takes on every kernel and architecture with 4 KiB pages.
     pub frame_bytes: u32,
-    /// How many frames; at least one.
+    /// How many frames: at least one, at most [`Geometry::MAX_FRAMES`].
     pub frame_count: u32,
 }
 
 impl Geometry {
+    /// Most frames in one pool: 64 GiB of 4 KiB frames.
+    pub const MAX_FRAMES: u32 = 1 << 24;
+
     /// Length of the region that holds all frames.
     pub fn region_bytes(&self) -> usize {
         self.frame_bytes as usize * self.frame_count as usize
@@ -19,7 +22,7 @@ impl Geometry {
 
     /// Whether a pool can be made from it.
     pub fn is_valid(&self) -> bool {
-        matches!(self.frame_bytes, 2048 | 4096) && self.frame_count > 0
+        matches!(self.frame_bytes, 2048 | 4096) && (1..=Geometry::MAX_FRAMES).contains(&self.frame_count)
     }
 }
 

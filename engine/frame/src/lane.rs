@@ -36,7 +36,7 @@ const LEN_SHIFT: u32 = 48;
 const END_OF_PACKET: u64 = 1 << 63;
 
 impl Descriptor {
-    /// Addresses are below 2^36 (`MAX_FRAMES` frames of 4 KiB), lengths at most 4096.
+    /// Addresses are below 2^36 (`Geometry::MAX_FRAMES` frames of 4 KiB), lengths at most 4096.
     fn pack(self) -> u64 {
         let end = if self.end_of_packet { END_OF_PACKET } else { 0 };
         self.addr | u64::from(self.len) << LEN_SHIFT | end

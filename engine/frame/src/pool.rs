@@ -13,9 +13,6 @@ use crate::owner;
 use crate::region::Region;
 use crate::send::SendFrame;
 
-/// Most frames in one pool: 64 GiB of 4 KiB frames.
-const MAX_FRAMES: u32 = 1 << 24;
-
 static LAST_DEVICE: AtomicU32 = AtomicU32::new(0);
 
 /// Name of something that holds frames by address: one per port, see [`Pool::attach`].
@@ -59,7 +56,7 @@ impl Pool {
     /// # Panics
     /// If the geometry is invalid, the region is too short for it, or another pool has been made over the region.
     pub fn new(region: Region, geometry: Geometry, floors: Floors) -> Pool {
-        assert!(geometry.is_valid() && geometry.frame_count <= MAX_FRAMES, "invalid geometry: {geometry:?}");
+        assert!(geometry.is_valid(), "invalid geometry: {geometry:?}");
         assert!(region.len() >= geometry.region_bytes(), "{region:?} is too short for {geometry:?}");
         assert!(region.claim(), "the region already belongs to a pool");
         Pool { core: Core::new(region, geometry, floors), custody: Arc::new(Custody::new()) }

@@ -257,12 +257,12 @@ fn after_the_peer_went_everything_completes_as_lost() {
     let read = a.send(b"read");
     assert_eq!(b.receive().len(), 1);
     let unread = a.send(b"unread");
-    let unkicked = a.frame(b"unkicked");
-    a.submit(&unkicked).expect("room");
+    let unkicked = [a.frame(b"unkicked, "), a.frame(b"in two parts")];
+    a.port.submit_chain(&mut a.pool, &unkicked).expect("room");
     assert!(!a.port.peer_is_gone());
     drop(b);
     assert!(a.port.peer_is_gone());
-    assert_eq!(a.reap(), 3);
+    assert_eq!(a.reap(), 4);
     assert_eq!(a.stats().tx_lost, 2);
     let late = a.frame(b"late");
     a.submit(&late).expect("accepted and lost");

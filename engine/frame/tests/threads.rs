@@ -185,17 +185,17 @@ fn a_pool_whose_thread_ended_can_be_dropped_or_adopted() {
     assert!(is_gone(&gone));
 }
 
-#[test]
-fn a_pool_dropped_elsewhere_waits_for_its_thread() {
+/// Drops a pool elsewhere while its owner thread runs, with or without a frame in its hands.
+fn drop_pool_under_its_owner(keep: fn(Option<Frame>) -> Option<Frame>) {
     let (mut pool, gone) = watched_pool(2);
     let (send_pool, receive_pool) = mpsc::channel();
     let (send_done, receive_done) = mpsc::channel();
     let owner = thread::spawn(move || {
         pool.adopt();
-        let frame = pool.alloc(Class::Send);
+        let kept = keep(pool.alloc(Class::Send));
         send_pool.send(pool).expect("the test waits");
         receive_done.recv().expect("the test tells");
-        drop(frame);
+        drop(kept);
     });
     drop(receive_pool.recv().expect("the owner sends"));
     assert!(!is_gone(&gone), "the owner may still drop frames without synchronisation");
@@ -205,29 +205,52 @@ fn a_pool_dropped_elsewhere_waits_for_its_thread() {
 }
 
 #[test]
-fn a_handle_may_outlive_its_thread_in_a_thread_local() {
-    thread_local! {
-        static LATE: std::cell::RefCell<Vec<Frame>> = const { std::cell::RefCell::new(Vec::new()) };
-    }
+fn a_pool_dropped_elsewhere_waits_for_its_thread() {
+    drop_pool_under_its_owner(|frame| frame);
+    drop_pool_under_its_owner(|_| None);
+}
+
+/// Ends a thread that owns a pool and leaves one of its two frames in a thread-local; returns how many frames were
+/// free once it had ended, and after looking into the return ring.
+fn end_with_a_frame_in_a_thread_local(touch_first: impl FnOnce() + Send + 'static) -> (u32, u32) {
     let (mut pool, gone) = watched_pool(2);
-    let late_first = thread::spawn(move || {
-        // Touched before the pool is adopted, so destroyed after the thread has given up its pools, or before: the
-        // order is the platform's. Either must do.
-        LATE.with_borrow(Vec::len);
+    let owner = thread::spawn(move || {
+        touch_first();
         pool.adopt();
         LATE.with_borrow_mut(|late| late.extend(pool.alloc(Class::Send)));
         pool
     });
-    let pool = late_first.join().expect("no panic");
+    let mut pool = owner.join().expect("no panic");
+    let at_once = pool.free();
+    pool.adopt();
+    pool.reclaim();
+    let reclaimed = pool.free();
     drop(pool);
     assert!(is_gone(&gone));
+    (at_once, reclaimed)
+}
+
+thread_local! {
+    static LATE: std::cell::RefCell<Vec<Frame>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+#[test]
+fn a_handle_may_outlive_its_thread_in_a_thread_local() {
+    // Which of two thread-locals goes first depends on which was used first: one way the frame is dropped while the
+    // thread is still the owner, the other way it has given up its number and must use the return ring.
+    let mut outcomes = [
+        end_with_a_frame_in_a_thread_local(|| ()),
+        end_with_a_frame_in_a_thread_local(|| LATE.with_borrow(|_| ())),
+    ];
+    outcomes.sort_unstable();
+    assert_eq!(outcomes, [(1, 2), (2, 2)]);
 
     let (mut pool, gone) = watched_pool(2);
-    let late_last = thread::spawn(move || {
+    let with_its_pool = thread::spawn(move || {
         pool.adopt();
         LATE.with_borrow_mut(|late| late.extend(pool.alloc(Class::Send)));
     });
-    late_last.join().expect("no panic");
+    with_its_pool.join().expect("no panic");
     assert!(is_gone(&gone));
 }
 
