@@ -77,8 +77,7 @@ impl Socket {
 
     /// None if the answers do not belong together, because the table changed between them.
     fn collect<T>(&self, take: impl Fn(u16, &[u8]) -> io::Result<Option<T>>) -> io::Result<Option<Vec<T>>> {
-        let mut taken = Ok(Vec::new());
-        let mut is_consistent = true;
+        let (mut taken, mut fault, mut is_consistent) = (Vec::new(), None, true);
         loop {
             let (bytes, _) = self.inner.recv_from_full()?;
             for message in messages(&bytes) {
@@ -89,16 +88,14 @@ impl Socket {
                 match message.message_type() {
                     NLMSG_ERROR | NLMSG_DONE => {
                         status(message.payload())?;
-                        return taken.map(|taken| is_consistent.then_some(taken));
+                        return fault.map_or(Ok(is_consistent.then_some(taken)), Err);
                     }
                     ..NLMSG_MIN_TYPE => {}
                     // Reads on after a fault: a dump that is not read to its end keeps the socket busy.
-                    kind => {
-                        taken = taken.and_then(|mut taken| {
-                            taken.extend(take(kind, message.payload())?);
-                            Ok(taken)
-                        });
-                    }
+                    kind => match take(kind, message.payload()) {
+                        Ok(found) => taken.extend(found),
+                        Err(error) => fault = fault.or(Some(error)),
+                    },
                 }
             }
         }
