@@ -58,6 +58,15 @@ pub struct Mode {
     pub workers: usize,
 }
 
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Mode { attach, bind, poll, queues, workers } = self;
+        let plural = |count: usize| if count == 1 { "" } else { "s" };
+        let (queues_end, workers_end) = (plural(*queues), plural(*workers));
+        write!(f, "{attach} {bind}, {queues} queue{queues_end}, {workers} worker{workers_end}, {poll}")
+    }
+}
+
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Load {
@@ -289,10 +298,7 @@ impl Report {
     }
 
     fn header_line(&self) -> String {
-        let mode = self.mode.as_ref().map_or(String::new(), |mode| {
-            let Mode { attach, bind, poll, queues, workers } = mode;
-            format!(" {attach} {bind}, {queues} queue(s), {workers} worker(s), {poll}")
-        });
+        let mode = self.mode.as_ref().map_or(String::new(), |mode| format!("  {mode}"));
         format!(
             "{} {}  {} in flight  {} bytes  closed loop  {} (+{} warm-up)  {}{mode}\n",
             self.scenario,

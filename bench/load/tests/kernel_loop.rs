@@ -40,7 +40,7 @@ fn with_echo(client: impl FnOnce(SocketAddr, SocketAddr)) {
 }
 
 fn assert_clean(measured: &Measured, in_flight: u64) {
-    assert!(measured.requests > 100, "{} requests", measured.requests);
+    assert!(measured.requests > 10, "{} requests", measured.requests);
     assert_eq!(measured.errors.total(), 0);
     assert_eq!(measured.latency.count, measured.requests);
     assert!(measured.duration_ns >= 300_000_000);

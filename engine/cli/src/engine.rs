@@ -26,10 +26,7 @@ pub(crate) struct Started {
 
 /// Starts the engine that the options ask for.
 pub(crate) fn start(options: &EngineArgs, wish: &Wish) -> Result<Started, Refusal> {
-    let name = match &options.interface {
-        Some(name) => name.clone(),
-        None => choose_interface(options, wish.towards)?,
-    };
+    let name = interface_name(options, wish.towards)?;
     let poll_mode = options.poll_mode.unwrap_or(wish.poll_mode);
     let engine = builder(options, &name, poll_mode, wish.workers).start()?;
     let workers = engine.handle().metrics().workers.len();
@@ -87,6 +84,14 @@ fn interface(options: &EngineArgs, name: &str) -> Interface {
     interface
 }
 
+/// The interface that is named, or else leads where it must.
+pub(crate) fn interface_name(options: &EngineArgs, towards: Ipv4Addr) -> Result<String, Refusal> {
+    match &options.interface {
+        Some(name) => Ok(name.clone()),
+        None => choose_interface(options, towards),
+    }
+}
+
 /// The interface on whose network --address lies, else the one that leads to the peer.
 fn choose_interface(options: &EngineArgs, towards: Ipv4Addr) -> Result<String, Refusal> {
     let towards = options.addresses.first().map_or(towards, |own| own.address);
@@ -118,15 +123,4 @@ fn mode_of(handle: &Handle, poll_mode: args::PollMode, workers: usize) -> report
         queues: queues.len(),
         workers,
     }
-}
-
-/// `native copy, 1 queue, 1 worker, busy`.
-pub(crate) fn describe(mode: &report::Mode) -> String {
-    let report::Mode { attach, bind, poll, queues, workers } = mode;
-    let plural = |count: usize| if count == 1 { "" } else { "s" };
-    format!(
-        "{attach} {bind}, {queues} queue{}, {workers} worker{}, {poll}",
-        plural(*queues),
-        plural(*workers)
-    )
 }

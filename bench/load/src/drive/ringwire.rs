@@ -150,7 +150,6 @@ impl WorkerDatagrams {
             return Err(LoadError::TooLarge { size_bytes: scenario.size_bytes, most_bytes });
         }
         let mut options = UdpOptions::default();
-        options.peer = Some(scenario.target);
         options.recv_queue_datagrams = options.recv_queue_datagrams.max(scenario.in_flight);
         let socket = worker
             .bind_udp((Ipv4Addr::UNSPECIFIED, 0).into(), &options)
@@ -201,7 +200,9 @@ impl Datagrams for WorkerDatagrams {
             if count == 0 {
                 return Ok(Turned::Fine);
             }
-            self.incoming.drain().for_each(|datagram| sink(&datagram.payload));
+            // The socket is not connected: strangers may write to it too.
+            let ours = self.incoming.drain().filter(|datagram| datagram.peer == self.target);
+            ours.for_each(|datagram| sink(&datagram.payload));
         }
     }
 }

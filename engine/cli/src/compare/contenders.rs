@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread;
@@ -13,19 +13,23 @@ use ringwire_load::compare::{Contender, Generator, Plan, Row, Running};
 use ringwire_load::{Report, Work};
 use signal_hook::consts::SIGTERM;
 
-use crate::args::CompareArgs;
+use crate::args::{CompareArgs, Extent};
 use crate::refusal::{Exit, Refusal};
 
 use super::Bench;
+use super::testpmd::Testpmd;
 
 const RINGWIRE: &str = "ringwire";
 const KERNEL_BLOCKING: &str = "kernel-blocking";
 const KERNEL_SPINNING: &str = "kernel-spinning";
 const REFLECTOR: &str = "reflector";
+pub(super) const TESTPMD: &str = "dpdk-testpmd";
+/// In the order of the table.
+const ALL: [&str; 5] = [REFLECTOR, TESTPMD, RINGWIRE, KERNEL_BLOCKING, KERNEL_SPINNING];
 /// What ratios are taken to: the first gives the verdicts, the second shows how far the limit is.
 pub(super) const REFERENCES: [&str; 2] = [KERNEL_BLOCKING, REFLECTOR];
 
-const PORT: u16 = 9000;
+pub(super) const PORT: u16 = 9000;
 /// A server that is not ready by then is given up.
 const START_LIMIT: Duration = Duration::from_secs(10);
 /// One that does not end by then is killed.
@@ -40,42 +44,41 @@ pub(super) fn contenders(
     bench: &Bench,
     plan: &Plan,
 ) -> Result<Vec<Box<dyn Contender>>, Refusal> {
-    let (server, link) = (&bench.server, &bench.link);
-    let ifname = link.name(server).to_owned();
-    let own = format!("{}/{}", link.spare_addr(server), link.prefix_len());
-    let on_interface = |stack: &str| {
-        ["--stack", stack, "-i", &ifname, "-a", &own, "--poll-mode", "busy"].map(str::to_owned).to_vec()
-    };
-    let on_kernel = |mode: &str| ["--stack", "kernel", "--poll-mode", mode].map(str::to_owned).to_vec();
-    let all = [
-        (REFLECTOR, Reach::Udp, link.spare_addr(server), on_interface("reflector")),
-        (RINGWIRE, Reach::All, link.spare_addr(server), on_interface("ringwire")),
-        (KERNEL_BLOCKING, Reach::All, link.addr(server), on_kernel("adaptive")),
-        (KERNEL_SPINNING, Reach::All, link.addr(server), on_kernel("busy")),
-    ];
-    if let Some(unknown) = args.stacks.iter().find(|name| !all.iter().any(|(known, ..)| known == name)) {
-        let known = all.map(|(name, ..)| name).join(",");
-        return Err(Refusal::new(
-            Exit::Usage,
-            format_args!("no contender '{unknown}'"),
-            format!("--stacks {known}"),
-        ));
+    if let Some(unknown) = args.stacks.iter().find(|name| !ALL.contains(&name.as_str())) {
+        let what = format!("there is no contender '{unknown}'");
+        return Err(Refusal::new(Exit::Usage, what, format!("--stacks {}", ALL.join(","))));
     }
+    let unasked = |name: &str| name != TESTPMD || (args.extent == Extent::Full && Testpmd::is_installed());
+    let wanted = |name: &str| match args.stacks.is_empty() {
+        true => unasked(name),
+        false => args.stacks.iter().any(|wanted| wanted == name),
+    };
     let program = own_program()?;
-    let wanted = |name: &str| args.stacks.is_empty() || args.stacks.iter().any(|wanted| wanted == name);
-    let chosen = all.into_iter().filter(|(name, ..)| wanted(name));
-    let boxed = chosen.map(|(name, reach, address, options)| {
-        Box::new(LabServer {
-            name,
-            reach,
-            address,
-            options,
-            node: server.clone(),
-            program: program.clone(),
-            cpu: plan.server_cpu,
-        }) as Box<dyn Contender>
-    });
-    Ok(boxed.collect())
+    let chosen = ALL.into_iter().filter(|name| wanted(name));
+    Ok(chosen.map(|name| contender(name, bench, plan, &program)).collect())
+}
+
+fn contender(name: &'static str, bench: &Bench, plan: &Plan, program: &Path) -> Box<dyn Contender> {
+    let (node, link) = (bench.server.clone(), &bench.link);
+    if name == TESTPMD {
+        return Box::new(Testpmd::new(bench, plan));
+    }
+    let ifname = link.name(&node);
+    let own = format!("{}/{}", link.spare_addr(&node), link.prefix_len());
+    let (address, options): (IpAddr, &[&str]) = match name {
+        REFLECTOR => (link.addr(&node), &["--stack", "reflector", "-i", ifname]),
+        RINGWIRE => (link.spare_addr(&node), &["-i", ifname, "-a", &own, "--poll-mode", "busy"]),
+        KERNEL_SPINNING => (link.addr(&node), &["--stack", "kernel", "--poll-mode", "busy"]),
+        _ => (link.addr(&node), &["--stack", "kernel"]),
+    };
+    Box::new(LabServer {
+        name,
+        target: SocketAddr::new(address, PORT),
+        options: options.iter().map(|option| (*option).to_owned()).collect(),
+        node,
+        program: program.to_owned(),
+        cpu: plan.server_cpu,
+    })
 }
 
 fn own_program() -> Result<PathBuf, Refusal> {
@@ -88,18 +91,10 @@ fn own_program() -> Result<PathBuf, Refusal> {
     })
 }
 
-/// Which work a server can do.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reach {
-    All,
-    Udp,
-}
-
 /// `ringwire serve echo` in the server's node.
 struct LabServer {
     name: &'static str,
-    reach: Reach,
-    address: IpAddr,
+    target: SocketAddr,
     options: Vec<String>,
     node: Node,
     program: PathBuf,
@@ -112,7 +107,7 @@ impl Contender for LabServer {
     }
 
     fn serves(&self, work: Work) -> bool {
-        self.reach == Reach::All || work == Work::UdpRr
+        self.name != REFLECTOR || work == Work::UdpRr
     }
 
     fn start(&mut self, row: &Row) -> Result<Box<dyn Running>, String> {
@@ -124,7 +119,7 @@ impl Contender for LabServer {
         let child = command.spawn().map_err(|error| format!("cannot start: {error}"))?;
         let mut process = Process { child };
         process.await_banner()?;
-        Ok(Box::new(RunningServer { _process: process, target: SocketAddr::new(self.address, PORT) }))
+        Ok(Box::new(RunningServer { _process: process, target: self.target }))
     }
 }
 
@@ -225,7 +220,12 @@ impl Generator for LabGenerator {
         command.args(["--quiet", "load", row.work.name(), &target.to_string(), "--json"]);
         command.args(["-c", &row.in_flight.to_string(), "-s", &plan.size_bytes.to_string()]);
         command.args(["-d", &milliseconds(plan.duration), "--warmup", &milliseconds(plan.warmup)]);
-        command.args(["-i", &self.ifname, "-a", &self.address, "--cpus", &plan.client_cpu.to_string()]);
+        command.args(["-i", &self.ifname, "--cpus", &plan.client_cpu.to_string()]);
+        if row.work != Work::UdpRr {
+            // Its own address has all ports. Over UDP it shares the kernel's and so finds neighbours that do not
+            // answer ARP, as testpmd does not.
+            command.args(["-a", &self.address]);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().map_err(|error| format!("cannot start the generator: {error}"))?;
         let mut process = Process { child };

@@ -1,6 +1,7 @@
 //! `ringwire compare`: contenders and generator as processes of their own in a lab of this command's own.
 
 mod contenders;
+mod testpmd;
 
 use std::time::Duration;
 

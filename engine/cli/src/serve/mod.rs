@@ -4,6 +4,7 @@ mod echo;
 mod http;
 mod kernel;
 mod pages;
+mod reflector;
 mod worker;
 
 use std::net::Ipv4Addr;
@@ -25,8 +26,8 @@ use pages::HttpService;
 
 /// How long open connections may take to end in order.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
-/// An address of the Internet, to find the default route by.
-pub(crate) const FAR_AWAY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// An address that only a default route leads to (RFC 5737: nobody's network).
+pub(crate) const FAR_AWAY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 
 pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Refusal> {
     match (args.stack, args.service) {
@@ -35,12 +36,15 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Refusal> {
         (ServeStack::Kernel | ServeStack::Reflector, Service::Http) => {
             Err(Refusal::new(Exit::Usage, "http is served by the Ringwire stack only", "leave --stack out"))
         }
-        (ServeStack::Reflector, Service::Echo) => Err(Refusal::new(
-            Exit::Refused,
-            "the bare reflector is not part of this build",
-            "use --stack ringwire or --stack kernel",
-        )),
+        (ServeStack::Reflector, Service::Echo) => reflect(args),
     }
+}
+
+fn reflect(args: &ServeArgs) -> Result<Exit, Refusal> {
+    if args.only == Some(Transport::Udp) {
+        return reflector::run(args);
+    }
+    Err(Refusal::new(Exit::Usage, "the bare reflector knows no connections", "add --only udp"))
 }
 
 fn run_ringwire(args: &ServeArgs) -> Result<Exit, Refusal> {
@@ -52,7 +56,7 @@ fn run_ringwire(args: &ServeArgs) -> Result<Exit, Refusal> {
     let wish = Wish { towards: FAR_AWAY, poll_mode: PollMode::Adaptive, workers: args.workers };
     let Started { engine, mode, interface } = engine::start(&args.engine, &wish)?;
     let handle = engine.handle();
-    let banner = banner(args, &handle, &format!("{interface}  {}", engine::describe(&mode)));
+    let banner = banner(args, &handle, &format!("{interface}  {mode}"));
     let starting = Starting { not_ready: AtomicUsize::new(mode.workers), banner };
     thread::scope(|scope| {
         let stopper = scope.spawn(move || {
