@@ -72,8 +72,11 @@ pub struct XskConfig {
     pub multi_buffer: bool,
     /// Let the kernel say when it needs a system call (`XDP_USE_NEED_WAKEUP`).
     pub need_wakeup: bool,
-    /// Most frames this queue keeps waiting in its fill ring. The pool also stops all queues together at its receive
-    /// floor, so with several queues on one pool give each its share.
+    /// Most frames this queue keeps waiting in its fill ring: the longest burst that is not lost while the worker is
+    /// elsewhere. They are used in turn, so fewer stay in nearer caches: over veth with one packet in flight 2048
+    /// frames gave 262 k round trips/s, 1024 gave 274 k, 512 gave 282 k; with 32 in flight 664 k, 674 k, 679 k (upper
+    /// quartiles of 12 interleaved rounds). A zero-copy driver stocks its own ring from it and wants more. The pool
+    /// also stops all queues together at its receive floor, so with several queues on one pool give each its share.
     pub fill_frames: u32,
     /// How long to go on trying while the queue is in use: a socket that was just closed lets go of its queue only
     /// some milliseconds later.
@@ -93,7 +96,8 @@ impl XskConfig {
             tx_ring: 2048,
             multi_buffer: false,
             need_wakeup: true,
-            fill_frames: 2048,
+            // The burst the kernel's own stack takes before it drops: net.core.netdev_max_backlog is 1000.
+            fill_frames: 1024,
             busy_wait: Duration::from_secs(2),
             busy_poll: None,
         }
