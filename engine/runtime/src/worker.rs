@@ -45,7 +45,7 @@ use ingress::{Arrival, Ingress, IngressTransport, classify};
 use io::{Io, Ready};
 use link::Link;
 use net::Net;
-use stream::Streams;
+use stream::{Arrived, Streams};
 
 pub use seed::WorkerSeed;
 pub(crate) use seed::{Home, SeedParts};
@@ -205,7 +205,10 @@ impl Core {
         let mut io = io!(self);
         for ((ingress, packet), found) in batch.flows.drain(..).zip(&batch.found) {
             match &ingress.transport {
-                IngressTransport::Tcp(seg) => self.streams.on_segment(&mut io, *found, &ingress, seg, packet),
+                IngressTransport::Tcp(seg) => {
+                    let at = Arrived { ingress: &ingress, seg };
+                    self.streams.on_segment(&mut io, *found, at, packet);
+                }
                 IngressTransport::Udp { .. } => {
                     if let Matched::Nobody(packet) =
                         self.datagrams.on_datagram(&mut io, *found, &ingress, packet)
@@ -469,10 +472,10 @@ impl Drop for Worker {
     }
 }
 
-/// A received payload as a socket keeps it: in its frame, or copied out when the pool is low, so that slow readers cannot starve
-/// the ring.
+/// A received payload as a socket keeps it: in its frame, or copied out when frames are short, so that slow readers can starve
+/// neither the ring nor the senders.
 fn hold(link: &Link, counters: &mut Counters, payload: RxBuf) -> RxBuf {
-    if link.pool.is_low() && payload.holds_frame() {
+    if (link.pool.is_low() || link.pool.is_crowded()) && payload.holds_frame() {
         counters.now.copied_bytes += payload.len() as u64;
         return RxBuf::from_vec(payload.to_vec());
     }

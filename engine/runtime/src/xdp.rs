@@ -76,19 +76,12 @@ fn set_up(config: &Config) -> Result<Engine, SetupError> {
     let plan = Plan::new(config, interface, &link, queues)?;
     let mut steering = Steering::attach(&plan.attach_config()).map_err(steer_error)?;
     wait_for_carrier(&mut netlink, &link)?;
-    let attach = match steering.mode() {
-        Some(SteerMode::Native) => "native",
-        Some(SteerMode::Generic) | None => "generic",
-    };
-    let wakers: Vec<Waker> = (0..plan.workers)
+    let (links, modes) = open_workers(&plan, &steering)?;
+    let wakers: Vec<Waker> = links
+        .iter()
         .map(|_| Waker::new())
         .collect::<Result<_, _>>()
         .map_err(|error| system("eventfd", &error))?;
-    let mut modes = Vec::new();
-    let mut links = Vec::new();
-    for worker in 0..plan.workers {
-        links.push(open_worker(&plan, worker, attach, &steering, &mut modes)?);
-    }
     let is_dedicated = !interface.addresses.is_empty();
     if is_dedicated {
         for cidr in &addresses {
@@ -98,31 +91,43 @@ fn set_up(config: &Config) -> Result<Engine, SetupError> {
     let steering: SharedSteering = Arc::new(Mutex::new(Some(steering)));
     let stats = Box::new(SteeringView(Arc::downgrade(&steering)));
     let shared = Arc::new(Shared::new(wakers.clone(), modes, addresses.clone(), stats));
-    let mut ownerships: Vec<Ownership> = links.iter().map(|_| Ownership::Dedicated).collect();
-    let mut routes = None;
-    let control = if is_dedicated {
-        None
-    } else {
-        let (control, shared_ownerships, kernel_routes) =
-            start_control(netlink, &link, &addresses, &steering, &wakers, config)?;
-        ownerships = shared_ownerships;
-        routes = Some(kernel_routes);
-        Some(control)
-    };
-    let guard = Arc::new(Guard { shared: Arc::clone(&shared), steering: Some(steering), control });
-    let seeds = links.into_iter().zip(ownerships).enumerate().map(|(worker, (memory, ownership))| {
-        let mut net = NetConfig::dedicated(interface, Mac(link.mac));
-        net.addresses.clone_from(&addresses);
-        if let Some(routes) = &routes {
-            net.routes.clone_from(routes);
+    let mut nets: Vec<NetConfig> = links
+        .iter()
+        .map(|_| NetConfig { addresses: addresses.clone(), ..NetConfig::dedicated(interface, Mac(link.mac)) })
+        .collect();
+    let mut control = None;
+    if !is_dedicated {
+        let kernel = KernelSide {
+            link: &link,
+            addresses: &addresses,
+            steering: &steering,
+            wakers: &wakers,
+            shared_ports: config.shared_ports.unwrap_or(control::DEFAULT_SHARED_PORTS),
+        };
+        let started = kernel.start(netlink)?;
+        for (net, ownership) in nets.iter_mut().zip(started.ownerships) {
+            net.routes.clone_from(&started.routes);
+            net.ownership = ownership;
         }
-        net.ownership = ownership;
-        // `Plan` keeps the number of workers below 256.
-        let id = u8::try_from(worker).unwrap_or(u8::MAX);
-        let cpu = config.cpus.get(worker).copied();
-        WorkerSeed::new(SeedParts { id, cpu, link: memory, net, guard: Arc::clone(&guard) }, config)
+        control = Some(started.thread);
+    }
+    let guard = Arc::new(Guard { shared: Arc::clone(&shared), steering: Some(steering), control });
+    let seeds = links.into_iter().zip(nets).zip(0_u8..).map(|((link, net), id)| {
+        let cpu = config.cpus.get(usize::from(id)).copied();
+        WorkerSeed::new(SeedParts { id, cpu, link, net, guard: Arc::clone(&guard) }, config)
     });
     Ok(Engine::assemble(seeds.collect::<Result<_, _>>()?, shared))
+}
+
+/// Memory and queues of all workers.
+fn open_workers(plan: &Plan<'_>, steering: &Steering) -> Result<(Vec<Link>, Vec<QueueMode>), SetupError> {
+    let attach = match steering.mode() {
+        Some(SteerMode::Native) => "native",
+        Some(SteerMode::Generic) | None => "generic",
+    };
+    let mut modes = Vec::new();
+    let links = (0..plan.workers).map(|worker| open_worker(plan, worker, attach, steering, &mut modes));
+    Ok((links.collect::<Result<_, _>>()?, modes))
 }
 
 impl Interface {
@@ -342,7 +347,7 @@ fn open_worker(
             zero_copy: mode.zero_copy,
             multi_buffer: mode.multi_buffer,
         });
-        ports.push(AnyPort::Xsk(port));
+        ports.push(AnyPort::Xsk(Box::new(port)));
     }
     let pool = Pool::new(region, geometry, Floors::for_frames(geometry.frame_count));
     Ok(Link::new(pool, ports, plan.link.mtu as usize))
@@ -392,29 +397,38 @@ fn wait_for_carrier(netlink: &mut Netlink, link: &netlink::Link) -> Result<(), S
     ))
 }
 
-/// The kernel's side of shared addresses, and each worker's link to it.
-fn start_control(
-    netlink: Netlink,
-    link: &netlink::Link,
-    addresses: &[Cidr],
-    steering: &SharedSteering,
-    wakers: &[Waker],
-    config: &Config,
-) -> Result<(ControlThread, Vec<Ownership>, Vec<Route>), SetupError> {
-    let control_waker = Waker::new().map_err(|error| system("eventfd", &error))?;
-    let (links, worker_links): (Vec<_>, Vec<_>) =
-        wakers.iter().map(|waker| control_link::pair(waker.clone(), control_waker.clone())).unzip();
-    let parts = control::Parts {
-        netlink,
-        ifindex: link.index,
-        addresses: addresses.to_vec(),
-        steering: Arc::clone(steering),
-        workers: worker_links,
-        waker: control_waker,
-        shared_ports: config.shared_ports.unwrap_or(control::DEFAULT_SHARED_PORTS),
-    };
-    let (control, routes) = ControlThread::start(parts)?;
-    Ok((control, links.into_iter().map(Ownership::Shared).collect(), routes))
+/// What the control thread of shared addresses is made from.
+struct KernelSide<'a> {
+    link: &'a netlink::Link,
+    addresses: &'a [Cidr],
+    steering: &'a SharedSteering,
+    wakers: &'a [Waker],
+    shared_ports: u32,
+}
+
+/// The running control thread, each worker's link to it, and the kernel's routes.
+struct StartedControl {
+    thread: ControlThread,
+    ownerships: Vec<Ownership>,
+    routes: Vec<Route>,
+}
+
+impl KernelSide<'_> {
+    fn start(self, netlink: Netlink) -> Result<StartedControl, SetupError> {
+        let waker = Waker::new().map_err(|error| system("eventfd", &error))?;
+        let (links, workers): (Vec<_>, Vec<_>) =
+            self.wakers.iter().map(|worker| control_link::pair(worker.clone(), waker.clone())).unzip();
+        let (thread, routes) = ControlThread::start(control::Parts {
+            netlink,
+            ifindex: self.link.index,
+            addresses: self.addresses.to_vec(),
+            steering: Arc::clone(self.steering),
+            workers,
+            waker,
+            shared_ports: self.shared_ports,
+        })?;
+        Ok(StartedControl { thread, ownerships: links.into_iter().map(Ownership::Shared).collect(), routes })
+    }
 }
 
 /// Reads the program's counters while it is attached.

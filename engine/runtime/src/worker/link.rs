@@ -20,7 +20,8 @@ const ETH_IP_LEN: usize = eth::HEADER_LEN + ipv4::HEADER_LEN;
 pub(crate) enum AnyPort {
     Mem(ringwire_frame::MemPort),
     #[cfg(feature = "xdp")]
-    Xsk(ringwire_xsk::XskPort),
+    /// Boxed: it is several times larger, and a batch follows the pointer once.
+    Xsk(Box<ringwire_xsk::XskPort>),
 }
 
 macro_rules! on_port {

@@ -65,8 +65,15 @@ pub(crate) struct Streams {
     /// Interned options; a handful per program.
     options: Vec<OptionSet>,
     /// Flows whose `send` found the pool empty.
-    starved: Vec<u32>,
+    starved: VecDeque<u32>,
     ports: PortUse,
+}
+
+/// A received segment: where it came from and what it says; its payload travels beside it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrived<'a> {
+    pub(crate) ingress: &'a Ingress,
+    pub(crate) seg: &'a SegmentIn,
 }
 
 /// A borrowed connection with what the machine needs.
@@ -101,7 +108,7 @@ impl Streams {
             queue: VecDeque::new(),
             parked: Vec::new(),
             options: Vec::new(),
-            starved: Vec::new(),
+            starved: VecDeque::new(),
             ports,
         }
     }
@@ -120,43 +127,29 @@ impl Streams {
 
     /// One segment whose 4-tuple the table gave as `found`.
     #[inline]
-    pub(crate) fn on_segment(
-        &mut self,
-        io: &mut Io<'_>,
-        found: Option<u32>,
-        ingress: &Ingress,
-        seg: &SegmentIn,
-        packet: RxBuf,
-    ) {
+    pub(crate) fn on_segment(&mut self, io: &mut Io<'_>, found: Option<u32>, at: Arrived<'_>, packet: RxBuf) {
         match found.map(Socket::unpack) {
-            Some(Socket::Flow(slot)) => self.on_flow_segment(io, slot, ingress, seg, packet),
-            _ => self.on_unmatched(io, ingress, seg),
+            Some(Socket::Flow(slot)) => self.on_flow_segment(io, slot, at, packet),
+            _ => self.on_unmatched(io, at),
         }
     }
 
-    fn on_flow_segment(
-        &mut self,
-        io: &mut Io<'_>,
-        slot: u32,
-        ingress: &Ingress,
-        seg: &SegmentIn,
-        packet: RxBuf,
-    ) {
+    fn on_flow_segment(&mut self, io: &mut Io<'_>, slot: u32, at: Arrived<'_>, packet: RxBuf) {
         let payload =
-            (ingress.payload_len > 0).then(|| super::hold(io.link, io.counters, ingress.strip(packet)));
-        let outcome = with_machine!(self, io, slot, |flow, cx| flow.tcb.on_segment(&mut cx, seg, payload));
+            (at.ingress.payload_len > 0).then(|| super::hold(io.link, io.counters, at.ingress.strip(packet)));
+        let outcome = with_machine!(self, io, slot, |flow, cx| flow.tcb.on_segment(&mut cx, at.seg, payload));
         let Some(outcome) = outcome else { return };
         if outcome.closed == Some(tcp::CloseReason::Reopened) {
             // RFC 9293 3.10.7.4 (MAY-2): a new SYN ends TIME-WAIT and is treated as if it had met the listener.
             self.remove(io, slot);
-            return self.on_unmatched_syn(io, ingress, seg);
+            return self.on_unmatched_syn(io, at);
         }
         match outcome.drop {
             Some(reason) => io.counters.drop_packet(reason),
             None => io.counters.now.delivered += 1,
         }
         if outcome.signals.contains(Signals::SEND_RESET) {
-            self.send_reset(io, ingress, seg);
+            self.send_reset(io, at);
         }
         self.settle(io, slot, outcome);
     }
@@ -266,27 +259,27 @@ impl Streams {
 
     /// No connection has this 4-tuple: a listener's, or nobody's.
     #[cold]
-    fn on_unmatched(&mut self, io: &mut Io<'_>, ingress: &Ingress, seg: &SegmentIn) {
-        if seg.header.flags.contains(Flags::RST) {
+    fn on_unmatched(&mut self, io: &mut Io<'_>, at: Arrived<'_>) {
+        if at.seg.header.flags.contains(Flags::RST) {
             io.counters.drop_packet(DropReason::TcpNoSocket);
-        } else if seg.header.flags.contains(Flags::SYN) {
-            self.on_unmatched_syn(io, ingress, seg);
+        } else if at.seg.header.flags.contains(Flags::SYN) {
+            self.on_unmatched_syn(io, at);
         } else {
             io.counters.drop_packet(DropReason::TcpNoSocket);
-            self.send_reset(io, ingress, seg);
+            self.send_reset(io, at);
         }
     }
 
     #[cold]
-    fn on_unmatched_syn(&mut self, io: &mut Io<'_>, ingress: &Ingress, seg: &SegmentIn) {
-        let Some(listener) = self.listener_for(io, ingress) else {
+    fn on_unmatched_syn(&mut self, io: &mut Io<'_>, at: Arrived<'_>) {
+        let Some(listener) = self.listener_for(io, at.ingress) else {
             io.counters.drop_packet(DropReason::TcpNoSocket);
-            return self.send_reset(io, ingress, seg);
+            return self.send_reset(io, at);
         };
-        let accepted = match tcp::on_listen(seg) {
-            ListenVerdict::Accept => self.accept(io, listener, ingress, seg),
+        let accepted = match tcp::on_listen(at.seg) {
+            ListenVerdict::Accept => self.accept(io, listener, at),
             ListenVerdict::Reset => {
-                self.send_reset(io, ingress, seg);
+                self.send_reset(io, at);
                 Err(DropReason::TcpListenNotSyn)
             }
             ListenVerdict::Drop(reason) => Err(reason),
@@ -308,13 +301,7 @@ impl Streams {
     }
 
     /// Begins a passive open, or says why not.
-    fn accept(
-        &mut self,
-        io: &mut Io<'_>,
-        listener: u32,
-        ingress: &Ingress,
-        seg: &SegmentIn,
-    ) -> Result<u32, DropReason> {
+    fn accept(&mut self, io: &mut Io<'_>, listener: u32, at: Arrived<'_>) -> Result<u32, DropReason> {
         let Some(key) = self.listeners.key_at(listener) else { return Err(DropReason::TcpNoSocket) };
         let Some(listening) = self.listeners.at_mut(listener) else { return Err(DropReason::TcpNoSocket) };
         let Some(set) = self.options.get(usize::from(listening.options)) else {
@@ -329,9 +316,9 @@ impl Streams {
         if self.flows.is_full() || io.net.is_draining() {
             return Err(DropReason::TableFull);
         }
-        let (local_port, remote_port) = ingress.ports();
-        let tuple = Tuple { local: ingress.dst, remote: ingress.src, local_port, remote_port };
-        let tcb = Tcb::accept(&set.config, seed(io, &tuple), seg, io.now);
+        let (local_port, remote_port) = at.ingress.ports();
+        let tuple = Tuple { local: at.ingress.dst, remote: at.ingress.src, local_port, remote_port };
+        let tcb = Tcb::accept(&set.config, seed(io, &tuple), at.seg, io.now);
         let flow = Flow::new(tcb, tuple, listening.options, Owner::Listener(key));
         listening.half_open += 1;
         self.insert(io, flow).ok_or(DropReason::TableFull)
@@ -350,9 +337,9 @@ impl Streams {
     }
 
     /// Answers a segment that met no connection (RFC 9293 3.10.7.1).
-    fn send_reset(&mut self, io: &mut Io<'_>, ingress: &Ingress, seg: &SegmentIn) {
-        let Some((mut header, options)) = tcp::reset_for(seg, ingress.payload_len) else { return };
-        (header.src_port, header.dst_port) = ingress.ports();
+    fn send_reset(&mut self, io: &mut Io<'_>, at: Arrived<'_>) {
+        let Some((mut header, options)) = tcp::reset_for(at.seg, at.ingress.payload_len) else { return };
+        (header.src_port, header.dst_port) = at.ingress.ports();
         let Some(mut frame) = io.link.alloc(Class::Control) else {
             io.counters.now.frames_wanted += 1;
             return;
@@ -361,9 +348,9 @@ impl Streams {
         let hop = Hop {
             port: 0,
             src_mac: io.net.mac(),
-            dst_mac: ingress.src_mac,
-            src: ingress.dst,
-            dst: ingress.src,
+            dst_mac: at.ingress.src_mac,
+            src: at.ingress.dst,
+            dst: at.ingress.src,
         };
         let segment =
             TcpSegment { header: &header, options: &options, payload_sum: Sum::default(), payload_len: 0 };

@@ -240,6 +240,7 @@ impl Flow {
             close_reason: None,
             is_queued: false,
             is_ready: false,
+            is_starved: false,
             is_parked: false,
         }
     }

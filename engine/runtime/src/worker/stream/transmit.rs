@@ -3,6 +3,7 @@
 use ringwire_frame::Class;
 use ringwire_proto::tcp::{Body, SendBuf, SendPool, Transmit};
 use ringwire_wire::checksum::Sum;
+use ringwire_wire::tcp::{Header, Options};
 
 use super::*;
 use crate::worker::flow::CachedHop;
@@ -209,8 +210,8 @@ fn emit(
             io.link.emit_tcp(head, hop, &segment);
             submit(io, hop, buf.frame());
         }
-        Body::None => send_copy(io, hop, &header, &options, &[], spare),
-        Body::Copy(bytes) => send_copy(io, hop, &header, &options, bytes, spare),
+        Body::None => send_copy(io, hop, (&header, &options), &[], spare),
+        Body::Copy(bytes) => send_copy(io, hop, (&header, &options), bytes, spare),
     }
 }
 
@@ -218,8 +219,7 @@ fn emit(
 fn send_copy(
     io: &mut Io<'_>,
     hop: &Hop,
-    header: &ringwire_wire::tcp::Header,
-    options: &ringwire_wire::tcp::Options,
+    (header, options): (&Header, &Options),
     bytes: &[u8],
     spare: &mut Option<Frame>,
 ) {

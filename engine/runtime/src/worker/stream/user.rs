@@ -72,6 +72,13 @@ impl Streams {
             Err(error) => return Err(Unsent { buf, error: Some(error) }),
         };
         let frame = match buf.into_parts() {
+            // What the peer does not read would keep the ring's frames for as long as it likes.
+            TxParts::Frame(frame) if io.link.pool.is_low() => {
+                let bytes = frame.bytes().to_vec();
+                io.counters.now.copied_bytes += bytes.len() as u64;
+                drop(frame);
+                return self.send_heap(io, conn, bytes);
+            }
             TxParts::Frame(frame) => frame,
             TxParts::Heap(bytes) => return self.send_heap(io, conn, bytes),
         };
@@ -93,18 +100,23 @@ impl Streams {
     /// The pool has no frame for this flow: it hears of it when there is one again.
     fn starve(&mut self, io: &mut Io<'_>, slot: u32) {
         io.counters.now.frames_wanted += 1;
-        if !self.starved.contains(&slot) {
-            self.starved.push(slot);
+        if let Some(flow) = self.flows.at_mut(slot)
+            && !core::mem::replace(&mut flow.is_starved, true)
+        {
+            self.starved.push_back(slot);
         }
     }
 
-    /// Frames may have come back: whoever wanted one may try again.
+    /// Frames may have come back: as many flows as there are frames may try again, first come, first served.
     pub(crate) fn feed_starved(&mut self, io: &mut Io<'_>) {
-        if self.starved.is_empty() || io.link.alloc(Class::Send).is_none() {
+        if self.starved.is_empty() {
             return;
         }
-        for slot in core::mem::take(&mut self.starved) {
-            self.settle(io, slot, Outcome { signals: Signals::WRITABLE, ..Outcome::default() });
+        for _ in 0..io.link.pool.room(Class::Send) {
+            let Some(slot) = self.starved.pop_front() else { return };
+            if self.flows.at_mut(slot).is_some_and(|flow| core::mem::take(&mut flow.is_starved)) {
+                self.settle(io, slot, Outcome { signals: Signals::WRITABLE, ..Outcome::default() });
+            }
         }
     }
 
