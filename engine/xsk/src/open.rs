@@ -27,6 +27,7 @@ pub(crate) struct Parts {
 }
 
 pub(crate) fn open(umem: &Umem, config: &XskConfig) -> Result<Parts, XskError> {
+    check_rings(umem, config)?;
     let mut entries = umem.ledger().entries();
     let is_first = entries.admit(config)?;
     if is_first {
@@ -51,6 +52,20 @@ pub(crate) fn open(umem: &Umem, config: &XskConfig) -> Result<Parts, XskError> {
         umem.ledger().entries().first = Some(parts.mode);
     }
     Ok(parts)
+}
+
+fn check_rings(umem: &Umem, config: &XskConfig) -> Result<(), XskError> {
+    let XskConfig { rx_ring, tx_ring, .. } = *config;
+    if !rx_ring.is_power_of_two() || !tx_ring.is_power_of_two() {
+        let what = format!("a receive ring of {rx_ring} and a transmit ring of {tx_ring} slots");
+        return Err(XskError::request(what, "rings are powers of two"));
+    }
+    let completion_ring = umem.options().completion_ring;
+    if completion_ring < tx_ring {
+        let what = format!("a completion ring of {completion_ring} for a transmit ring of {tx_ring} slots");
+        return Err(XskError::request(what, "make the completion ring as large as the transmit ring"));
+    }
+    Ok(())
 }
 
 fn configure(

@@ -22,6 +22,28 @@ const MAX_CHAIN_FRAMES: usize = 18;
 
 /// One queue of an interface, bound through AF_XDP.
 ///
+/// ```no_run
+/// use std::os::fd::AsFd;
+///
+/// use ringwire_frame::{Floors, Geometry, Pool, Port};
+/// use ringwire_xsk::{Umem, UmemOptions, XskConfig, XskPort};
+///
+/// # fn main() -> Result<(), ringwire_xsk::XskError> {
+/// let geometry = Geometry { frame_bytes: 2048, frame_count: 4096 };
+/// let (umem, region) = Umem::register(geometry, UmemOptions::default())?;
+/// let mut port = XskPort::open(&umem, &XskConfig::new("eth0", 0))?;
+/// println!("zero-copy: {}", port.mode().zero_copy);
+/// let _socket = port.as_fd(); // for the XSKMAP of the steering program
+///
+/// let mut pool = Pool::new(region, geometry, Floors::for_frames(geometry.frame_count));
+/// pool.adopt();
+/// port.refill(&mut pool);
+/// let mut packets = Vec::new();
+/// port.receive(&mut pool, &mut packets, 64);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// The first pool a port is used with is its pool, and must be over the region of its [`Umem`]; calls with another
 /// do nothing. Dropping the port lets go of the queue; [`close`](XskPort::close) also gives its frames back.
 #[derive(Debug)]
@@ -65,16 +87,6 @@ impl XskPort {
     /// # Errors
     /// The bind mode cannot be had, the queue does not exist or stays in use, a capability or memory is missing.
     pub fn open(umem: &Umem, config: &XskConfig) -> Result<XskPort, XskError> {
-        if umem.options().completion_ring < config.tx_ring {
-            return Err(XskError::request(
-                format!(
-                    "a completion ring of {} for a transmit ring of {}",
-                    umem.options().completion_ring,
-                    config.tx_ring
-                ),
-                "make the completion ring as large as the transmit ring",
-            ));
-        }
         let Parts { tx, rings, binding, mode } = open::open(umem, config)?;
         Ok(XskPort {
             tx,
@@ -159,23 +171,22 @@ impl XskPort {
     }
 
     /// One system call per budget; stops when the ring is empty, or the kernel or the device has no room.
-    fn kick_copy_mode(&mut self, waiting: u32) -> Kick {
+    fn kick_copy_mode(&mut self, mut waiting: u32) -> Kick {
         for _ in 0..waiting.div_ceil(self.mode.kick_budget_packets) {
             self.stats.kicks += 1;
-            match sys::kick_tx(self.rings.as_fd()) {
+            let kicked = sys::kick_tx(self.rings.as_fd());
+            waiting = self.tx.waiting();
+            match kicked {
                 // AGAIN is "not all": the budget is used up, or completions wait to be reaped.
-                Ok(()) | Err(Errno::AGAIN) => {}
-                Err(Errno::NOBUFS | Errno::BUSY) => break,
+                Ok(()) | Err(Errno::AGAIN) if waiting > 0 => {}
+                Ok(()) | Err(Errno::AGAIN | Errno::NOBUFS | Errno::BUSY) => break,
                 Err(_) => {
                     self.stats.kick_errors += 1;
                     break;
                 }
             }
-            if self.tx.waiting() == 0 {
-                return Kick::Idle;
-            }
         }
-        Kick::Pending
+        if waiting == 0 { Kick::Idle } else { Kick::Pending }
     }
 
     /// The driver sends by itself; it only has to be woken when it says so.

@@ -4,7 +4,7 @@ mod common;
 
 use std::os::fd::AsFd;
 
-use common::{HEADER, Rig, bytes_of, ethernet, in_namespace, memory, send_frame, until, veth};
+use common::{HEADER, Rig, bytes_of, ethernet, in_namespace, memory, run, send_frame, until, veth};
 use ringwire_frame::{FrameState, Kick, Packet, Port, TxFull};
 use ringwire_xsk::{XskConfig, XskPort};
 
@@ -421,5 +421,68 @@ fn a_port_works_on_another_thread_than_it_was_made_on() {
         })
         .join()
         .unwrap();
+    });
+}
+
+#[test]
+fn frames_wait_while_the_link_is_down_and_leave_when_it_is_up() {
+    in_namespace(|| {
+        veth(1, 1500);
+        let mut rig = Rig::new(|_| {});
+        run("ip link set ours down");
+        let frames: Vec<_> = (0..3).map(|n| rig.send_frame(0, &ethernet(n, 60))).collect();
+        for frame in &frames {
+            rig.port.submit(&mut rig.pool, frame).unwrap();
+        }
+        assert_eq!(rig.port.kick(), Kick::Pending);
+        assert_eq!(rig.port.stats().kick_errors, 1, "ENETDOWN, once");
+        rig.port.reap(&mut rig.pool);
+        assert!(frames.iter().all(|frame| frame.in_ring()));
+        run("ip link set ours up");
+        until("the carrier", || (rig.port.kick() == Kick::Idle).then_some(()));
+        rig.drain();
+        assert!(frames.iter().all(|frame| !frame.in_ring()));
+        drop(frames);
+        rig.port.close(&mut rig.pool);
+        assert_eq!(rig.pool.counts().of(FrameState::Free), rig.frame_count);
+    });
+}
+
+#[test]
+fn without_a_carrier_every_frame_completes_in_the_end() {
+    in_namespace(|| {
+        veth(1, 1500);
+        let mut rig = Rig::new(|_| {});
+        run("ip link set theirs down");
+        let frames: Vec<_> = (0..10).map(|n| rig.send_frame(0, &ethernet(n, 60))).collect();
+        for frame in &frames {
+            rig.port.submit(&mut rig.pool, frame).unwrap();
+        }
+        let kicks = rig.port.stats().kicks;
+        assert_eq!(rig.port.kick(), Kick::Pending, "the device refuses the first");
+        assert_eq!(rig.port.stats().kicks, kicks + 1, "no second attempt after EBUSY in the same turn");
+        rig.drain();
+        assert!(frames.iter().all(|frame| !frame.in_ring()));
+        drop(frames);
+        rig.finish();
+    });
+}
+
+#[test]
+fn traffic_flows_with_preferred_busy_polling() {
+    in_namespace(|| {
+        veth(1, 1500);
+        let mut rig = Rig::new(|config| {
+            config.busy_poll = Some(ringwire_xsk::BusyPoll { budget_packets: 64, spin_us: 20 })
+        });
+        for n in 0..100 {
+            rig.peer.send(&ethernet(n, 100));
+            assert_eq!(rig.receive(1)[0].head.bytes(), ethernet(n, 100));
+            let frame = rig.send_frame(0, &ethernet(n, 90));
+            rig.port.submit(&mut rig.pool, &frame).unwrap();
+            rig.drain();
+            assert_eq!(rig.peer.recv(), frame.bytes());
+        }
+        rig.finish();
     });
 }
