@@ -18,12 +18,18 @@ use crate::umem::{Ledger, Umem};
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LAST_PAUSE: Duration = Duration::from_millis(256);
 
-/// An open queue in parts. Dropped in this order: our mapping of the transmit ring, the socket, the binding.
+/// An open queue in parts, dropped in this order: our mapping of the transmit ring, then what is bound.
 pub(crate) struct Parts {
     pub(crate) tx: TxRing,
-    pub(crate) rings: Rings,
-    pub(crate) binding: Binding,
+    pub(crate) bound: Bound,
     pub(crate) mode: Mode,
+}
+
+/// A bound queue, dropped in this order: the socket, then the queue's entry in the ledger.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    pub(crate) rings: Rings,
+    _binding: Binding,
 }
 
 pub(crate) fn open(umem: &Umem, config: &XskConfig) -> Result<Parts, XskError> {
@@ -43,10 +49,9 @@ pub(crate) fn open(umem: &Umem, config: &XskConfig) -> Result<Parts, XskError> {
         _region: umem.region().clone(),
     };
     let first = entries.first;
-    // From here on an error drops the rings and then the binding, which takes the lock.
+    // Dropping what is bound, as an error from here on does, takes the lock.
     drop(entries);
-    let opened = configure(rings, binding, config, first);
-    let mut parts = opened?;
+    let mut parts = configure(Bound { rings, _binding: binding }, config, first)?;
     parts.mode.zero_copy_refusal = zero_copy_refusal.map(Errno::raw_os_error);
     if is_first {
         umem.ledger().entries().first = Some(parts.mode);
@@ -68,14 +73,10 @@ fn check_rings(umem: &Umem, config: &XskConfig) -> Result<(), XskError> {
     Ok(())
 }
 
-fn configure(
-    rings: Rings,
-    binding: Binding,
-    config: &XskConfig,
-    first: Option<Mode>,
-) -> Result<Parts, XskError> {
+fn configure(bound: Bound, config: &XskConfig, first: Option<Mode>) -> Result<Parts, XskError> {
     let failed = |step: &'static str| move |errno| XskError::socket(errno, step, config);
-    let mut mode = read_back(rings.as_fd(), config, first).map_err(failed("reading XDP_OPTIONS"))?;
+    let fd = bound.rings.as_fd();
+    let mut mode = read_back(fd, config, first).map_err(failed("reading XDP_OPTIONS"))?;
     match config.bind_mode {
         BindMode::ZeroCopy if !mode.zero_copy => return Err(XskError::zero_copy_refused(None, config)),
         BindMode::Copy if mode.zero_copy => {
@@ -84,12 +85,12 @@ fn configure(
         }
         BindMode::Auto | BindMode::ZeroCopy | BindMode::Copy => {}
     }
-    mode.kick_budget_packets = sys::raise_kick_budget(rings.as_fd(), config.tx_ring);
+    mode.kick_budget_packets = sys::raise_kick_budget(fd, config.tx_ring);
     if let Some(busy) = config.busy_poll {
-        sys::prefer_busy_poll(rings.as_fd(), busy).map_err(failed("turning on busy polling"))?;
+        sys::prefer_busy_poll(fd, busy).map_err(failed("turning on busy polling"))?;
     }
-    let tx = TxRing::map(rings.as_fd(), config.tx_ring).map_err(failed("mapping the transmit ring"))?;
-    Ok(Parts { tx, rings, binding, mode })
+    let tx = TxRing::map(fd, config.tx_ring).map_err(failed("mapping the transmit ring"))?;
+    Ok(Parts { tx, bound, mode })
 }
 
 /// Binds as the mode demands; with `Auto`, also says why it is not zero-copy.
@@ -134,8 +135,8 @@ fn bind_patiently(umem: &Umem, config: &XskConfig, access: Access) -> Result<Rin
     }
 }
 
-/// A queue's entry in the ledger of its memory; dropped after the socket.
-pub(crate) struct Binding {
+/// A queue's entry in the ledger of its memory.
+struct Binding {
     /// Number of the registration's descriptor, if this queue was bound on it.
     first_fd: Option<RawFd>,
     queue: (String, u32),

@@ -8,8 +8,8 @@ use rustix::io::Errno;
 use crate::chain::{Assembled, Chain};
 use crate::config::{Mode, XskConfig};
 use crate::error::XskError;
-use crate::open::{self, Binding, Parts};
-use crate::socket::{BATCH_DESCS, Received, Rings};
+use crate::open::{self, Bound, Parts};
+use crate::socket::{BATCH_DESCS, Received};
 use crate::sys;
 use crate::tx_ring::TxRing;
 use crate::umem::Umem;
@@ -50,8 +50,7 @@ const MAX_CHAIN_FRAMES: usize = 18;
 pub struct XskPort {
     // Dropped in this order, see `open::Parts`.
     tx: TxRing,
-    rings: Rings,
-    binding: Binding,
+    bound: Bound,
     mode: Mode,
     region: Region,
     geometry: Geometry,
@@ -87,11 +86,10 @@ impl XskPort {
     /// # Errors
     /// The bind mode cannot be had, the queue does not exist or stays in use, a capability or memory is missing.
     pub fn open(umem: &Umem, config: &XskConfig) -> Result<XskPort, XskError> {
-        let Parts { tx, rings, binding, mode } = open::open(umem, config)?;
+        let Parts { tx, bound, mode } = open::open(umem, config)?;
         Ok(XskPort {
             tx,
-            rings,
-            binding,
+            bound,
             mode,
             region: umem.region().clone(),
             geometry: umem.geometry(),
@@ -130,10 +128,9 @@ impl XskPort {
     ///
     /// None come back from a zero-copy queue: its driver lets go of them some time later and nothing says when.
     pub fn close(self, pool: &mut Pool) -> usize {
-        let XskPort { tx, rings, binding, mode, region, device, chain, .. } = self;
+        let XskPort { tx, bound, mode, region, device, chain, .. } = self;
         drop(tx);
-        drop(rings);
-        drop(binding);
+        drop(bound);
         drop(chain);
         match device {
             Some(device) if !mode.zero_copy && pool.region().same(&region) => {
@@ -151,8 +148,10 @@ impl XskPort {
         debug_assert!(is_ours, "a port works with the pool over its own packet memory");
         match self.device {
             _ if !is_ours => None,
-            None if pool.geometry() == self.geometry => {
-                self.device = Some(pool.attach());
+            None => {
+                let is_cut_alike = pool.geometry() == self.geometry;
+                debug_assert!(is_cut_alike, "the pool has the geometry of the registration");
+                self.device = is_cut_alike.then(|| pool.attach());
                 self.device
             }
             device => device,
@@ -174,7 +173,7 @@ impl XskPort {
     fn kick_copy_mode(&mut self, mut waiting: u32) -> Kick {
         for _ in 0..waiting.div_ceil(self.mode.kick_budget_packets) {
             self.stats.kicks += 1;
-            let kicked = sys::kick_tx(self.rings.as_fd());
+            let kicked = sys::kick_tx(self.bound.rings.as_fd());
             waiting = self.tx.waiting();
             match kicked {
                 // AGAIN is "not all": the budget is used up, or completions wait to be reaped.
@@ -193,7 +192,7 @@ impl XskPort {
     fn kick_driver(&mut self) -> Kick {
         if !self.mode.need_wakeup || self.tx.needs_wakeup() {
             self.stats.kicks += 1;
-            if let Err(errno) = sys::kick_tx(self.rings.as_fd()) {
+            if let Err(errno) = sys::kick_tx(self.bound.rings.as_fd()) {
                 self.stats.kick_errors +=
                     u64::from(!matches!(errno, Errno::AGAIN | Errno::NOBUFS | Errno::BUSY));
             }
@@ -205,7 +204,7 @@ impl XskPort {
     #[cold]
     fn wake_receive(&mut self) {
         self.stats.kicks += 1;
-        let woken = sys::kick_rx(self.rings.as_fd());
+        let woken = sys::kick_rx(self.bound.rings.as_fd());
         self.stats.kick_errors += u64::from(!matches!(woken, Ok(()) | Err(Errno::AGAIN)));
     }
 }
@@ -215,11 +214,11 @@ impl Port for XskPort {
         let Some(device) = self.device(pool) else { return 0 };
         let mut reaped = 0;
         loop {
-            let count = self.rings.take_completed();
+            let count = self.bound.rings.take_completed();
             for position in 0..count {
                 // A completion names the frame only: in copy mode its address may have lost the offset.
                 // SAFETY: the kernel has just returned the address.
-                unsafe { pool.complete(device, self.rings.completed_addr(position)) };
+                unsafe { pool.complete(device, self.bound.rings.completed_addr(position)) };
             }
             reaped += count;
             if count < BATCH_DESCS {
@@ -232,9 +231,9 @@ impl Port for XskPort {
         let Some(device) = self.device(pool) else { return 0 };
         let before = out.len();
         while out.len() - before < max {
-            let count = self.rings.take_received(max - (out.len() - before));
+            let count = self.bound.rings.take_received(max - (out.len() - before));
             for position in 0..count {
-                let Received { addr, len, continues } = self.rings.received(position);
+                let Received { addr, len, continues } = self.bound.rings.received(position);
                 // SAFETY: the kernel has just returned the address.
                 let frame = unsafe { pool.received(device, addr, len) };
                 self.stats.rx_invalid += u64::from(frame.is_none());
@@ -291,10 +290,10 @@ impl Port for XskPort {
     fn refill(&mut self, pool: &mut Pool) -> usize {
         let Some(device) = self.device(pool) else { return 0 };
         let wanted = self.fill_frames.saturating_sub(self.filled);
-        let filled = self.rings.fill(wanted, || pool.fill_addr(device));
+        let filled = self.bound.rings.fill(wanted, || pool.fill_addr(device));
         self.filled += filled;
         // Looked at in every turn with frames in the ring: the driver may have set it after the last refill.
-        if self.filled > 0 && self.mode.need_wakeup && self.rings.fill_needs_wakeup() {
+        if self.filled > 0 && self.mode.need_wakeup && self.bound.rings.fill_needs_wakeup() {
             self.wake_receive();
         }
         filled as usize
@@ -326,6 +325,6 @@ impl Port for XskPort {
 
 impl AsFd for XskPort {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.rings.as_fd()
+        self.bound.rings.as_fd()
     }
 }

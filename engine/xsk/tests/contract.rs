@@ -193,6 +193,29 @@ fn memlock_is_never_shown_as_a_bare_enobufs() {
     });
 }
 
+#[test]
+fn a_queue_refused_after_the_bind_is_let_go_of() {
+    in_namespace(|| {
+        veth(2, 1500);
+        let (umem, _pool) = memory(64);
+        let mut config = XskConfig::new("ours", 0);
+        config.busy_poll = Some(ringwire_xsk::BusyPoll { budget_packets: 100_000, spin_us: 20 });
+        let error = XskPort::open(&umem, &config).unwrap_err();
+        assert_eq!(error.what, "queue 0 of ours: turning on busy polling failed (EINVAL)");
+        let (second, _second_pool) = memory(64);
+        let _first =
+            XskPort::open(&second, &XskConfig::new("ours", 0)).expect("free again while `umem` is there");
+        let mut demanding = XskConfig::new("ours", 1);
+        demanding.bind_mode = BindMode::ZeroCopy;
+        let error = XskPort::open(&second, &demanding).unwrap_err();
+        assert!(
+            error.what.contains("cannot be bound zero-copy"),
+            "inherited copy mode is not passed off: {error}"
+        );
+        XskPort::open(&second, &XskConfig::new("ours", 1)).expect("free again");
+    });
+}
+
 /// Drops capabilities of this thread only.
 fn without(dropped: CapabilitySet) {
     let mut sets = capabilities(None).unwrap();
