@@ -39,12 +39,16 @@ impl Tcb {
         self.on_heard(cx.now);
         self.note_timestamp(arrival.first_seq, arrival.timestamps);
         let window = arrival.window << self.snd_shift;
+        let is_duplicate = self.is_duplicate_ack(arrival, window);
         if arrival.ack.after(self.snd.una) {
             self.on_ack_advance(cx, arrival.ack, arrival.timestamps, &mut arrival.outcome);
-        } else if self.is_duplicate_ack(arrival, window)
-            && let Some(cold) = cx.cold.get_mut(self.cold)
-        {
-            self.recover_on_dup_ack(cold);
+        }
+        if let Some(cold) = cx.cold.get_mut(self.cold) {
+            if self.flags.has(Bits::SACK) {
+                self.recover_on_sack(cold, &arrival.sack);
+            } else if is_duplicate {
+                self.recover_on_dup_ack(cold);
+            }
         }
         self.update_window(arrival.seq, arrival.ack, window);
         self.after_ack(cx)

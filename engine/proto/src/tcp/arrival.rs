@@ -1,6 +1,6 @@
 //! Segment arrival (RFC 9293 3.10.7.4): a list of steps, one function each.
 
-use ringwire_wire::tcp::{Flags, Timestamps};
+use ringwire_wire::tcp::{Flags, SackBlocks, Timestamps};
 
 use super::options::now_ms;
 use super::tcb::{Bits, State, Tcb};
@@ -29,6 +29,7 @@ pub(super) struct Arrival<P> {
     /// The window field, unscaled.
     pub window: u32,
     pub timestamps: Option<Timestamps>,
+    pub sack: SackBlocks,
     pub payload: Option<P>,
     /// SEG.SEQ as it arrived, for Last.ACK.sent.
     pub first_seq: SeqNum,
@@ -47,6 +48,7 @@ impl<P: Payload> Arrival<P> {
             ack: SeqNum(header.ack),
             window: u32::from(header.window),
             timestamps: seg.options.timestamps,
+            sack: seg.options.sack,
             first_seq: SeqNum(header.seq),
             had_text: payload.is_some(),
             payload,

@@ -6,7 +6,7 @@ use crate::time::Instant;
 
 /// Settings of one connection or of all connections of a listener.
 ///
-/// `mss`, `window_scale` and `timestamps` matter during the handshake only; the rest may change at any time.
+/// `mss`, `window_scale`, `timestamps` and `sack` matter during the handshake only; the rest may change at any time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Largest segment we take, announced in the SYN: the MTU minus 40 (RFC 9293 3.7.1). Also caps what we send.
@@ -17,6 +17,8 @@ pub struct Config {
     pub window_scale: Option<u8>,
     /// Offer timestamps (RFC 7323 3).
     pub timestamps: bool,
+    /// Offer selective acknowledgement (RFC 2018).
+    pub sack: bool,
     /// Send small segments at once instead of waiting for the acknowledgement of the last one (RFC 9293 3.7.4).
     pub nodelay: bool,
     /// Received bytes held at most: unread, or lent to the application and not given back.
@@ -83,6 +85,7 @@ impl Default for Config {
             min_mss: 48,
             window_scale: Some(7),
             timestamps: true,
+            sack: true,
             nodelay: false,
             recv_buffer_bytes: 256 << 10,
             recv_buffer_segs: 1024,

@@ -47,6 +47,7 @@ impl Tcb {
             || header.flags.without(Flags::PSH) != Flags::ACK
             || header.seq != self.rcv.nxt.0
             || self.flags.has(SLOW)
+            || !seg.options.sack.is_empty()
         {
             return false;
         }

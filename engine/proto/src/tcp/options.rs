@@ -1,13 +1,17 @@
 //! Options and header fields of outgoing segments, and what the handshake's options agree on.
 
-use ringwire_wire::tcp::{Flags, Header, MAX_WINDOW_SCALE, Options, Timestamps};
+use ringwire_wire::tcp::{Flags, Header, MAX_WINDOW_SCALE, Options, SackBlocks, Timestamps};
 
-use super::Config;
+use super::cold::Cold;
 use super::tcb::{Bits, Tcb};
+use super::{Config, Payload};
 use crate::{Instant, SeqNum};
 
 /// Bytes of the timestamps option in a segment, with its padding (RFC 7323 appendix A).
 const TIMESTAMPS_LEN: u16 = 12;
+
+/// Bytes of the longest SACK option, with its padding (RFC 2018 3).
+pub(super) const MAX_SACK_LEN: u32 = 36;
 
 /// RFC 9293 3.7.1 (MUST-15): the peer's MSS if it does not say.
 const DEFAULT_MSS: u16 = 536;
@@ -25,6 +29,9 @@ impl Tcb {
             self.flags.set(Bits::TIMESTAMPS);
             self.ts_recent = timestamps.value;
         }
+        if config.sack && options.sack_permitted {
+            self.flags.set(Bits::SACK);
+        }
         let peers = options.mss.unwrap_or(DEFAULT_MSS);
         self.mss = effective_mss(peers, config, self.flags.has(Bits::TIMESTAMPS));
     }
@@ -36,6 +43,7 @@ impl Tcb {
         Options {
             mss: Some(config.mss),
             window_scale: config.window_scale.filter(|_| scaled).map(|shift| shift.min(MAX_WINDOW_SCALE)),
+            sack_permitted: if answer { self.flags.has(Bits::SACK) } else { config.sack },
             timestamps: stamped.then(|| self.timestamps(now)),
             ..Options::default()
         }
@@ -47,6 +55,15 @@ impl Tcb {
         // RFC 7323 3.2: once agreed, in every segment but a RST.
         let timestamps = self.flags.has(Bits::TIMESTAMPS).then(|| self.timestamps(now));
         Options { timestamps, ..Options::default() }
+    }
+
+    /// The SACK blocks for a segment with `room` bytes to spare beside its text (RFC 2018 4).
+    #[inline]
+    pub(super) fn sack_blocks<P: Payload, S>(&self, cold: Option<&mut Cold<P, S>>, room: u32) -> SackBlocks {
+        if !self.flags.has(Bits::HOLES) || !self.flags.has(Bits::SACK) || room < MAX_SACK_LEN {
+            return SackBlocks::NONE;
+        }
+        cold.map_or(SackBlocks::NONE, |cold| cold.reassembly.blocks(self.rcv.nxt))
     }
 
     /// A header that acknowledges everything received; what was delayed rides along.

@@ -3,6 +3,7 @@
 use ringwire_wire::tcp::{Flags, Header, Options};
 
 use super::cold::Cold;
+use super::options::MAX_SACK_LEN;
 use super::send_queue::RecordFlags;
 use super::tcb::{Bits, State, Tcb, Timer};
 use super::{Config, Cx, Payload, SendBuf, SendPool, Window};
@@ -78,9 +79,9 @@ impl Tcb {
             Plan::Fin(kind) => Some(self.emit_fin(cx, kind)),
             Plan::Ack => {
                 self.open_window(cx.config);
-                Some(self.emit_ack(cx.now, TransmitKind::Ack))
+                Some(self.emit_ack(cx))
             }
-            Plan::DuplicateAck => Some(self.emit_ack(cx.now, TransmitKind::Ack)),
+            Plan::DuplicateAck => Some(self.emit_ack(cx)),
             Plan::Probe => Some(self.emit_probe(cx.now)),
         }
     }
@@ -265,7 +266,8 @@ impl Tcb {
         if !cold.send.has_unsent() && !self.flags.has(Bits::FIN_QUEUED) {
             self.flags.clear(Bits::TX_DATA);
         }
-        let options = self.segment_options(cx.now);
+        let sack = self.sack_blocks(Some(cold), u32::from(self.mss).saturating_sub(len));
+        let options = Options { sack, ..self.segment_options(cx.now) };
         let header = self.ack_header(seq, flags);
         Some(Transmit { header, options, body: cold.send.body(index)?, kind })
     }
@@ -350,14 +352,16 @@ impl Tcb {
         Transmit { header, options: Options::default(), body: Body::None, kind: TransmitKind::Reset }
     }
 
-    fn emit_ack<'a, S>(&mut self, now: Instant, kind: TransmitKind) -> Transmit<'a, S> {
+    fn emit_ack<'a, P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) -> Transmit<'a, A::Buf> {
         // A peer that shrank its window would refuse an ACK from beyond it; the edge itself it takes. The last scaled unit of a
         // window cannot be told from a shrunk one (RFC 7323 2.4).
         let edge = self.snd.una + self.snd.wnd;
         let beyond = self.snd.nxt.offset_from(edge) > 1 << self.snd_shift;
         let seq = if beyond { edge } else { self.snd.nxt };
-        let options = self.segment_options(now);
-        Transmit { header: self.ack_header(seq, Flags::NONE), options, body: Body::None, kind }
+        let sack = self.sack_blocks(cx.cold.get_mut(self.cold), MAX_SACK_LEN);
+        let options = Options { sack, ..self.segment_options(cx.now) };
+        let header = self.ack_header(seq, Flags::NONE);
+        Transmit { header, options, body: Body::None, kind: TransmitKind::Ack }
     }
 
     /// RFC 9293 3.8.6.1, 3.8.4: an old, empty segment, which the peer must answer.

@@ -2,6 +2,8 @@
 
 use alloc::collections::VecDeque;
 
+use ringwire_wire::tcp::SackBlocks;
+
 use super::Payload;
 use crate::SeqNum;
 
@@ -32,11 +34,58 @@ pub(super) struct Reassembly<P> {
     pieces: VecDeque<Piece<P>>,
     /// Where the stream ends, once a FIN arrived ahead of data.
     fin: Option<SeqNum>,
+    held: HeldBlocks,
+}
+
+/// The ranges held that changed last, the most recent first (RFC 2018 4).
+#[derive(Debug, Clone, Copy)]
+struct HeldBlocks {
+    blocks: [(SeqNum, SeqNum); 4],
+    count: usize,
+}
+
+impl HeldBlocks {
+    const NONE: Self = Self { blocks: [(SeqNum(0), SeqNum(0)); 4], count: 0 };
+
+    fn iter(&self) -> impl Iterator<Item = (SeqNum, SeqNum)> {
+        self.blocks.into_iter().take(self.count)
+    }
+
+    fn push(&mut self, left: SeqNum, right: SeqNum) {
+        if let Some(block) = self.blocks.get_mut(self.count) {
+            *block = (left, right);
+            self.count += 1;
+        }
+    }
+
+    /// Puts [`left`, `right`) first, joined with the blocks it touches.
+    fn add(&mut self, mut left: SeqNum, mut right: SeqNum) {
+        let mut others = Self::NONE;
+        for (other_left, other_right) in self.iter() {
+            if other_left.before_eq(right) && left.before_eq(other_right) {
+                left = left.earlier(other_left);
+                right = right.later(other_right);
+            } else {
+                others.push(other_left, other_right);
+            }
+        }
+        *self = Self::NONE;
+        self.push(left, right);
+        others.iter().for_each(|(left, right)| self.push(left, right));
+    }
+
+    /// Replaces each block by what `keep` leaves of it.
+    fn retain(&mut self, keep: impl Fn(SeqNum, SeqNum) -> Option<(SeqNum, SeqNum)>) {
+        let old = core::mem::replace(self, Self::NONE);
+        old.iter()
+            .filter_map(|(left, right)| keep(left, right))
+            .for_each(|(left, right)| self.push(left, right));
+    }
 }
 
 impl<P> Reassembly<P> {
     pub(super) fn new() -> Self {
-        Self { pieces: VecDeque::new(), fin: None }
+        Self { pieces: VecDeque::new(), fin: None, held: HeldBlocks::NONE }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -46,6 +95,7 @@ impl<P> Reassembly<P> {
     pub(super) fn clear(&mut self) {
         self.pieces.clear();
         self.fin = None;
+        self.held = HeldBlocks::NONE;
     }
 
     pub(super) fn shrink_to(&mut self, capacity: usize) {
@@ -100,10 +150,26 @@ impl<P: Payload> Reassembly<P> {
             if at == self.pieces.len() {
                 return Stored::Full;
             }
-            self.pieces.pop_back();
+            self.drop_last();
         }
-        self.pieces.insert(at, Piece { seq, payload });
+        let piece = Piece { seq, payload };
+        self.held.add(seq, piece.end());
+        self.pieces.insert(at, piece);
         Stored::Kept
+    }
+
+    /// The blocks of a SACK option, the last change first (RFC 2018 4).
+    pub(super) fn blocks(&mut self, rcv_nxt: SeqNum) -> SackBlocks {
+        self.held.retain(|left, right| left.after(rcv_nxt).then_some((left, right)));
+        let mut blocks = SackBlocks::NONE;
+        self.held.iter().for_each(|(left, right)| blocks.push(left.0, right.0));
+        blocks
+    }
+
+    /// Gives up the piece that is farthest out.
+    fn drop_last(&mut self) {
+        let Some(last) = self.pieces.pop_back() else { return };
+        self.held.retain(|left, right| left.before(last.seq).then_some((left, right.earlier(last.seq))));
     }
 
     /// The seq of the first byte held.

@@ -1,12 +1,15 @@
-//! Loss detection and recovery without SACK: NewReno (RFC 6582), limited transmit (RFC 3042), early retransmit (RFC 5827).
+//! Loss detection and recovery: NewReno (RFC 6582) or, agreed with the peer, SACK (RFC 6675); limited transmit (RFC 3042), early
+//! retransmit (RFC 5827).
 //!
 //! Recovery is a matter of two estimates. *Missing* is what is presumed lost and not sent again. *Pipe* is what is still in the
-//! network: what is in flight, less what is missing, less one segment for each duplicate ACK, since each says that one segment
-//! left the network. Sending is allowed while pipe is below cwnd; that one rule gives RFC 5681's window inflation, RFC 6582's
+//! network: what is in flight, less what is missing, less what SACK says arrived or, without SACK, one segment for each duplicate
+//! ACK, since each says that one segment left the network. Sending is allowed while pipe is below cwnd; that one rule gives RFC 5681's window inflation, RFC 6582's
 //! deflation and RFC 3042's limited transmit.
 //!
 //! Without SACK a lost retransmission normally costs an RTO. Not here: at most `pipe` segments can arrive ahead of it, each causes
 //! at most one ACK, so once more ACKs than that (plus the duplicate threshold) came back and the hole is still there, it was lost.
+
+use ringwire_wire::tcp::SackBlocks;
 
 use super::cold::Cold;
 use super::congestion::CongestionControl;
@@ -75,7 +78,8 @@ impl Tcb {
             return flight;
         }
         let left = cold.recovery.dup_acks.saturating_mul(u32::from(self.mss));
-        flight.saturating_sub(cold.send.missing_bytes()).saturating_sub(left)
+        let arrived = cold.send.sacked_bytes().saturating_add(left);
+        flight.saturating_sub(cold.send.missing_bytes()).saturating_sub(arrived)
     }
 
     /// The count of ACKs after which a segment that leaves now must have been lost.
@@ -94,30 +98,31 @@ impl Tcb {
             Phase::Open => {
                 recovery.dup_acks = 0;
                 recovery.stale_dup_acks = 0;
-                self.flags.clear(Bits::RECOVERY);
+                self.leave_recovery(cold);
                 cold.congestion.on_ack(&mut self.window, acked);
             }
             Phase::FastRecovery if self.snd.una.after_eq(recovery.recover) => {
                 recovery.end();
-                self.flags.clear(Bits::RECOVERY);
                 // RFC 6582 3.2 (3), full acknowledgement, first option: no burst.
                 let mss = u32::from(self.mss);
                 self.window.cwnd = self.window.ssthresh.min(self.flight().max(mss) + mss);
+                self.leave_recovery(cold);
             }
             Phase::FastRecovery => {
                 // RFC 6582 3.2 (3), partial acknowledgement: the next hole is the new snd.una. One segment of the acknowledged
                 // ones was that hole, the others had caused duplicate ACKs.
                 recovery.dup_acks = recovery.dup_acks.saturating_sub(segs.saturating_sub(1));
-                if cold.send.get(0).is_some_and(|head| !head.flags.has(RecordFlags::RETRANSMITTED)) {
+                let resent = cold.send.get(0).is_none_or(|head| head.flags.has(RecordFlags::RETRANSMITTED));
+                if !resent && !self.flags.has(Bits::SACK) {
                     cold.send.mark_lost(0);
-                    self.flags.set(Bits::TX_RTX);
                 }
+                self.flags.set(Bits::TX_RTX);
             }
             Phase::Loss => {
                 recovery.dup_acks = recovery.dup_acks.saturating_sub(segs.saturating_sub(1));
                 if self.snd.una.after_eq(recovery.recover) {
                     recovery.end();
-                    self.flags.clear(Bits::RECOVERY);
+                    self.leave_recovery(cold);
                 } else {
                     self.flags.set(Bits::TX_RTX);
                 }
@@ -146,6 +151,26 @@ impl Tcb {
                 self.flags.set(Bits::TX_RTX);
                 self.detect_lost_retransmission(cold);
             }
+        }
+    }
+
+    /// An ACK of a SACK connection, after what it acknowledges was taken off the queue (RFC 6675 5).
+    pub(super) fn recover_on_sack<P, S: SendBuf>(&mut self, cold: &mut Cold<P, S>, blocks: &SackBlocks) {
+        let news = !blocks.is_empty() && cold.send.on_sack(blocks, self.snd.una, self.snd.nxt);
+        if cold.send.sacked_bytes() == 0 {
+            return;
+        }
+        self.flags.set(Bits::RECOVERY);
+        if news {
+            self.flags.set(Bits::TX_DATA);
+        }
+        let sent = u32::try_from(cold.send.sent_segs()).unwrap_or(u32::MAX);
+        let threshold = self.dup_threshold(cold, sent);
+        let lost = cold.send.mark_lost_by_sack(threshold);
+        match cold.recovery.phase {
+            Phase::Open if lost => self.enter_fast_recovery(cold),
+            Phase::Open => {}
+            Phase::FastRecovery | Phase::Loss => self.flags.set(Bits::TX_RTX),
         }
     }
 
@@ -179,8 +204,19 @@ impl Tcb {
         let flight_bytes = self.flight();
         cold.congestion.on_loss(&mut self.window, flight_bytes, self.mss);
         cold.recovery.begin(Phase::FastRecovery, self.snd.nxt);
-        cold.send.mark_lost(0);
-        self.flags.set(Bits::TX_RTX);
+        if !self.flags.has(Bits::SACK) {
+            cold.send.mark_lost(0);
+        }
+        self.flags.set(Bits::TX_RTX.or(Bits::RECOVERY));
+    }
+
+    /// The episode is over. What SACK found lost of the data sent during it is the next one.
+    fn leave_recovery<P, S>(&mut self, cold: &mut Cold<P, S>) {
+        if cold.send.lost_bytes() > 0 {
+            self.enter_fast_recovery(cold);
+        } else if cold.send.sacked_bytes() == 0 {
+            self.flags.clear(Bits::RECOVERY);
+        }
     }
 
     fn detect_lost_retransmission<P, S>(&mut self, cold: &mut Cold<P, S>) {

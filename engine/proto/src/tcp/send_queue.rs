@@ -2,10 +2,13 @@
 //!
 //! A record normally owns its buffer and leaves with it. Where one buffer holds several segments (it is longer than the MSS, or
 //! the peer's window forced a cut), the last of them owns it and the others count how far ahead the owner is; they leave as
-//! copies. SACK and RACK need nothing beyond a record's fields.
+//! copies. The scoreboard of SACK is the records themselves.
+
+mod scoreboard;
 
 use alloc::collections::VecDeque;
 
+use self::scoreboard::Scoreboard;
 use super::poll_transmit::Body;
 use super::{SendBuf, SendPool};
 use crate::{Instant, SeqNum};
@@ -23,6 +26,8 @@ pub(super) struct Record<S> {
     pub sent_at: Instant,
     /// Count of ACKs at which a retransmission of it must be lost, see [`super::recovery`].
     pub lost_again_at: u32,
+    /// Which transmission it left with last, counted over all records.
+    transmission: u32,
     buf: Option<S>,
 }
 
@@ -45,6 +50,8 @@ impl RecordFlags {
     pub(super) const EVER_RETRANSMITTED: Self = Self(1 << 2);
     /// Ends a write of the application.
     pub(super) const PUSH: Self = Self(1 << 3);
+    /// The receiver holds it. Never together with LOST.
+    pub(super) const SACKED: Self = Self(1 << 4);
 
     pub(super) const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -92,16 +99,30 @@ pub(super) struct SendQueue<S> {
     lost_bytes: u32,
     /// Part of `lost_bytes` that is in flight again.
     resent_bytes: u32,
+    sacked_bytes: u32,
+    scoreboard: Scoreboard,
 }
 
 impl<S> SendQueue<S> {
     pub(super) fn new() -> Self {
-        Self { records: VecDeque::new(), sent: 0, lost_from: 0, bytes: 0, lost_bytes: 0, resent_bytes: 0 }
+        Self {
+            records: VecDeque::new(),
+            sent: 0,
+            lost_from: 0,
+            bytes: 0,
+            lost_bytes: 0,
+            resent_bytes: 0,
+            sacked_bytes: 0,
+            scoreboard: Scoreboard::NEW,
+        }
     }
 
     pub(super) fn clear(&mut self) {
-        let Self { records, sent, lost_from, bytes, lost_bytes, resent_bytes } = self;
+        let Self { records, sent, lost_from, bytes, lost_bytes, resent_bytes, sacked_bytes, scoreboard } =
+            self;
         records.clear();
+        *sacked_bytes = 0;
+        *scoreboard = Scoreboard::NEW;
         (*sent, *lost_from) = (0, 0);
         (*bytes, *lost_bytes, *resent_bytes) = (0, 0, 0);
     }
@@ -136,6 +157,16 @@ impl<S> SendQueue<S> {
         self.lost_bytes - self.resent_bytes
     }
 
+    /// Bytes presumed lost, sent again or not.
+    pub(super) fn lost_bytes(&self) -> u32 {
+        self.lost_bytes
+    }
+
+    /// Bytes the receiver holds out of order.
+    pub(super) fn sacked_bytes(&self) -> u32 {
+        self.sacked_bytes
+    }
+
     pub(super) fn first_unsent(&self) -> Option<(usize, &Record<S>)> {
         self.records.get(self.sent).map(|record| (self.sent, record))
     }
@@ -166,8 +197,15 @@ impl<S> SendQueue<S> {
             if record.flags.has(RecordFlags::RETRANSMITTED) {
                 self.resent_bytes -= record.len;
             }
+            if record.flags.has(RecordFlags::SACKED) {
+                self.sacked_bytes -= record.len;
+            }
             acked.segs += 1;
-            acked.retransmitted |= record.flags.has(RecordFlags::EVER_RETRANSMITTED);
+            if record.flags.has(RecordFlags::EVER_RETRANSMITTED) {
+                acked.retransmitted = true;
+            } else {
+                self.scoreboard.note_arrival(record.transmission);
+            }
             acked.sent_at.get_or_insert(record.sent_at);
         }
         if acked.retransmitted {
@@ -194,9 +232,14 @@ impl<S> SendQueue<S> {
         self.lost_from = self.lost_from.min(index);
     }
 
-    /// Presumes everything sent lost.
+    /// Presumes everything sent lost, also what the receiver once said it had (RFC 2018 8).
     pub(super) fn mark_all_lost(&mut self) {
+        self.scoreboard.forget();
+        self.sacked_bytes = 0;
         for index in 0..self.sent {
+            if let Some(record) = self.records.get_mut(index) {
+                record.flags.clear(RecordFlags::SACKED);
+            }
             self.mark_lost(index);
         }
     }
@@ -217,6 +260,7 @@ impl<S> SendQueue<S> {
         let Some(record) = self.records.get_mut(index) else { return };
         record.sent_at = now;
         record.lost_again_at = lost_again_at;
+        record.transmission = self.scoreboard.next_transmission();
         if index >= self.sent {
             self.sent = index + 1;
             return;
@@ -281,7 +325,7 @@ impl<S: SendBuf> SendQueue<S> {
         let mut flags = record.flags;
         flags.clear(RecordFlags::PUSH);
         let (seq, offset, buf_ahead) = (record.seq, record.offset, record.buf_ahead);
-        let (sent_at, lost_again_at) = (record.sent_at, record.lost_again_at);
+        let Record { sent_at, lost_again_at, transmission, .. } = *record;
         record.seq = seq + at;
         record.offset += at;
         record.len -= at;
@@ -293,6 +337,7 @@ impl<S: SendBuf> SendQueue<S> {
             flags,
             sent_at,
             lost_again_at,
+            transmission,
             buf: None,
         };
         self.records.insert(index, front);
@@ -354,6 +399,7 @@ impl<S: SendBuf> SendQueue<S> {
             flags: RecordFlags::NONE,
             sent_at: Instant::ZERO,
             lost_again_at: 0,
+            transmission: 0,
             buf: Some(buf),
         });
     }
@@ -369,6 +415,8 @@ impl<S: SendBuf> SendQueue<S> {
         assert_eq!(self.bytes, sum(|_| true));
         assert_eq!(self.lost_bytes, sum(|flags| flags.has(RecordFlags::LOST)));
         assert_eq!(self.resent_bytes, sum(|flags| flags.has(RecordFlags::RETRANSMITTED)));
+        assert_eq!(self.sacked_bytes, sum(|flags| flags.has(RecordFlags::SACKED)));
+        assert_eq!(0, sum(|flags| flags.has(RecordFlags::SACKED) && flags.has(RecordFlags::LOST)));
         assert!(self.sent <= self.records.len());
         for (index, record) in self.records.iter().enumerate() {
             assert!(record.len > 0);

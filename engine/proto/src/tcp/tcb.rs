@@ -222,6 +222,8 @@ impl Bits {
     pub(super) const CHALLENGED: Self = Self(1 << 22);
     /// Window scaling was agreed.
     pub(super) const SCALED: Self = Self(1 << 23);
+    /// Both sides take SACK options.
+    pub(super) const SACK: Self = Self(1 << 25);
     /// A retransmission due waits for the device to give its buffer back.
     pub(super) const RTX_IN_RING: Self = Self(1 << 24);
 

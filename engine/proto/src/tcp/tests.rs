@@ -13,6 +13,7 @@ mod fuzz;
 mod reassembly;
 mod receiving;
 mod recovery;
+mod sack;
 mod sending;
 mod states;
 mod timers;

@@ -112,7 +112,8 @@ impl Tcb {
         }
         // Only the last piece in order can end beyond the announced edge, after the buffer was made smaller.
         self.rcv.adv = self.rcv.adv.later(self.rcv.nxt);
-        if cold.reassembly.is_empty() {
+        if filled_hole && cold.reassembly.is_empty() {
+            cold.reassembly.clear();
             self.flags.clear(Bits::HOLES);
         }
         if filled_hole {

@@ -63,6 +63,7 @@ fn any_config(rng: &mut Rng) -> Config {
         window_scale: [None, Some(0), Some(Config::window_scale_for(recv_buffer_bytes)), Some(7)]
             [rng.below(4) as usize],
         timestamps: rng.chance(500),
+        sack: rng.chance(500),
         nodelay: rng.chance(500),
         recv_buffer_bytes,
         reassembly_segs: [1, 4, 512][rng.below(3) as usize],

@@ -46,6 +46,10 @@ fn any_wire(rng: &mut Rng, host: &Host) -> Wire {
         let value = tcb.ts_recent.wrapping_add(rng.below(10) as u32).wrapping_sub(2);
         wire = wire.stamp(if rng.chance(50) { rng.next() as u32 } else { value }, echo);
     }
+    for _ in 0..rng.below(4) {
+        let left = near(rng, &[tcb.snd.una, tcb.snd.una + 1000, tcb.snd.nxt]);
+        wire = wire.sack(left, left + 1 + rng.below(3_000) as u32);
+    }
     if wire.has(SYN) || rng.chance(20) {
         wire = wire.mss(rng.next() as u16).scale((rng.next() % 15) as u8);
     }
@@ -99,6 +103,7 @@ fn any_host(rng: &mut Rng) -> Host {
     let keepalive = Keepalive { time: Duration::from_secs(2), interval: Duration::from_secs(1), retries: 3 };
     let config = Config {
         timestamps: rng.chance(500),
+        sack: rng.chance(500),
         window_scale: rng.chance(500).then_some(rng.below(15) as u8),
         keepalive: rng.chance(300).then_some(keepalive),
         user_timeout: rng.chance(200).then_some(Duration::from_secs(20)),
@@ -109,14 +114,14 @@ fn any_host(rng: &mut Rng) -> Host {
         linger: rng.chance(100).then_some(Duration::ZERO),
         ..plain()
     };
-    let syn = peer_syn().scale(3).stamp(50, 0);
+    let syn = peer_syn().scale(3).stamp(50, 0).sack_permitted();
     let mut host = match rng.below(4) {
         0 => Host::accept(&config, ISS.0, &syn),
         1 => Host::connect(&config, ISS.0),
         _ => {
             let mut host = Host::connect(&config, ISS.0);
             host.transmit();
-            host.exchange(&peer_syn_ack().scale(3).stamp(50, host.tcb.ts_now(host.now)));
+            host.exchange(&peer_syn_ack().sack_permitted().scale(3).stamp(50, host.tcb.ts_now(host.now)));
             assert_eq!(host.state(), State::Established);
             host
         }

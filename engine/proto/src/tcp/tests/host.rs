@@ -147,6 +147,17 @@ impl Wire {
         self
     }
 
+    /// Offers SACK, in a SYN.
+    pub(super) fn sack_permitted(mut self) -> Self {
+        self.options.sack_permitted = true;
+        self
+    }
+
+    pub(super) fn sack(mut self, left: SeqNum, right: SeqNum) -> Self {
+        self.options.sack.push(left.0, right.0);
+        self
+    }
+
     pub(super) fn has(&self, flags: Flags) -> bool {
         self.header.flags.contains(flags)
     }

@@ -34,7 +34,7 @@ pub(super) const STATES: [State; 10] = [
 
 /// No options, so that segments are what they look like.
 pub(super) fn plain() -> Config {
-    Config { timestamps: false, window_scale: None, mss: 1000, ..Config::default() }
+    Config { timestamps: false, sack: false, window_scale: None, mss: 1000, ..Config::default() }
 }
 
 /// A segment of the peer: `seq` bytes after its SYN, acknowledging `ack` bytes after ours.
