@@ -39,8 +39,8 @@ pub(crate) fn open(umem: &Umem, config: &XskConfig) -> Result<Parts, XskError> {
     if is_first {
         entries.rings = Some((config.rx_ring, config.tx_ring));
     }
-    let bound = bind(umem, config, is_first).map_err(|fault| XskError::bind(&fault, config))?;
-    let (rings, zero_copy_refusal) = bound;
+    let (rings, zero_copy_refusal) =
+        bind(umem, config, is_first).map_err(|fault| XskError::bind(&fault, config))?;
     entries.open.push((config.interface.clone(), config.queue_id));
     let binding = Binding {
         first_fd: is_first.then(|| rings.as_fd().as_raw_fd()),
@@ -48,15 +48,17 @@ pub(crate) fn open(umem: &Umem, config: &XskConfig) -> Result<Parts, XskError> {
         ledger: Arc::clone(umem.ledger()),
         _region: umem.region().clone(),
     };
-    let first = entries.first;
-    // Dropping what is bound, as an error from here on does, takes the lock.
-    drop(entries);
-    let mut parts = configure(Bound { rings, _binding: binding }, config, first)?;
-    parts.mode.zero_copy_refusal = zero_copy_refusal.map(Errno::raw_os_error);
+    let bound = Bound { rings, _binding: binding };
+    let configured = configure(&bound.rings, config, entries.first);
     if is_first {
-        umem.ledger().entries().first = Some(parts.mode);
+        entries.first = configured.as_ref().ok().map(|(_, mode)| *mode);
+        entries.first_has_gone = configured.is_err();
     }
-    Ok(parts)
+    // Dropping what is bound, as an error does now, takes the lock.
+    drop(entries);
+    let (tx, mut mode) = configured?;
+    mode.zero_copy_refusal = zero_copy_refusal.map(Errno::raw_os_error);
+    Ok(Parts { tx, bound, mode })
 }
 
 fn check_rings(umem: &Umem, config: &XskConfig) -> Result<(), XskError> {
@@ -73,9 +75,9 @@ fn check_rings(umem: &Umem, config: &XskConfig) -> Result<(), XskError> {
     Ok(())
 }
 
-fn configure(bound: Bound, config: &XskConfig, first: Option<Mode>) -> Result<Parts, XskError> {
+fn configure(rings: &Rings, config: &XskConfig, first: Option<Mode>) -> Result<(TxRing, Mode), XskError> {
     let failed = |step: &'static str| move |errno| XskError::socket(errno, step, config);
-    let fd = bound.rings.as_fd();
+    let fd = rings.as_fd();
     let mut mode = read_back(fd, config, first).map_err(failed("reading XDP_OPTIONS"))?;
     match config.bind_mode {
         BindMode::ZeroCopy if !mode.zero_copy => return Err(XskError::zero_copy_refused(None, config)),
@@ -90,7 +92,7 @@ fn configure(bound: Bound, config: &XskConfig, first: Option<Mode>) -> Result<Pa
         sys::prefer_busy_poll(fd, busy).map_err(failed("turning on busy polling"))?;
     }
     let tx = TxRing::map(fd, config.tx_ring).map_err(failed("mapping the transmit ring"))?;
-    Ok(Parts { tx, bound, mode })
+    Ok((tx, mode))
 }
 
 /// Binds as the mode demands; with `Auto`, also says why it is not zero-copy.
