@@ -123,8 +123,7 @@ impl Comparison {
     /// The ratio of `contender` to `reference` at a row, if both were measured there.
     pub fn ratio(&self, row: &Row, contender: &str, reference: &str) -> Option<&Ratio> {
         let row = self.rows.iter().find(|outcome| outcome.row == *row)?;
-        let cell = row.contenders.iter().find(|cell| cell.name == contender)?;
-        cell.ratios.iter().find(|ratio| ratio.to == reference)
+        row.contenders.iter().find(|cell| cell.name == contender)?.ratio(reference)
     }
 }
 
@@ -146,6 +145,11 @@ impl RowOutcome {
 }
 
 impl Cell {
+    /// The ratio to another contender of the same row.
+    pub fn ratio(&self, reference: &str) -> Option<&Ratio> {
+        self.ratios.iter().find(|ratio| ratio.to == reference)
+    }
+
     fn new(name: String, results: Vec<Result<Round, String>>) -> Cell {
         let mut faults = Vec::new();
         let mut rounds = Vec::new();

@@ -1,6 +1,6 @@
 //! The table of a comparison: a row of work is a block of lines, a contender is a column.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use crate::report::{format_ns, group_digits};
 use crate::stats::Spread;
@@ -71,9 +71,10 @@ impl RowOutcome {
         self.line(f, columns, "              p50, p99", latency_text)?;
         for (index, reference) in references.into_iter().enumerate() {
             let label = format!("  x {reference}");
-            self.line(f, columns, &label, |cell| ratio_text(cell, reference))?;
+            self.line(f, columns, &label, |cell| Some(spread_text(cell.ratio(reference)?.rate)))?;
             if index == 0 {
-                self.line(f, columns, "", |cell| verdict_text(cell, reference))?;
+                self.line(f, columns, "      p99", |cell| Some(spread_text(cell.ratio(reference)?.p99)))?;
+                self.line(f, columns, "", |cell| Some(cell.ratio(reference)?.verdict.name().to_owned()))?;
             }
         }
         self.line(f, columns, "  cpu us/request server", |cell| cost_text(cell.server_cost))?;
@@ -111,17 +112,8 @@ fn latency_text(cell: &Cell) -> Option<String> {
     Some(format!("{}, {}", format_ns(cell.p50_ns?.median as u64), format_ns(cell.p99_ns?.median as u64)))
 }
 
-fn ratio_text(cell: &Cell, reference: &str) -> Option<String> {
-    let ratio = cell.ratios.iter().find(|ratio| ratio.to == reference)?;
-    let Spread { q1, median, q3, .. } = ratio.rate;
-    Some(format!("{median:.2} [{q1:.2}..{q3:.2}]"))
-}
-
-fn verdict_text(cell: &Cell, reference: &str) -> Option<String> {
-    let ratio = cell.ratios.iter().find(|ratio| ratio.to == reference)?;
-    let mut text = ratio.verdict.name().to_owned();
-    let _ = write!(text, ", p99 x{:.2}", ratio.p99.median);
-    Some(text)
+fn spread_text(Spread { q1, median, q3, .. }: Spread) -> String {
+    format!("{median:.2} [{q1:.2}..{q3:.2}]")
 }
 
 fn cost_text(cost: Option<CoreCost>) -> Option<String> {
