@@ -127,6 +127,21 @@ impl Pool {
         available < core.floors.control_frames.saturating_add(core.floors.receive_frames / 2)
     }
 
+    /// Whether received frames that are held have taken more than half of what the floors leave: time to copy out what is
+    /// held, before the send side goes without. It would for as long as the holders like, because device rings refill first.
+    pub fn is_crowded(&self) -> bool {
+        let core = self.core();
+        let floors = core.floors.control_frames.saturating_add(core.floors.receive_frames);
+        let held = core.count(FrameState::Rx) + core.count(FrameState::App);
+        held > core.geometry.frame_count.saturating_sub(floors) / 2
+    }
+
+    /// Frames that allocations of this class may take now, those not counted that other threads gave back since the last
+    /// [`reclaim`](Pool::reclaim).
+    pub fn room(&self, class: Class) -> u32 {
+        self.core().room(class)
+    }
+
     /// How the region is cut.
     pub fn geometry(&self) -> Geometry {
         self.core().geometry

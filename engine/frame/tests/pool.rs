@@ -103,6 +103,29 @@ fn low_when_held_frames_eat_into_the_receive_floor() {
     drop(sends);
 }
 
+/// Device rings refill before anybody sends, so frames that are held without end must stop before the send side has none.
+#[test]
+fn crowded_when_held_packets_have_half_of_what_the_floors_leave() {
+    let mut pool = pool();
+    let spare = GEOMETRY.frame_count - 8 - 32;
+    assert_eq!(pool.room(Class::Send), spare);
+    let device = pool.attach();
+    let mut held = Vec::new();
+    while !pool.is_crowded() {
+        let addr = pool.fill_addr(device).expect("crowded comes before exhausted");
+        held.push(received(&mut pool, device, addr, 60).expect("the device holds the frame"));
+    }
+    assert_eq!(held.len() as u32, spare / 2 + 1);
+    while pool.fill_addr(device).is_some() {}
+    assert_eq!(
+        pool.room(Class::Send),
+        spare / 2 - 1,
+        "the device has its floor and the send side half of the rest"
+    );
+    drop(held);
+    assert!(!pool.is_crowded());
+}
+
 #[test]
 fn window_moves_within_the_frame() {
     let mut frame = pool().alloc(Class::Send).expect("fresh pool");
