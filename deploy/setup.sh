@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(
-  build-essential pkg-config clang llvm libelf-dev zlib1g-dev libbpf-dev # to build
+  build-essential pkg-config m4 clang llvm libelf-dev zlib1g-dev libbpf-dev # to build
   bpftool ethtool iproute2 iputils-ping procps                            # to look at links and programs
   curl netcat-openbsd tcpdump valgrind                                    # peers and tools of the tests
   "$@"
@@ -26,8 +26,7 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 if ! command -v cargo >/dev/null && [ ! -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ]; then
-  echo "setup: installing Rust"
-  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
-    sh -s -- -y -q --profile minimal --component clippy,rustfmt
+  echo "setup: cargo not found: install a Rust toolchain, 1.95 or newer (https://rustup.rs)" >&2
+  exit 1
 fi
 echo "setup: ready"

@@ -62,7 +62,10 @@ impl Rig for RingwireRig {
         let mut open = self.conns.len();
         while open > 0 {
             self.poll_client(&mut open);
+            // Takes requests and echoes; the next turn sends.
             self.poll_server();
+            self.poll_server();
+            self.poll_client(&mut open);
         }
     }
 
@@ -120,6 +123,12 @@ impl RingwireRig {
                 }
             }
         }
+    }
+
+    /// Packets that both hosts have sent so far, and turns taken.
+    pub fn packets_and_turns(&self) -> (u64, u64) {
+        let both = [self.client.counters(), self.server.counters()];
+        (both.iter().map(|c| c.tx_packets).sum(), both.iter().map(|c| c.turns).sum())
     }
 
     /// A few turns of both, for the handshake.

@@ -52,6 +52,8 @@ pub(crate) use seed::{Home, SeedParts};
 
 /// Packets taken from one queue per turn.
 const RX_BATCH: usize = 64;
+/// Publishing is some thirty stores: too many for a turn of a hundred nanoseconds.
+const PUBLISH_INTERVAL_NS: u64 = 100_000;
 /// The kernel's counters cost a syscall per queue.
 const PORT_STATS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -84,6 +86,7 @@ pub(crate) struct Core {
     is_kick_pending: bool,
     /// When the kernel's counters are read next.
     port_stats_due: Instant,
+    published_at: Instant,
     /// Since when the turns have brought nothing.
     idle_since: Option<Instant>,
     last_turn: Turn,
@@ -239,8 +242,16 @@ impl Core {
         }
     }
 
+    /// Others see the counters at most `PUBLISH_INTERVAL_NS` late, and never late of a sleeping or ended worker.
     fn end_turn(&mut self) {
         self.counters.now.connections = self.streams.connections() as u64;
+        if self.now.nanos_since(self.published_at) >= PUBLISH_INTERVAL_NS || self.clock.is_manual() {
+            self.publish();
+        }
+    }
+
+    fn publish(&mut self) {
+        self.published_at = self.now;
         if let Some(worker) = self.guard.shared.workers.get(usize::from(self.id)) {
             self.counters.publish(&worker.published);
         }
@@ -253,7 +264,8 @@ impl Core {
         self.datagrams.close_all(&mut io);
         self.ready.clear();
         self.is_kick_pending = self.link.kick();
-        self.end_turn();
+        self.counters.now.connections = self.streams.connections() as u64;
+        self.publish();
     }
 }
 

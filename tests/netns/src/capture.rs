@@ -45,6 +45,10 @@ impl Capture {
     pub fn finish(self) -> Vec<String> {
         self.tcpdump.signal(TERMINATE).expect("tcpdump runs");
         let output = self.tcpdump.wait_with_output().expect("tcpdump ends");
-        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+        String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .filter(|line| !line.is_empty())
+            .map(str::to_owned)
+            .collect()
     }
 }

@@ -77,7 +77,9 @@ impl WorkerSeed {
             Some(worker) => worker.waker.clone(),
             None => unreachable!("the engine makes one shared entry per seed"),
         };
-        self.link.watch(&waker);
+        if self.poll_mode != PollMode::Busy {
+            self.link.watch(&waker);
+        }
         // Engines have at most 255 workers (`xdp::Plan`).
         let workers = u8::try_from(self.guard.shared.workers.len()).unwrap_or(u8::MAX);
         let ports = PortUse::new(PortMap::split(net::DYNAMIC_PORTS, workers).allocator(self.id));
@@ -97,6 +99,7 @@ impl WorkerSeed {
             batch: RxBatch::default(),
             is_kick_pending: false,
             port_stats_due: now,
+            published_at: now,
             idle_since: None,
             last_turn: Turn::Run,
             waker,

@@ -174,7 +174,7 @@ impl Streams {
         if outcome.signals.contains(Signals::CLOSED) {
             return self.on_closed(io, slot);
         }
-        flow.signals |= outcome.signals;
+        flow.signals |= outcome.signals.without(Signals::SEND_RESET);
         if flow.owner == Owner::Application && !flow.signals.is_empty() && !flow.is_ready {
             flow.is_ready = true;
             io.ready.push_back(Ready::Flow(slot));

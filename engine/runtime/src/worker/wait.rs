@@ -19,9 +19,12 @@ impl Core {
         timeout: Option<Duration>,
     ) -> Result<Turn, WorkerError> {
         events.clear();
-        let deadline = timeout.map_or(Instant::MAX, |timeout| self.clock.now() + timeout);
+        let mut deadline = None;
         loop {
             self.run_once(events);
+            // From the first turn's clock: one clock read per turn.
+            let deadline =
+                *deadline.get_or_insert_with(|| timeout.map_or(Instant::MAX, |timeout| self.now + timeout));
             let turn = self.guard.shared.turn();
             let is_news = turn != self.last_turn;
             self.last_turn = turn;
@@ -48,6 +51,7 @@ impl Core {
             std::hint::spin_loop();
             return Ok(());
         }
+        self.publish();
         self.waker.begin_sleep();
         let result = if self.has_work() { Ok(0) } else { self.sleep(deadline) };
         self.waker.end_sleep();

@@ -19,6 +19,8 @@ impl Streams {
         let slot = self.slot(conn)?;
         let received =
             with_machine!(self, io, slot, |flow, cx| flow.tcb.recv(&mut cx)).ok_or(ConnError::Closed)?;
+        // The last piece of a connection that has ended arms the timer that reports the end.
+        self.reschedule(slot);
         match received {
             Ok(MachineRecv::Data(buf)) => {
                 let lent = buf.lend(conn.0);
