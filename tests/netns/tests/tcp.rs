@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
+use std::process::Stdio;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -245,5 +246,24 @@ fn a_reset_reaches_either_side() {
         let error = stream.read_to_end(&mut Vec::new()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
         service.finish();
+    });
+}
+
+#[test]
+fn netcat_hears_itself() {
+    within(LIMIT, || {
+        for addressing in Addressing::BOTH {
+            let scene = Scene::new(addressing);
+            let service = tcp_echo(&scene);
+            let mut nc = scene.peer.command("nc");
+            nc.args(["-N", &scene.ip().to_string(), "7"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut nc = nc.spawn().expect("netcat is installed");
+            let mut stdin = nc.stdin.take().expect("it is piped");
+            stdin.write_all(b"hello\n").expect("a pipe can be written");
+            drop(stdin);
+            let output = nc.wait_with_output().expect("netcat ends");
+            assert_eq!(output.stdout, b"hello\n", "{addressing:?}");
+            service.finish().assert_balanced(&[]);
+        }
     });
 }
