@@ -65,6 +65,12 @@ pub struct Report {
     pub delivered: u64,
 }
 
+/// What one end sends and what it must receive.
+struct Streams {
+    outgoing: Vec<u8>,
+    expected: Vec<u8>,
+}
+
 /// One end of the run.
 struct Side {
     worker: Worker,
@@ -93,8 +99,10 @@ pub fn run(plan: &Plan) -> Result<Report, String> {
     let server_addr: SocketAddr = SERVER.parse().map_err(|error| format!("{error}"))?;
     let upload = pattern(plan.seed, plan.upload_bytes);
     let download = pattern(!plan.seed, plan.download_bytes);
-    let mut server = Side::new(plan, &clock, &mut relay, "10.9.0.1/24", download.clone(), upload.clone())?;
-    let mut client = Side::new(plan, &clock, &mut relay, "10.9.0.2/24", upload, download)?;
+    let theirs = Streams { outgoing: download.clone(), expected: upload.clone() };
+    let mut server = Side::new(plan, &clock, &mut relay, "10.9.0.1/24", theirs)?;
+    let ours = Streams { outgoing: upload, expected: download };
+    let mut client = Side::new(plan, &clock, &mut relay, "10.9.0.2/24", ours)?;
     let options = TcpOptions::default();
     server.worker.listen(server_addr, &options).map_err(|error| format!("listen: {error}"))?;
     client.is_client = true;
@@ -144,8 +152,7 @@ impl Side {
         clock: &Clock,
         relay: &mut Relay,
         address: &str,
-        outgoing: Vec<u8>,
-        expected: Vec<u8>,
+        streams: Streams,
     ) -> Result<Side, String> {
         let cidr = address.parse().map_err(|error| format!("{error}"))?;
         let mut secret = [0; 16];
@@ -164,9 +171,9 @@ impl Side {
             worker,
             events: Events::with_capacity(64),
             conn: None,
-            outgoing,
+            outgoing: streams.outgoing,
             sent: 0,
-            expected,
+            expected: streams.expected,
             received: Vec::new(),
             saw_eof: false,
             is_finished: false,
