@@ -78,3 +78,8 @@ pub use ringwire_proto::DropReason;
 pub use ringwire_proto::tcp::{Info as TcpInfo, State as TcpState};
 pub use wake::Waker;
 pub use worker::{Worker, WorkerSeed};
+
+/// Compiles the README's example.
+#[cfg(all(doctest, feature = "xdp"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
