@@ -29,8 +29,13 @@ impl fmt::Display for XskError {
 
 impl std::error::Error for XskError {}
 
-const CAPABILITY_HINT: &str =
-    "sudo, or: sudo setcap cap_net_admin,cap_net_raw,cap_bpf,cap_ipc_lock+ep on the program";
+/// Fewer frames than this make no packet memory that an engine could work with.
+const FEWEST_FRAMES: u64 = 64;
+
+fn capability_hint() -> String {
+    let program = std::env::current_exe().map_or("./ringwire".into(), |path| path.display().to_string());
+    format!("sudo, or: sudo setcap cap_net_admin,cap_net_raw,cap_bpf,cap_ipc_lock+ep {program}")
+}
 
 /// A queue that the kernel did not give.
 pub(crate) struct BindFault {
@@ -71,7 +76,7 @@ impl XskError {
             Errno::PERM | Errno::ACCESS => XskError::kernel(
                 errno,
                 "cannot open an AF_XDP socket: CAP_NET_RAW is missing",
-                CAPABILITY_HINT,
+                capability_hint(),
             ),
             Errno::AFNOSUPPORT => XskError::no_af_xdp(errno),
             other => XskError::kernel(
@@ -94,6 +99,14 @@ impl XskError {
         // Half of the limit: other locked memory of the same user counts too.
         let fitting_frames = (limit / 2 / u64::from(frame_bytes)).max(1);
         let fitting_frames = 1 << fitting_frames.ilog2();
+        let hint = if fitting_frames < FEWEST_FRAMES {
+            "grant CAP_IPC_LOCK, or raise memlock".to_owned()
+        } else {
+            format!(
+                "grant CAP_IPC_LOCK, raise memlock, or --frames {fitting_frames} ({})",
+                size(fitting_frames * u64::from(frame_bytes))
+            )
+        };
         XskError::kernel(
             Errno::NOBUFS,
             format_args!(
@@ -101,10 +114,7 @@ impl XskError {
                 size(len_bytes as u64),
                 size(limit)
             ),
-            format!(
-                "grant CAP_IPC_LOCK, raise memlock, or --frames {fitting_frames} ({})",
-                size(fitting_frames * u64::from(frame_bytes))
-            ),
+            hint,
         )
     }
 
@@ -112,7 +122,7 @@ impl XskError {
         XskError::kernel(
             errno,
             "this kernel has no AF_XDP sockets",
-            "boot a kernel with CONFIG_XDP_SOCKETS=y, or use backend = \"kernel\"",
+            "boot a kernel with CONFIG_XDP_SOCKETS=y, or use --stack kernel",
         )
     }
 
@@ -147,14 +157,12 @@ impl XskError {
             Errno::OPNOTSUPP => XskError::kernel(
                 errno,
                 format_args!("{interface} cannot be bound{}", multi_buffer_doubt(config)),
-                format!(
-                    "ethtool -i {interface} names the driver; use another interface or backend = \"kernel\""
-                ),
+                format!("ethtool -i {interface} names the driver; use another interface or --stack kernel"),
             ),
             Errno::PERM | Errno::ACCESS => XskError::kernel(
                 errno,
                 "cannot bind an AF_XDP socket: CAP_NET_RAW is missing",
-                CAPABILITY_HINT,
+                capability_hint(),
             ),
             Errno::NOBUFS | Errno::NOMEM => XskError::kernel(
                 errno,
@@ -268,6 +276,20 @@ mod tests {
             "queue 7 of eth0 cannot be bound zero-copy: its driver does not support it (EOPNOTSUPP)\n\
              hint: --bind-mode copy, or auto"
         );
+    }
+
+    #[test]
+    fn a_kernel_without_af_xdp_is_told_apart_from_a_missing_capability() {
+        let refused = |errno| XskError::register(errno, 1 << 20, 2048, false);
+        let error = refused(Errno::AFNOSUPPORT);
+        assert_eq!(
+            error.to_string(),
+            "this kernel has no AF_XDP sockets (EAFNOSUPPORT)\n\
+             hint: boot a kernel with CONFIG_XDP_SOCKETS=y, or use --stack kernel"
+        );
+        assert_eq!(error.errno, Some(libc::EAFNOSUPPORT));
+        let what = refused(Errno::PERM).what;
+        assert_eq!(what, "cannot open an AF_XDP socket: CAP_NET_RAW is missing (EPERM)");
     }
 
     #[test]
