@@ -311,7 +311,7 @@ fn routes(netlink: &mut Netlink, ifindex: u32, addresses: &[Cidr]) -> std::io::R
 fn bind_error(error: &ReserveError) -> BindError {
     match error.errno().map(rustix::io::Errno::from_raw_os_error) {
         Some(rustix::io::Errno::ADDRINUSE) => BindError::AddressInUse(error.to_string()),
-        Some(errno) => BindError::System(errno.raw_os_error()),
+        Some(errno) => BindError::System { what: error.to_string(), errno: errno.raw_os_error() },
         None => BindError::AddressInUse(error.to_string()),
     }
 }

@@ -81,7 +81,10 @@ impl ControlLink {
     pub(crate) fn reserve(&self, protocol: Protocol, addr: SocketAddrV4) -> Result<u16, BindError> {
         let (reply, answer) = sync_channel(1);
         self.ask(Request::Reserve { protocol, addr, reply });
-        let gone = BindError::System(rustix::io::Errno::TIMEDOUT.raw_os_error());
+        let gone = BindError::System {
+            what: format!("cannot reserve {addr}: the control thread does not answer"),
+            errno: rustix::io::Errno::TIMEDOUT.raw_os_error(),
+        };
         answer.recv_timeout(RESERVE_LIMIT).unwrap_or(Err(gone))
     }
 

@@ -82,8 +82,13 @@ pub enum BindError {
     #[error("the socket table is full")]
     TableFull,
     /// The kernel refused the reservation.
-    #[error("the kernel refused to reserve the port (errno {0})")]
-    System(i32),
+    #[error("{what}")]
+    System {
+        /// The port, the step and the kernel's words.
+        what: String,
+        /// The kernel's error number.
+        errno: i32,
+    },
 }
 
 /// Why an active open could not start. What happens later arrives as [`Event::Closed`](crate::Event::Closed).
@@ -184,7 +189,7 @@ impl BindError {
             BindError::AddressInUse(_) => EADDRINUSE,
             BindError::AddressNotAvailable(_) => EADDRNOTAVAIL,
             BindError::TableFull => rustix::io::Errno::NOBUFS.raw_os_error(),
-            BindError::System(errno) => *errno,
+            BindError::System { errno, .. } => *errno,
         }
     }
 }

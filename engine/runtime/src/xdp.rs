@@ -210,26 +210,23 @@ fn choose_addresses(
     interface: &Interface,
     link: &netlink::Link,
 ) -> Result<Vec<Cidr>, SetupError> {
-    let held: Vec<Cidr> = netlink
-        .addresses(link.index)
-        .map_err(|error| system("cannot list addresses", &error))?
-        .into_iter()
-        .filter_map(|(address, prefix_len)| match address {
-            IpAddr::V4(address) => Some(Cidr { address, prefix_len }),
-            IpAddr::V6(_) => None,
-        })
-        .collect();
-    if let Some(both) =
-        interface.addresses.iter().find(|own| held.iter().any(|cidr| cidr.address == own.address))
-    {
-        return Err(SetupError::new(
-            SetupErrorKind::Address,
-            format!(
-                "{} is already an address of {}: it cannot be dedicated to the engine too",
-                both.address, link.name
-            ),
-            "leave the address out to share it, or choose one that nobody has",
-        ));
+    let held = held_addresses(netlink, link)?;
+    if !interface.addresses.is_empty() {
+        // The kernel would take a peer's answers to its own address for its own, on whatever interface it has it.
+        for other in netlink.links().map_err(|error| system("cannot list interfaces", &error))? {
+            let taken = held_addresses(netlink, &other)?;
+            let is_taken = |own: &&Cidr| taken.iter().any(|cidr| cidr.address == own.address);
+            if let Some(both) = interface.addresses.iter().find(is_taken) {
+                return Err(SetupError::new(
+                    SetupErrorKind::Address,
+                    format!(
+                        "{} is already an address of {}: it cannot be dedicated to the engine too",
+                        both.address, other.name
+                    ),
+                    "leave the address out to share it, or choose one that nobody has",
+                ));
+            }
+        }
     }
     let chosen = if interface.addresses.is_empty() { held } else { interface.addresses.clone() };
     if chosen.is_empty() {
@@ -240,6 +237,16 @@ fn choose_addresses(
         ));
     }
     Ok(chosen)
+}
+
+/// The kernel's IPv4 addresses on one interface.
+fn held_addresses(netlink: &mut Netlink, link: &netlink::Link) -> Result<Vec<Cidr>, SetupError> {
+    let addresses = netlink.addresses(link.index).map_err(|error| system("cannot list addresses", &error))?;
+    let ipv4 = addresses.into_iter().filter_map(|(address, prefix_len)| match address {
+        IpAddr::V4(address) => Some(Cidr { address, prefix_len }),
+        IpAddr::V6(_) => None,
+    });
+    Ok(ipv4.collect())
 }
 
 /// What is decided before anything is touched.

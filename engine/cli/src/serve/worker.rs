@@ -36,7 +36,8 @@ pub(super) fn serve(
     on_ready: impl FnOnce(),
 ) -> Result<(), Refusal> {
     service.bind(&mut worker).map_err(|error| {
-        Refusal::new(Exit::Refused, error, "another --port, or end what holds this one: ss -ltnup")
+        let hint = bind_hint(&error);
+        Refusal::new(Exit::Refused, error, hint)
     })?;
     on_ready();
     let mut events = Events::with_capacity(EVENTS_PER_TURN);
@@ -61,6 +62,19 @@ pub(super) fn serve(
             Pending::Work => Duration::ZERO,
             Pending::Nothing => TICK,
         };
+    }
+}
+
+fn bind_hint(error: &BindError) -> &'static str {
+    const EPERM: i32 = rustix::io::Errno::PERM.raw_os_error();
+    const EACCES: i32 = rustix::io::Errno::ACCESS.raw_os_error();
+    match error {
+        BindError::AddressInUse(_) => "another --port, or end what holds this one: ss -ltnup",
+        BindError::System { errno: EACCES, .. } => {
+            "ports below 1024 need CAP_NET_BIND_SERVICE: grant it, or use a higher --port"
+        }
+        BindError::System { errno: EPERM, .. } => "run ringwire doctor; it checks the capabilities",
+        _ => "run ringwire doctor; it checks the interface and its addresses",
     }
 }
 
