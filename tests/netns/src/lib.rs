@@ -15,6 +15,7 @@ mod capture;
 mod echo;
 pub mod kernel;
 mod pattern;
+pub mod program;
 mod scene;
 mod service;
 mod transfers;
