@@ -12,6 +12,9 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use rustix::net::{AddressFamily, SocketType, connect, getsockname, socket};
 
+/// An address that only a default route leads to (RFC 5737: nobody's network).
+pub(crate) const FAR_AWAY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+
 /// One interface as rtnetlink describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Interface {

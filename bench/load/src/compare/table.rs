@@ -28,6 +28,10 @@ impl fmt::Display for Comparison {
         for row in &self.rows {
             row.write(f, &columns)?;
         }
+        writeln!(
+            f,
+            "softirq: over veth the kernel's receive work for a packet runs on the core that sent it"
+        )?;
         self.write_faults(f)
     }
 }
@@ -113,7 +117,9 @@ fn latency_text(cell: &Cell) -> Option<String> {
 }
 
 fn spread_text(Spread { q1, median, q3, .. }: Spread) -> String {
-    format!("{median:.2} [{q1:.2}..{q3:.2}]")
+    // A tail that shrank a hundredfold is not 0.00.
+    let digits = if median < 0.1 { 3 } else { 2 };
+    format!("{median:.digits$} [{q1:.digits$}..{q3:.digits$}]")
 }
 
 fn cost_text(cost: Option<CoreCost>) -> Option<String> {

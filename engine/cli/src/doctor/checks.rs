@@ -3,7 +3,7 @@
 use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
 
-use crate::route::Interface;
+use crate::route::{self, FAR_AWAY, Interface};
 
 use super::Check;
 
@@ -108,7 +108,7 @@ pub(super) fn find<'i>(interfaces: &'i [Interface], name: Option<&str>) -> Resul
     let names: Vec<&str> = interfaces.iter().map(|interface| interface.name.as_str()).collect();
     let remedy = format!("-i with one of {}", names.join(", "));
     let Some(name) = name else {
-        let default = crate::route::towards(crate::serve::FAR_AWAY).ok().flatten();
+        let default = route::towards(FAR_AWAY).ok().flatten();
         let default =
             default.and_then(|default| interfaces.iter().find(|known| known.index == default.index));
         return default.ok_or_else(|| Check::fail("interface", "no default route to choose one by", remedy));

@@ -14,8 +14,8 @@ use crate::load::write_result;
 use crate::refusal::{Exit, Refusal};
 use crate::route;
 
-/// How a check came out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// How a check came out, from good to bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Level {
     Ok,
@@ -88,14 +88,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<Exit, Refusal> {
 }
 
 fn worst(checks: &[Check]) -> Level {
-    let rank = |level: &Level| *level as u8;
-    checks.iter().map(|check| check.level).max_by_key(rank).unwrap_or(Level::Ok)
-}
-
-impl PartialOrd for Level {
-    fn partial_cmp(&self, other: &Level) -> Option<std::cmp::Ordering> {
-        (*self as u8).partial_cmp(&(*other as u8))
-    }
+    checks.iter().map(|check| check.level).max().unwrap_or(Level::Ok)
 }
 
 /// Starts an engine and stops it again: what the kernel and the driver really grant.

@@ -7,7 +7,6 @@ mod pages;
 mod reflector;
 mod worker;
 
-use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -18,6 +17,7 @@ use crate::args::{PollMode, ServeArgs, ServeStack, Service, Transport};
 use crate::engine::{self, Started, Wish};
 use crate::load::say;
 use crate::refusal::{Exit, Refusal};
+use crate::route::FAR_AWAY;
 use crate::signals::{Release, StopWait};
 
 use echo::EchoService;
@@ -26,8 +26,6 @@ use pages::HttpService;
 
 /// How long open connections may take to end in order.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
-/// An address that only a default route leads to (RFC 5737: nobody's network).
-pub(crate) const FAR_AWAY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 
 pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Refusal> {
     match (args.stack, args.service) {

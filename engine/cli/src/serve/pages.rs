@@ -20,6 +20,8 @@ pub(super) struct HttpService {
     listener: Option<Listener>,
     connections: Sessions<Connection>,
     swept_ns: u64,
+    /// Each connection ends with the answer that is on its way.
+    is_draining: bool,
 }
 
 struct Connection {
@@ -44,7 +46,14 @@ impl Outgoing for Wire<'_> {
 
 impl HttpService {
     pub(super) fn new(port: u16, site: Site) -> HttpService {
-        HttpService { port, site, listener: None, connections: Sessions::new(), swept_ns: 0 }
+        HttpService {
+            port,
+            site,
+            listener: None,
+            connections: Sessions::new(),
+            swept_ns: 0,
+            is_draining: false,
+        }
     }
 
     /// Answers and reads until one of them has to wait.
@@ -55,9 +64,9 @@ impl HttpService {
             if !connection.lingering {
                 let mut wire = Wire { worker: &mut *worker, conn };
                 match connection.session.drive(&mut self.site, &mut wire) {
-                    Ok(Next::Input) => {}
+                    Ok(Next::Input) if !self.is_draining => {}
                     Ok(Next::Output) => return,
-                    Ok(Next::Close) => {
+                    Ok(Next::Input | Next::Close) => {
                         connection.lingering = true;
                         if worker.shutdown(conn, Shutdown::Write).is_err() {
                             break Ended::Broken;
@@ -143,6 +152,7 @@ impl Service for HttpService {
         if let Some(listener) = self.listener.take() {
             worker.close_listener(listener);
         }
+        self.is_draining = true;
         // Answers on their way are finished; the shutdown's limit ends those that take too long.
         let idle = |connection: &Connection| connection.session.is_idle();
         let done: Vec<Conn> = self

@@ -9,11 +9,11 @@ use ringwire_peers::reflector::{self, ReflectorConfig};
 use crate::args::ServeArgs;
 use crate::load::say;
 use crate::refusal::{Exit, Refusal};
-use crate::route::{self, Interface};
+use crate::route::{self, FAR_AWAY, Interface};
 use crate::signals::StopWait;
 use crate::{cpu, engine};
 
-use super::{FAR_AWAY, banner_line};
+use super::banner_line;
 
 const ATTACH_LIMIT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(2);
