@@ -49,6 +49,9 @@ pub enum Kick {
     Idle,
     /// Submitted frames are still waiting: kick again next turn, do not sleep.
     Pending,
+    /// Submitted frames are still waiting and the device takes none: its link is down, or it is gone. Kick again, but
+    /// not at once.
+    Refused,
 }
 
 /// Counters of one port since it was opened.

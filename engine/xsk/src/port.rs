@@ -181,7 +181,7 @@ impl XskPort {
                 Ok(()) | Err(Errno::AGAIN | Errno::NOBUFS | Errno::BUSY) => break,
                 Err(_) => {
                     self.stats.kick_errors += 1;
-                    break;
+                    return refused(waiting);
                 }
             }
         }
@@ -192,9 +192,11 @@ impl XskPort {
     fn kick_driver(&mut self) -> Kick {
         if !self.mode.need_wakeup || self.tx.needs_wakeup() {
             self.stats.kicks += 1;
-            if let Err(errno) = sys::kick_tx(self.bound.rings.as_fd()) {
-                self.stats.kick_errors +=
-                    u64::from(!matches!(errno, Errno::AGAIN | Errno::NOBUFS | Errno::BUSY));
+            if let Err(errno) = sys::kick_tx(self.bound.rings.as_fd())
+                && !matches!(errno, Errno::AGAIN | Errno::NOBUFS | Errno::BUSY)
+            {
+                self.stats.kick_errors += 1;
+                return refused(self.tx.waiting());
             }
         }
         if self.tx.waiting() == 0 { Kick::Idle } else { Kick::Pending }
@@ -207,6 +209,11 @@ impl XskPort {
         let woken = sys::kick_rx(self.bound.rings.as_fd());
         self.stats.kick_errors += u64::from(!matches!(woken, Ok(()) | Err(Errno::AGAIN)));
     }
+}
+
+/// After ENETDOWN (the link is down), ENXIO (the interface is gone) and their like.
+fn refused(waiting: u32) -> Kick {
+    if waiting == 0 { Kick::Idle } else { Kick::Refused }
 }
 
 impl Port for XskPort {

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use ringwire_frame::{Class, Frame, Packet, Pool, Port, SendFrame, TxFull};
+use ringwire_frame::{Class, Frame, Kick, Packet, Pool, Port, SendFrame, TxFull};
 use ringwire_proto::DropReason;
 use ringwire_wire::checksum::Sum;
 use ringwire_wire::eth::{self, EtherType, Mac};
@@ -89,6 +89,7 @@ pub(crate) struct Link {
     /// What one packet in one frame carries above IP.
     ip_payload_bytes: usize,
     ip_ident: u16,
+    is_refused: bool,
 }
 
 impl Link {
@@ -96,7 +97,7 @@ impl Link {
         let frame_bytes = ports.iter().map(|port| on_port!(port, p => p.max_frame_bytes())).min();
         let room = frame_bytes.unwrap_or(0).saturating_sub(TX_HEADROOM);
         let ip_payload_bytes = mtu_bytes.min(room).saturating_sub(ipv4::HEADER_LEN);
-        Link { pool, ports, mtu_bytes, ip_payload_bytes, ip_ident: 0 }
+        Link { pool, ports, mtu_bytes, ip_payload_bytes, ip_ident: 0, is_refused: false }
     }
 
     pub(crate) fn ports(&self) -> &[AnyPort] {
@@ -149,13 +150,23 @@ impl Link {
         }
     }
 
-    /// True while some ring still holds packets that the kernel has not taken: the worker must not sleep.
+    /// True while some ring still holds packets that the kernel has not taken and may take at once: the worker must not sleep.
     pub(crate) fn kick(&mut self) -> bool {
         let mut pending = false;
+        self.is_refused = false;
         for port in &mut self.ports {
-            pending |= on_port!(port, p => p.kick()) == ringwire_frame::Kick::Pending;
+            match on_port!(port, p => p.kick()) {
+                Kick::Idle => {}
+                Kick::Pending => pending = true,
+                Kick::Refused => self.is_refused = true,
+            }
         }
         pending
+    }
+
+    /// Whether some device took nothing at the last kick and will not at once: its link is down, or it is gone.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.is_refused
     }
 
     /// Descriptors free on the TX ring of `port`.

@@ -12,6 +12,9 @@ const SPIN_NS: u64 = 20_000;
 /// How often a sleeping worker looks for frames that the application holds on other threads.
 const RETURNED_FRAMES_LOOK: Duration = Duration::from_millis(1);
 
+/// How often a sleeping worker offers its packets again to a device whose link is down, or that is gone.
+const REFUSED_AGAIN: Duration = Duration::from_millis(10);
+
 impl Core {
     pub(super) fn poll(
         &mut self,
@@ -46,7 +49,9 @@ impl Core {
     /// Returns when there may be something to do.
     fn wait(&mut self, deadline: Instant) -> Result<(), WorkerError> {
         let idle_since = *self.idle_since.get_or_insert(self.now);
-        let must_stay = self.is_kick_pending || self.streams.wants_transmit() || !self.ready.is_empty();
+        // What a refusing device has no room for waits with what it holds.
+        let can_transmit = self.streams.wants_transmit() && !self.link.is_refused();
+        let must_stay = self.is_kick_pending || can_transmit || !self.ready.is_empty();
         if must_stay || self.poll_mode == PollMode::Busy || self.now.nanos_since(idle_since) < SPIN_NS {
             std::hint::spin_loop();
             return Ok(());
@@ -84,6 +89,9 @@ impl Core {
         if self.link.pool.counts().of(FrameState::App) > 0 {
             // Frames that other threads drop come back without a wake, and a peer's window may wait for them.
             until = until.min(self.now + RETURNED_FRAMES_LOOK);
+        }
+        if self.link.is_refused() {
+            until = until.min(self.now + REFUSED_AGAIN);
         }
         let limit = (until != Instant::MAX).then(|| {
             let wait = until.saturating_since(self.clock.now());
