@@ -7,7 +7,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use ringwire_frame::{MemPort, Pool};
@@ -58,6 +58,8 @@ pub(crate) struct Shared {
 pub(crate) struct WorkerShared {
     pub(crate) waker: Waker,
     pub(crate) published: Published,
+    /// Set while draining, when nothing but TIME-WAIT is left.
+    is_finished: AtomicBool,
 }
 
 /// Where the XDP program's counters are read.
@@ -88,8 +90,12 @@ impl Shared {
         addresses: Vec<Cidr>,
         steering: SteeringSource,
     ) -> Shared {
-        let workers =
-            wakers.into_iter().map(|waker| WorkerShared { waker, published: Published::default() }).collect();
+        let worker = |waker| WorkerShared {
+            waker,
+            published: Published::default(),
+            is_finished: AtomicBool::new(false),
+        };
+        let workers = wakers.into_iter().map(worker).collect();
         Shared { stage: AtomicU8::new(STAGE_RUN), workers, modes, addresses, steering }
     }
 
@@ -107,6 +113,18 @@ impl Shared {
         for worker in &self.workers {
             worker.waker.nudge();
         }
+    }
+
+    pub(crate) fn set_finished(&self, worker: u8) {
+        if let Some(worker) = self.workers.get(usize::from(worker)) {
+            // Relaxed: it stands for itself.
+            worker.is_finished.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        self.workers.iter().all(|worker| worker.is_finished.load(Ordering::Relaxed))
+            || self.connections() == 0
     }
 
     fn connections(&self) -> u64 {
@@ -214,17 +232,17 @@ impl Handle {
         Metrics::collect(published, self.shared.steering.counters())
     }
 
-    /// Tells every worker to finish ([`Turn::Drain`]), waits until all connections have ended or `deadline` is over, then stops the
+    /// Tells every worker to finish ([`Turn::Drain`]), waits until all connections have ended (TIME-WAIT is not waited for) or `deadline` is over, then stops the
     /// workers ([`Turn::Stop`]); what is left is reset.
     pub fn shutdown(&self, deadline: Duration) -> Drained {
         const LOOK_AGAIN: Duration = Duration::from_millis(5);
         self.shared.raise_stage(STAGE_DRAIN);
         let mut waited = Duration::ZERO;
-        while waited < deadline && self.shared.connections() > 0 {
+        while waited < deadline && !self.shared.is_finished() {
             std::thread::sleep(LOOK_AGAIN);
             waited += LOOK_AGAIN;
         }
-        let reset = self.shared.connections();
+        let reset = if self.shared.is_finished() { 0 } else { self.shared.connections() };
         self.stop();
         Drained { reset }
     }

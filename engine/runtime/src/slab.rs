@@ -26,6 +26,12 @@ impl<T> Slab<T> {
         Slab { slots: Vec::new(), free: Vec::new(), limit }
     }
 
+    /// Slots ever used, free ones included; all are below this.
+    pub(crate) fn slots(&self) -> u32 {
+        // `MAX_SLOTS` fits.
+        u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }

@@ -90,6 +90,8 @@ pub(crate) struct Core {
     /// Since when the turns have brought nothing.
     idle_since: Option<Instant>,
     last_turn: Turn,
+    /// While draining: the slot before which no connection has anything left to do.
+    finished_to: u32,
     waker: Waker,
     guard: Arc<Guard>,
 }

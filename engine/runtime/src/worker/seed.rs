@@ -102,6 +102,7 @@ impl WorkerSeed {
             published_at: now,
             idle_since: None,
             last_turn: Turn::Run,
+            finished_to: 0,
             waker,
             guard: self.guard,
         };

@@ -117,6 +117,12 @@ impl Streams {
         self.flows.len()
     }
 
+    /// The first slot from `from` on whose connection is more than a memory of its tuple (TIME-WAIT).
+    pub(crate) fn first_unfinished(&self, from: u32) -> Option<u32> {
+        let is_unfinished = |flow: &Flow| flow.tcb.state() != tcp::State::TimeWait;
+        (from..self.flows.slots()).find(|slot| self.flows.at(*slot).is_some_and(is_unfinished))
+    }
+
     pub(crate) fn next_timer(&self) -> Option<Instant> {
         self.wheel.next_deadline()
     }

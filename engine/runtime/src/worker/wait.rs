@@ -34,6 +34,9 @@ impl Core {
             if is_news && turn != Turn::Run {
                 self.net.begin_drain();
             }
+            if turn == Turn::Drain {
+                self.look_for_the_end();
+            }
             if !events.is_empty()
                 || is_news
                 || turn == Turn::Stop
@@ -43,6 +46,15 @@ impl Core {
                 return Ok(turn);
             }
             self.wait(deadline)?;
+        }
+    }
+
+    /// Says so when no connection has anything left to do. Those before `finished_to` stay finished, for nothing is opened while
+    /// draining, so all turns together look at each connection about once.
+    fn look_for_the_end(&mut self) {
+        match self.streams.first_unfinished(self.finished_to) {
+            Some(slot) => self.finished_to = slot,
+            None => self.guard.shared.set_finished(self.id),
         }
     }
 
