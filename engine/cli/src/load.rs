@@ -123,10 +123,7 @@ fn failed(error: &LoadError, args: &LoadArgs) -> Refusal {
     let LoadArgs { work, target, .. } = args;
     let hint = match error {
         LoadError::Unanswered { .. } => {
-            format!(
-                "start the other end: ringwire serve -p {} echo; see what arrives: tcpdump there",
-                target.port()
-            )
+            format!("start the other end: ringwire serve -p {} echo", target.port())
         }
         LoadError::TooLarge { .. } => "a smaller --size, or a larger MTU on the interface".to_owned(),
         _ => "ringwire doctor".to_owned(),

@@ -57,7 +57,8 @@ pub(super) fn capabilities_of(effective: CapabilitySet) -> Check {
         return Check::ok("capabilities", "all that are needed");
     }
     let verb = if missing.len() == 1 { "is" } else { "are" };
-    let remedy = "sudo, or: sudo setcap cap_net_admin,cap_net_raw,cap_bpf,cap_ipc_lock+ep ./ringwire";
+    let program = std::env::current_exe().map_or("ringwire".to_owned(), |path| path.display().to_string());
+    let remedy = format!("sudo, or: sudo setcap cap_net_admin,cap_net_raw,cap_bpf,cap_ipc_lock+ep {program}");
     Check::fail("capabilities", format!("{} {verb} missing", missing.join(", ")), remedy)
 }
 
