@@ -118,21 +118,6 @@ impl Core {
         NonNull::from(Box::leak(Box::new(core)))
     }
 
-    /// Frames that allocations of this class may still take.
-    #[inline]
-    pub(crate) fn room(&self, class: Class) -> u32 {
-        let (free, floors) = (self.count(FrameState::Free), self.floors);
-        match class {
-            Class::Control => free,
-            Class::Receive => free.saturating_sub(floors.control_frames),
-            Class::Send => {
-                let receiving = self.count(FrameState::Fill) + self.count(FrameState::Rx);
-                let reserved = floors.receive_frames.saturating_sub(receiving);
-                free.saturating_sub(floors.control_frames.saturating_add(reserved))
-            }
-        }
-    }
-
     /// The key to the pool's books, on the owner thread only.
     #[inline]
     pub(crate) fn owner(&self) -> Option<Owner<'_>> {
@@ -307,7 +292,16 @@ impl Owner<'_> {
     /// Whether an allocation of this class may take one more frame.
     #[inline]
     pub(crate) fn permits(&self, class: Class) -> bool {
-        self.core.room(class) > 0
+        let (free, floors) = (self.core.count(FrameState::Free), self.core.floors);
+        match class {
+            Class::Control => free > 0,
+            Class::Receive => free > floors.control_frames,
+            Class::Send => {
+                let receiving = self.core.count(FrameState::Fill) + self.core.count(FrameState::Rx);
+                let reserved = floors.receive_frames.saturating_sub(receiving);
+                free > floors.control_frames.saturating_add(reserved)
+            }
+        }
     }
 
     /// Takes a free frame into `to`.

@@ -136,12 +136,6 @@ impl Pool {
         held > core.geometry.frame_count.saturating_sub(floors) / 2
     }
 
-    /// Frames that allocations of this class may take now, those not counted that other threads gave back since the last
-    /// [`reclaim`](Pool::reclaim).
-    pub fn room(&self, class: Class) -> u32 {
-        self.core().room(class)
-    }
-
     /// How the region is cut.
     pub fn geometry(&self) -> Geometry {
         self.core().geometry

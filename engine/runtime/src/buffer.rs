@@ -190,6 +190,15 @@ pub(crate) enum TxParts {
     Heap(Vec<u8>),
 }
 
+impl TxParts {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            TxParts::Frame(frame) => frame.bytes(),
+            TxParts::Heap(bytes) => bytes,
+        }
+    }
+}
+
 impl From<TxParts> for TxBuf {
     fn from(parts: TxParts) -> TxBuf {
         match parts {

@@ -216,7 +216,7 @@ pub struct TcpOptions {
     pub keepalive: Option<KeepAlive>,
     /// How long written data may stay unacknowledged (`TCP_USER_TIMEOUT`).
     pub user_timeout: Option<Duration>,
-    /// `Some(0)`: `close` resets at once (`SO_LINGER`).
+    /// `Some(ZERO)`: `close` resets at once (`SO_LINGER`). A longer time changes nothing: `close` of a worker never waits.
     pub linger: Option<Duration>,
     /// How long a closed connection's tuple is remembered (RFC 9293 3.3.2: 2 MSL).
     pub time_wait: Duration,

@@ -29,7 +29,8 @@ pub(crate) mod netlink;
 pub(crate) mod netns;
 mod reserve;
 
-use netlink::{Change, Monitor, Netlink};
+use netlink::{Change, Monitor, Neighbour, Netlink};
+use netlink_packet_route::neighbour::NeighbourState;
 use reserve::{ReserveError, TcpReservation, UdpReservation};
 
 /// Ports that shared addresses may hold at once: each costs a descriptor and 4.1 KB in the kernel.
@@ -173,6 +174,14 @@ impl Control {
     /// Reservation, then steering: at no time would the kernel see a segment of a port that is not reserved.
     fn reserve(&mut self, protocol: Protocol, addr: SocketAddrV4) -> Result<u16, BindError> {
         if let Some(reserved) = self.reserved.get_mut(&(protocol, addr.port())) {
+            if reserved.addr != *addr.ip() && !reserved.addr.is_unspecified() {
+                return Err(BindError::AddressInUse(format!(
+                    "port {} is reserved on {} already; bind 0.0.0.0:{} for all addresses",
+                    addr.port(),
+                    reserved.addr,
+                    addr.port()
+                )));
+            }
             reserved.users += 1;
             return Ok(addr.port());
         }
@@ -257,7 +266,7 @@ impl Control {
         match change {
             Change::Neighbour(neighbour) if neighbour.ifindex == self.parts.ifindex => {
                 if let IpAddr::V4(ip) = neighbour.ip {
-                    self.tell_all(&News::Neighbour { ip, mac: neighbour.usable_mac().map(Mac) });
+                    self.on_neighbour(ip, &neighbour);
                 }
             }
             Change::Neighbour(_) | Change::Link(_) => {}
@@ -266,6 +275,16 @@ impl Control {
                 self.tell_neighbours();
                 self.tell_routes();
             }
+        }
+    }
+
+    fn on_neighbour(&self, ip: Ipv4Addr, neighbour: &Neighbour) {
+        match (neighbour.usable_mac(), neighbour.state) {
+            (Some(mac), _) => self.tell_all(&News::Neighbour { ip, mac: Some(Mac(mac)) }),
+            (None, NeighbourState::Failed) => self.tell_all(&News::Neighbour { ip, mac: None }),
+            // Deleted: the kernel forgets neighbours that it has no traffic with itself.
+            (None, NeighbourState::None) => self.tell_all(&News::Forget { ip }),
+            (None, _) => {}
         }
     }
 

@@ -37,6 +37,8 @@ pub(crate) enum Request {
 pub(crate) enum News {
     /// A neighbour's address, or that it has none any more.
     Neighbour { ip: Ipv4Addr, mac: Option<Mac> },
+    /// The kernel has forgotten a neighbour, which says nothing about it: the next use asks again.
+    Forget { ip: Ipv4Addr },
     /// Reserved and steered; empty: none can be had.
     Ports(Vec<u16>),
     /// The routes have changed.

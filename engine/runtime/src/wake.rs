@@ -34,8 +34,8 @@ impl Waker {
 
     /// Makes the worker's current or next `poll` return with [`Event::Woken`](crate::Event::Woken). Wakes coalesce.
     pub fn wake(&self) {
-        // Relaxed: ordered by the fence in `nudge`, which pairs with the one in `Sleep::begin`.
-        self.0.woken.store(true, Ordering::Relaxed);
+        // Pairs with the Acquire in `take_woken`: what the caller published before is seen by whoever takes the wake.
+        self.0.woken.store(true, Ordering::Release);
         self.nudge();
     }
 
@@ -58,16 +58,15 @@ impl Waker {
 
     /// After the sleep, or instead of it.
     pub(crate) fn end_sleep(&self) {
-        // Somebody took the flag and writes, or has written: empty the counter, or the next sleep would end at once.
-        if !self.0.sleeping.swap(false, Ordering::Relaxed) {
-            let mut count = [0; 8];
-            let _ = rustix::io::read(&self.0.eventfd, &mut count);
-        }
+        self.0.sleeping.store(false, Ordering::Relaxed);
+        // Always: somebody may have taken the flag and written only after the last sleep had ended. EAGAIN when nobody has.
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&self.0.eventfd, &mut count);
     }
 
     /// Whether `wake` was called since the last take.
     pub(crate) fn take_woken(&self) -> bool {
-        // Acquire pairs with nothing but the caller's own data: `wake` publishes before its fence.
+        // Pairs with the Release in `wake`.
         self.0.woken.load(Ordering::Relaxed) && self.0.woken.swap(false, Ordering::Acquire)
     }
 

@@ -141,7 +141,6 @@ impl Core {
             self.streams.unpark(&mut io);
             control_packets::send_resolved(&mut io);
         }
-        self.streams.feed_starved(&mut io);
         self.streams.transmit(&mut io);
         self.link.refill();
         self.is_kick_pending = self.link.kick();

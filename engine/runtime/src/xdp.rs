@@ -180,7 +180,14 @@ fn find_link(netlink: &mut Netlink, interface: &Interface) -> Result<netlink::Li
 
 /// The queues to own. RSS spreads over all of them, and what lands elsewhere finds no socket, so all must be owned (design 3).
 fn choose_queues(interface: &Interface, link: &netlink::Link) -> Result<Vec<u32>, SetupError> {
-    let all = link.rx_queues.min(link.tx_queues).max(1);
+    let all = link.rx_queues.max(1);
+    if link.tx_queues < all {
+        return Err(SetupError::new(
+            SetupErrorKind::Interface,
+            format!("{} receives on {all} queues but sends on {}", link.name, link.tx_queues),
+            format!("ethtool -L {} rx {} tx {}", link.name, link.tx_queues, link.tx_queues),
+        ));
+    }
     let Some(wanted) = &interface.queues else { return Ok((0..all).collect()) };
     if let Some(beyond) = wanted.iter().find(|queue| **queue >= all) {
         return Err(SetupError::new(

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use ringwire::DropReason;
 use ringwire_netns::{
-    Addressing, Closing, Ended, Pace, Pattern, Scene, Script, Service, Transfers, kernel, options, within,
+    Addressing, Closing, Echo, Ended, Pace, Pattern, Scene, Script, Service, Transfers, kernel, options,
+    within,
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -104,7 +105,7 @@ fn a_reader_that_stalls_does_not_starve_its_neighbours() {
         let engine = scene.builder().frames_per_worker(512).start().expect("the engine starts");
         let service = Service::start(engine, move |worker| {
             let stalled = Transfers::accepting(worker, addr, &options(), script.clone(), ended.clone());
-            (stalled, ringwire_netns::Echo::tcp(worker, echo, &options()))
+            (stalled, Echo::tcp(worker, echo, &options()))
         });
         let stalled: Vec<_> = (0..8)
             .map(|_| {
@@ -131,6 +132,42 @@ fn a_reader_that_stalls_does_not_starve_its_neighbours() {
         let books = service.finish();
         let low = [DropReason::NoFrame, DropReason::TcpReceiveFull, DropReason::TcpReassemblyFull];
         books.assert_balanced(&[&PROBES[..], &low].concat());
+    });
+}
+
+#[test]
+fn peers_that_do_not_read_do_not_starve_others() {
+    const DEAF: usize = 40;
+    within(LIMIT, || {
+        let scene = Scene::new(Addressing::Dedicated);
+        let (deaf_addr, addr) = (scene.at(80), scene.at(81));
+        let (ended, ends) = channel();
+        let pattern = Pattern::new(2, 2 << 20);
+        let script = Script::new(pattern.clone(), Closing::First);
+        let service = Service::start(scene.engine(), move |worker| {
+            let endless = Script::new(Pattern::new(1, 10 << 20), Closing::Last);
+            (
+                Transfers::accepting(worker, deaf_addr, &options(), endless, ended.clone()),
+                Transfers::accepting(worker, addr, &options(), script.clone(), ended.clone()),
+            )
+        });
+        let connect = |_| kernel::connect(&scene.peer, deaf_addr).expect("a connection");
+        let deaf: Vec<_> = (0..DEAF).map(connect).collect();
+        thread::sleep(Duration::from_millis(500));
+        let started = Instant::now();
+        let stream = kernel::connect(&scene.peer, addr).expect("a connection beside them");
+        let received = kernel::receive(&stream, u64::MAX);
+        let metrics = service.handle().metrics();
+        assert_eq!(received.unwrap_or_else(|error| panic!("{error}\n{metrics}")), pattern.digest());
+        println!("2 MiB sent beside {DEAF} deaf peers in {:?}", started.elapsed());
+        drop(stream);
+        // Unread data makes it a reset.
+        drop(deaf);
+        for _ in 0..=DEAF {
+            end(&ends, &service);
+        }
+        // The kernel resets a connection for each segment that comes after its end.
+        service.finish().assert_balanced(&[&PROBES[..], &[DropReason::TcpNoSocket]].concat());
     });
 }
 

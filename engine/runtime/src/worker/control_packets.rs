@@ -33,19 +33,19 @@ pub(super) fn in_one_piece(packet: Packet, counters: &mut Counters) -> RxBuf {
 
 #[cold]
 pub(super) fn on_arp(io: &mut Io<'_>, packet: &arp::Packet, streams: &mut Streams) {
-    io.counters.now.control_packets += 1;
     match io.net.on_arp(io.now, packet) {
         Verdict::Reply(reply) => {
             let mac = io.net.mac();
             send_arp(io.link, io.counters, mac, reply.target_mac, &reply);
         }
-        Verdict::Learned => {
-            io.net.on_neighbour_change();
-            send_resolved(io);
-            streams.unpark(io);
-        }
-        Verdict::Drop(reason) => io.counters.drop_packet(reason),
+        Verdict::Learned => {}
+        Verdict::Drop(reason) => return io.counters.drop_packet(reason),
     }
+    io.counters.now.control_packets += 1;
+    // Whoever asks for us has told us where it is, too.
+    io.net.on_neighbour_change();
+    send_resolved(io);
+    streams.unpark(io);
 }
 
 /// Datagrams whose neighbour has become known leave in their order; those whose neighbour failed are counted.

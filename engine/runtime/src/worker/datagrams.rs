@@ -67,6 +67,15 @@ impl Datagrams {
             Some(other) => return Err(BindError::AddressNotAvailable(other)),
             None => None,
         };
+        // Packets are looked up by their real destination, so a connected socket needs a real address too.
+        let local = match peer {
+            Some(peer) if local.ip().is_unspecified() => {
+                let source =
+                    io.net.source_for(*peer.ip()).ok_or(BindError::AddressNotAvailable(peer.into()))?;
+                SocketAddrV4::new(source, local.port())
+            }
+            _ => local,
+        };
         let is_free =
             |port| io.table.reader().lookup(&bound_key(SocketAddrV4::new(*local.ip(), port), peer)).is_none();
         if local.port() != 0 && !is_free(local.port()) {
@@ -85,7 +94,10 @@ impl Datagrams {
             ttl: options.ttl,
             is_ready: false,
         };
-        let id = self.sockets.insert(socket).ok_or(BindError::TableFull)?;
+        let Some(id) = self.sockets.insert(socket) else {
+            io.net.release_port(Protocol::UDP, port);
+            return Err(BindError::TableFull);
+        };
         if io.table.insert(&key, Socket::Udp(id.slot).pack()).is_err() {
             self.sockets.remove(id.slot);
             io.net.release_port(Protocol::UDP, local.port());

@@ -64,8 +64,6 @@ pub(crate) struct Flow {
     pub(crate) is_queued: bool,
     /// In the ready queue.
     pub(crate) is_ready: bool,
-    /// In the queue of those whose `send` found the pool empty.
-    pub(crate) is_starved: bool,
     /// Waits for a local port or a neighbour; looked at again when news arrive.
     pub(crate) is_parked: bool,
 }

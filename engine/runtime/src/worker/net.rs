@@ -105,6 +105,8 @@ pub(crate) struct Net {
     /// Ports the control thread has reserved for active opens; empty for dedicated addresses.
     granted_ports: Vec<u16>,
     is_asking_for_ports: bool,
+    /// The control thread's last answer: none to be had.
+    has_no_ports: bool,
     epoch: u32,
     epoch_ends: Instant,
     is_draining: bool,
@@ -135,6 +137,7 @@ impl Net {
             errors,
             granted_ports: Vec::new(),
             is_asking_for_ports: false,
+            has_no_ports: false,
             epoch: 0,
             epoch_ends: now + EPOCH,
             is_draining: false,
@@ -172,6 +175,11 @@ impl Net {
 
     pub(crate) fn epoch(&self) -> u32 {
         self.epoch
+    }
+
+    /// When those who wait for a neighbour or a port look again.
+    pub(crate) fn epoch_ends(&self) -> Instant {
+        self.epoch_ends
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -225,7 +233,6 @@ impl Net {
     }
 
     pub(crate) fn next_timer(&self) -> Option<Instant> {
-        // Those who wait for a neighbour look again at the end of the epoch; it is never far while anybody waits.
         self.neighbours.next_deadline()
     }
 
@@ -234,6 +241,8 @@ impl Net {
         let is_new_epoch = now >= self.epoch_ends;
         if is_new_epoch {
             self.epoch_ends = now + EPOCH;
+            // An answer that was lost to a full ring is asked for again.
+            self.is_asking_for_ports = false;
             self.on_neighbour_change();
         }
         while let Some(transmit) = self.neighbours.poll_transmit(now) {
@@ -287,6 +296,9 @@ impl Net {
     /// Asks the control thread for more ports; false when there are none to be had.
     pub(crate) fn ask_for_ports(&mut self) -> bool {
         let Ownership::Shared(control) = &self.ownership else { return false };
+        if core::mem::take(&mut self.has_no_ports) {
+            return false;
+        }
         if !self.is_asking_for_ports {
             self.is_asking_for_ports = true;
             control.ask(Request::Ports);
@@ -309,8 +321,10 @@ impl Net {
                     let _ = self.neighbours.insert_static(now, ip, mac);
                 }
                 News::Neighbour { ip, mac: None } => self.neighbours.fail(now, ip),
+                News::Forget { ip } => self.neighbours.remove(ip),
                 News::Ports(ports) => {
                     self.is_asking_for_ports = false;
+                    self.has_no_ports = ports.is_empty();
                     self.granted_ports.extend(ports);
                 }
                 News::Routes(routes) => self.set_routes(routes),

@@ -64,8 +64,6 @@ pub(crate) struct Streams {
     parked: Vec<u32>,
     /// Interned options; a handful per program.
     options: Vec<OptionSet>,
-    /// Flows whose `send` found the pool empty.
-    starved: VecDeque<u32>,
     ports: PortUse,
 }
 
@@ -76,6 +74,13 @@ pub(crate) struct Arrived<'a> {
     pub(crate) seg: &'a SegmentIn,
 }
 
+impl Arrived<'_> {
+    fn tuple(&self) -> Tuple {
+        let (local_port, remote_port) = self.ingress.ports();
+        Tuple { local: self.ingress.dst, remote: self.ingress.src, local_port, remote_port }
+    }
+}
+
 /// A borrowed connection with what the machine needs.
 macro_rules! with_machine {
     ($self:ident, $io:ident, $slot:expr, |$flow:ident, $cx:ident| $body:expr) => {{
@@ -84,7 +89,8 @@ macro_rules! with_machine {
             Some($flow) => match options.get(usize::from($flow.options)) {
                 Some(set) => {
                     let limit_bytes = $io.link.mss_bytes();
-                    let mut source = SendSource { pool: &mut $io.link.pool, limit_bytes };
+                    let frames_wanted = &mut $io.counters.now.frames_wanted;
+                    let mut source = SendSource { pool: &mut $io.link.pool, limit_bytes, frames_wanted };
                     #[allow(unused_mut)]
                     let mut $cx = tcp::Cx { now: $io.now, config: &set.config, cold, pool: &mut source };
                     Some($body)
@@ -108,7 +114,6 @@ impl Streams {
             queue: VecDeque::new(),
             parked: Vec::new(),
             options: Vec::new(),
-            starved: VecDeque::new(),
             ports,
         }
     }
@@ -127,6 +132,11 @@ impl Streams {
         self.wheel.next_deadline()
     }
 
+    /// Whether flows wait for a port or a neighbour.
+    pub(crate) fn has_parked(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
     pub(crate) fn wants_transmit(&self) -> bool {
         !self.queue.is_empty()
     }
@@ -135,6 +145,20 @@ impl Streams {
     #[inline]
     pub(crate) fn on_segment(&mut self, io: &mut Io<'_>, found: Option<u32>, at: Arrived<'_>, packet: RxBuf) {
         match found.map(Socket::unpack) {
+            Some(Socket::Flow(slot)) if self.is_of(slot, at) => self.on_flow_segment(io, slot, at, packet),
+            _ => self.on_missed(io, at, packet),
+        }
+    }
+
+    /// Whether the flow in `slot` is this segment's: an earlier segment of the batch may have ended the one that was looked up.
+    fn is_of(&self, slot: u32, at: Arrived<'_>) -> bool {
+        self.flows.at(slot).is_some_and(|flow| flow.tuple == at.tuple())
+    }
+
+    /// Nothing was found for the batch; an earlier segment of it may have opened the connection since.
+    #[cold]
+    fn on_missed(&mut self, io: &mut Io<'_>, at: Arrived<'_>, packet: RxBuf) {
+        match io.table.reader().lookup(&at.ingress.key()).map(Socket::unpack) {
             Some(Socket::Flow(slot)) => self.on_flow_segment(io, slot, at, packet),
             _ => self.on_unmatched(io, at),
         }
@@ -145,7 +169,8 @@ impl Streams {
             (at.ingress.payload_len > 0).then(|| super::hold(io.link, io.counters, at.ingress.strip(packet)));
         let outcome = with_machine!(self, io, slot, |flow, cx| flow.tcb.on_segment(&mut cx, at.seg, payload));
         let Some(outcome) = outcome else { return };
-        if outcome.closed == Some(tcp::CloseReason::Reopened) {
+        let is_application = self.flows.at(slot).is_some_and(|flow| flow.owner == Owner::Application);
+        if outcome.closed == Some(tcp::CloseReason::Reopened) && !is_application {
             // RFC 9293 3.10.7.4 (MAY-2): a new SYN ends TIME-WAIT and is treated as if it had met the listener.
             self.remove(io, slot);
             return self.on_unmatched_syn(io, at);
@@ -322,12 +347,14 @@ impl Streams {
         if self.flows.is_full() || io.net.is_draining() {
             return Err(DropReason::TableFull);
         }
-        let (local_port, remote_port) = at.ingress.ports();
-        let tuple = Tuple { local: at.ingress.dst, remote: at.ingress.src, local_port, remote_port };
+        let tuple = at.tuple();
         let tcb = Tcb::accept(&set.config, seed(io, &tuple), at.seg, io.now);
         let flow = Flow::new(tcb, tuple, listening.options, Owner::Listener(key));
-        listening.half_open += 1;
-        self.insert(io, flow).ok_or(DropReason::TableFull)
+        let slot = self.insert(io, flow).ok_or(DropReason::TableFull)?;
+        if let Some(listening) = self.listeners.at_mut(listener) {
+            listening.half_open += 1;
+        }
+        Ok(slot)
     }
 
     /// Into the slab and the table; a full table takes it out of the slab again.

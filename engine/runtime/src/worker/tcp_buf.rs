@@ -1,92 +1,185 @@
-//! Outgoing TCP payload: one frame of the send queue, with the checksum of its payload kept from the one copy.
+//! Outgoing TCP payload: one piece of the send queue, with the checksum of its payload kept from the one copy.
+//!
+//! A piece is a frame, which leaves as it is. When the send side has no frame left it is heap memory, which is copied into a frame
+//! each time it leaves: peers that do not read can keep all frames of the send side, and nobody else may wait for them.
 
-use ringwire_frame::{Class, Frame, Pool, SendFrame};
+use ringwire_frame::{Class, Pool, SendFrame};
 use ringwire_proto::tcp;
 use ringwire_wire::checksum::Sum;
 
 use super::link::TX_HEADROOM;
+use crate::buffer::TxParts;
 
-/// One segment's payload. The frame's window covers the headers of the last transmission and the payload behind them.
+/// One segment's payload.
 #[derive(Debug)]
 pub(crate) struct TcpBuf {
-    frame: SendFrame,
-    head_len: usize,
+    store: Store,
     payload_sum: Sum,
     limit_bytes: usize,
 }
 
+#[derive(Debug)]
+enum Store {
+    /// The window covers the headers of the last transmission, `head_len` bytes, and the payload behind them.
+    Frame {
+        frame: SendFrame,
+        head_len: usize,
+    },
+    Heap(Vec<u8>),
+}
+
 impl TcpBuf {
-    /// `frame` holds payload already, or nothing; it takes at most `limit_bytes`.
-    pub(crate) fn new(frame: Frame, limit_bytes: usize) -> TcpBuf {
-        let payload_sum = Sum::of(frame.bytes());
-        TcpBuf { frame: frame.into_send(), head_len: 0, payload_sum, limit_bytes }
+    /// Holds what the parts hold, or nothing; it takes at most `limit_bytes`.
+    pub(crate) fn new(parts: TxParts, limit_bytes: usize) -> TcpBuf {
+        let payload_sum = Sum::of(parts.bytes());
+        let store = match parts {
+            TxParts::Frame(frame) => Store::Frame { frame: frame.into_send(), head_len: 0 },
+            TxParts::Heap(bytes) => Store::Heap(bytes),
+        };
+        TcpBuf { store, payload_sum, limit_bytes }
     }
 
     pub(crate) fn payload_sum(&self) -> Sum {
         self.payload_sum
     }
 
-    pub(crate) fn frame(&self) -> &SendFrame {
-        &self.frame
-    }
-
-    /// Gives the frame back if the device does not hold it.
-    pub(crate) fn into_frame(mut self) -> Result<Frame, TcpBuf> {
-        self.frame.advance(self.head_len);
-        let TcpBuf { frame, head_len: _, payload_sum, limit_bytes } = self;
-        frame.into_frame().map_err(|frame| TcpBuf { frame, head_len: 0, payload_sum, limit_bytes })
-    }
-
-    /// The place for `len` bytes of headers right in front of the payload; `None` while the device may read the frame.
-    pub(crate) fn head_mut(&mut self, len: usize) -> Option<&mut [u8]> {
-        if self.frame.in_ring() {
-            return None;
+    /// The frame that leaves; `None`: its bytes have to be copied into one.
+    pub(crate) fn frame(&self) -> Option<&SendFrame> {
+        match &self.store {
+            Store::Frame { frame, .. } => Some(frame),
+            Store::Heap(_) => None,
         }
-        self.frame.advance(self.head_len);
-        self.head_len = len;
-        self.frame.prepend(len)
+    }
+
+    /// What it was made of; a copy, were the device to hold the frame.
+    pub(crate) fn into_parts(self) -> TxParts {
+        match self.store {
+            Store::Frame { mut frame, head_len } => {
+                frame.advance(head_len);
+                frame.into_frame().map_or_else(|frame| TxParts::Heap(frame.bytes().to_vec()), TxParts::Frame)
+            }
+            Store::Heap(bytes) => TxParts::Heap(bytes),
+        }
+    }
+
+    /// The place for `len` bytes of headers right in front of the payload; `None` while the device may read the frame, and without
+    /// a frame.
+    pub(crate) fn head_mut(&mut self, len: usize) -> Option<&mut [u8]> {
+        match &mut self.store {
+            Store::Frame { frame, head_len } if !frame.in_ring() => {
+                frame.advance(*head_len);
+                *head_len = len;
+                frame.prepend(len)
+            }
+            Store::Frame { .. } | Store::Heap(_) => None,
+        }
     }
 }
 
 impl tcp::SendBuf for TcpBuf {
     fn len(&self) -> usize {
-        self.frame.len() - self.head_len
+        match &self.store {
+            Store::Frame { frame, head_len } => frame.len() - head_len,
+            Store::Heap(bytes) => bytes.len(),
+        }
     }
 
     fn spare(&self) -> usize {
         let room = self.limit_bytes.saturating_sub(self.len());
-        if self.frame.in_ring() { 0 } else { room.min(self.frame.tailroom()) }
+        match &self.store {
+            Store::Frame { frame, .. } if frame.in_ring() => 0,
+            Store::Frame { frame, .. } => room.min(frame.tailroom()),
+            Store::Heap(_) => room,
+        }
     }
 
     fn append(&mut self, bytes: &[u8]) -> usize {
         let offset = self.len();
         let len = bytes.len().min(self.spare());
-        let (Some(to), Some(from)) = (self.frame.append(len), bytes.get(..len)) else { return 0 };
-        self.payload_sum = self.payload_sum.add_at_offset(Sum::copy(to, from), offset);
+        let Some(from) = bytes.get(..len) else { return 0 };
+        let sum = match &mut self.store {
+            Store::Frame { frame, .. } => match frame.append(len) {
+                Some(to) => Sum::copy(to, from),
+                None => return 0,
+            },
+            Store::Heap(to) => {
+                to.extend_from_slice(from);
+                Sum::of(from)
+            }
+        };
+        self.payload_sum = self.payload_sum.add_at_offset(sum, offset);
         len
     }
 
     fn bytes(&self) -> &[u8] {
-        self.frame.bytes().get(self.head_len..).unwrap_or_default()
+        match &self.store {
+            Store::Frame { frame, head_len } => frame.bytes().get(*head_len..).unwrap_or_default(),
+            Store::Heap(bytes) => bytes,
+        }
     }
 
     fn in_ring(&self) -> bool {
-        self.frame.in_ring()
+        self.frame().is_some_and(SendFrame::in_ring)
     }
 }
 
-/// Where a connection's send buffers come from: the pool's share for sending, in pieces of one segment.
+/// Where a connection's send buffers come from: the pool's share for sending, in pieces of one segment, else the heap.
 pub(crate) struct SendSource<'a> {
     pub(crate) pool: &'a mut Pool,
     pub(crate) limit_bytes: usize,
+    pub(crate) frames_wanted: &'a mut u64,
 }
 
 impl tcp::SendPool for SendSource<'_> {
     type Buf = TcpBuf;
 
     fn alloc(&mut self) -> Option<TcpBuf> {
-        let mut frame = self.pool.alloc(Class::Send)?;
-        frame.reset(TX_HEADROOM);
-        Some(TcpBuf::new(frame, self.limit_bytes))
+        let parts = match self.pool.alloc(Class::Send) {
+            Some(mut frame) => {
+                frame.reset(TX_HEADROOM);
+                TxParts::Frame(frame)
+            }
+            None => {
+                *self.frames_wanted += 1;
+                TxParts::Heap(Vec::with_capacity(self.limit_bytes))
+            }
+        };
+        Some(TcpBuf::new(parts, self.limit_bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ringwire_frame::{Floors, Geometry, Region};
+    use ringwire_proto::tcp::{SendBuf, SendPool};
+
+    use super::*;
+
+    #[test]
+    fn frames_and_heap_hold_the_same_and_sum_it_alike() {
+        let geometry = Geometry { frame_bytes: 2048, frame_count: 64 };
+        let region = Region::anonymous(geometry.region_bytes());
+        let mut pool = Pool::new(region, geometry, Floors::for_frames(64));
+        pool.adopt();
+        let mut frames_wanted = 0;
+        let mut source = SendSource { pool: &mut pool, limit_bytes: 100, frames_wanted: &mut frames_wanted };
+        let mut taken: Vec<TcpBuf> = Vec::new();
+        while taken.last().is_none_or(|buf| buf.frame().is_some()) {
+            taken.push(source.alloc().expect("the heap has no end"));
+        }
+        assert_eq!(frames_wanted, 1);
+        let (mut heap, mut frame) = (taken.pop().expect("the last"), taken.pop().expect("one before"));
+        for buf in [&mut heap, &mut frame] {
+            // An odd length in front, so that the sums have to be shifted.
+            assert_eq!((buf.append(&[1, 2, 3]), buf.append(&[7; 200]), buf.spare()), (3, 97, 0));
+        }
+        assert_eq!(heap.bytes(), frame.bytes());
+        assert_eq!(heap.payload_sum().finish(), frame.payload_sum().finish());
+        assert_eq!(heap.payload_sum().finish(), Sum::of(heap.bytes()).finish());
+        assert!(heap.head_mut(54).is_none() && !heap.in_ring());
+        assert_eq!(frame.head_mut(54).map(|head| head.len()), Some(54));
+        assert_eq!((heap.len(), frame.len()), (100, 100), "headers are not payload");
+        assert!(matches!(heap.into_parts(), TxParts::Heap(bytes) if bytes.len() == 100));
+        assert!(matches!(frame.into_parts(), TxParts::Frame(frame) if frame.len() == 100));
     }
 }

@@ -72,6 +72,8 @@ impl Core {
         self.waker.begin_sleep();
         let result = if self.has_work() { Ok(0) } else { self.sleep(deadline) };
         self.waker.end_sleep();
+        // The sleep is not part of a turn.
+        self.now = self.clock.now();
         match result {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(errno) => Err(WorkerError::Wait(errno.raw_os_error())),
@@ -101,6 +103,9 @@ impl Core {
         if self.link.pool.counts().of(FrameState::App) > 0 {
             // Frames that other threads drop come back without a wake, and a peer's window may wait for them.
             until = until.min(self.now + RETURNED_FRAMES_LOOK);
+        }
+        if self.streams.has_parked() {
+            until = until.min(self.net.epoch_ends());
         }
         if self.link.is_refused() {
             until = until.min(self.now + REFUSED_AGAIN);

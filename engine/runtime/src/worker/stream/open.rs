@@ -15,7 +15,16 @@ use crate::worker::net::{Net, PortGrant};
 #[derive(Debug)]
 pub(crate) struct PortUse {
     allocator: PortAllocator,
-    users: HashMap<u16, u32>,
+    users: HashMap<u16, Users>,
+}
+
+/// Who stands on one local port.
+#[derive(Debug, Default)]
+struct Users {
+    /// Flows and listeners.
+    sockets: u32,
+    /// Reservations that go back when the last socket has gone.
+    reservations: u32,
 }
 
 impl PortUse {
@@ -24,16 +33,24 @@ impl PortUse {
     }
 
     pub(super) fn on_flow_made(&mut self, port: u16) {
-        *self.users.entry(port).or_default() += 1;
+        self.users.entry(port).or_default().sockets += 1;
+    }
+
+    /// One more reservation stands behind the port.
+    fn on_reserved(&mut self, port: u16) {
+        self.users.entry(port).or_default().reservations += 1;
     }
 
     /// A closed listener's port stays ours until its last flow and TIME-WAIT entry ended (design 4).
     pub(super) fn on_flow_gone(&mut self, net: &mut Net, port: u16) {
-        if let Some(users) = self.users.get_mut(&port) {
-            *users -= 1;
-            if *users == 0 {
-                self.users.remove(&port);
-                self.allocator.release(port);
+        let Some(users) = self.users.get_mut(&port) else { return };
+        users.sockets = users.sockets.saturating_sub(1);
+        if users.sockets == 0 {
+            // A port that the control thread granted has one reservation that nobody here asked for.
+            let reservations = users.reservations.max(1);
+            self.users.remove(&port);
+            self.allocator.release(port);
+            for _ in 0..reservations {
                 net.release_port(Protocol::TCP, port);
             }
         }
@@ -59,13 +76,17 @@ impl Streams {
         let local = SocketAddrV4::new(*local.ip(), port);
         let options = self.intern(io, options);
         let listening = Listening { addr: *local.ip(), port: local.port(), options, half_open: 0 };
-        let key = self.listeners.insert(listening).ok_or(BindError::TableFull)?;
+        let Some(key) = self.listeners.insert(listening) else {
+            io.net.release_port(Protocol::TCP, port);
+            return Err(BindError::TableFull);
+        };
         if io.table.insert(&listen_key(*local.ip(), local.port()), Socket::Listener(key.slot).pack()).is_err()
         {
             self.listeners.remove(key.slot);
             io.net.release_port(Protocol::TCP, local.port());
             return Err(BindError::TableFull);
         }
+        self.ports.on_reserved(local.port());
         self.ports.on_flow_made(local.port());
         Ok(Listener(key.pack(self.worker)))
     }
@@ -132,7 +153,13 @@ impl Streams {
             if io.table.reader().lookup(&tuple.key()).is_some() {
                 return Err(ConnectError::NoPorts);
             }
-            let slot = self.insert(io, flow).ok_or(ConnectError::TooManyConnections)?;
+            let addr = SocketAddrV4::new(local, local_port);
+            io.net.reserve_port(Protocol::TCP, addr, |_| true).map_err(|_| ConnectError::NoPorts)?;
+            let Some(slot) = self.insert(io, flow) else {
+                io.net.release_port(Protocol::TCP, local_port);
+                return Err(ConnectError::TooManyConnections);
+            };
+            self.ports.on_reserved(local_port);
             self.reschedule(slot);
             return self.conn(slot).ok_or(ConnectError::TooManyConnections);
         }
@@ -240,7 +267,6 @@ impl Flow {
             close_reason: None,
             is_queued: false,
             is_ready: false,
-            is_starved: false,
             is_parked: false,
         }
     }

@@ -169,7 +169,10 @@ impl Streams {
                 continue;
             }
             if flow.tuple.local_port == 0 {
-                self.place(io, slot);
+                if !self.place(io, slot) {
+                    let closed = Some(tcp::CloseReason::HostUnreachable);
+                    self.settle(io, slot, Outcome { signals: Signals::CLOSED, closed, drop: None });
+                }
             } else {
                 self.reschedule(slot);
             }
@@ -206,9 +209,13 @@ fn emit(
             let payload_len = SendBuf::len(buf);
             let segment = TcpSegment { header: &header, options: &options, payload_sum, payload_len };
             // The machine gives a buffer out only while the device does not hold it (`SendBuf::in_ring`).
-            let Some(head) = buf.head_mut(head_len) else { return };
+            let Some(head) = buf.head_mut(head_len) else {
+                return send_copy(io, hop, (&header, &options), buf.bytes(), spare);
+            };
             io.link.emit_tcp(head, hop, &segment);
-            submit(io, hop, buf.frame());
+            if let Some(frame) = buf.frame() {
+                submit(io, hop, frame);
+            }
         }
         Body::None => send_copy(io, hop, (&header, &options), &[], spare),
         Body::Copy(bytes) => send_copy(io, hop, (&header, &options), bytes, spare),

@@ -1,6 +1,6 @@
 //! What the application calls on a connection.
 
-use ringwire_proto::tcp::{Info, Recv as MachineRecv, RecvError, SendBuf, SendError};
+use ringwire_proto::tcp::{Info, Recv as MachineRecv, RecvError, SendError};
 
 use super::*;
 use crate::buffer::{TxBuf, TxParts};
@@ -13,6 +13,15 @@ impl Streams {
         let key = Key::unpack(conn.0, self.worker).ok_or(ConnError::Closed)?;
         let flow = self.flows.get(key).ok_or(ConnError::Closed)?;
         if flow.owner == Owner::Application { Ok(key.slot) } else { Err(ConnError::Closed) }
+    }
+
+    /// The slot of a connection that has its local port: before that there is nowhere to keep what is written.
+    fn placed_slot(&self, conn: Conn) -> Result<u32, ConnError> {
+        let slot = self.slot(conn)?;
+        match self.flows.at(slot) {
+            Some(flow) if flow.tuple.local_port != 0 => Ok(slot),
+            _ => Err(ConnError::NotConnected),
+        }
     }
 
     pub(crate) fn recv(&mut self, io: &mut Io<'_>, conn: Conn) -> Result<Recv<RxBuf>, ConnError> {
@@ -53,38 +62,29 @@ impl Streams {
     }
 
     pub(crate) fn send(&mut self, io: &mut Io<'_>, conn: Conn, bytes: &[u8]) -> Result<usize, ConnError> {
-        let slot = self.slot(conn)?;
+        let slot = self.placed_slot(conn)?;
         let sent = with_machine!(self, io, slot, |flow, cx| flow.tcb.send(&mut cx, bytes))
             .ok_or(ConnError::Closed)?;
-        let sent = match sent {
-            Err(SendError::NoBuffer) => {
-                self.starve(io, slot);
-                0
-            }
-            other => other.map_err(ConnError::from)?,
-        };
+        let sent = sent.map_err(ConnError::from)?;
         io.counters.now.copied_bytes += sent as u64;
         self.reschedule(slot);
         Ok(sent)
     }
 
     pub(crate) fn send_buf(&mut self, io: &mut Io<'_>, conn: Conn, buf: TxBuf) -> Result<(), Unsent<TxBuf>> {
-        let slot = match self.slot(conn) {
+        let slot = match self.placed_slot(conn) {
             Ok(slot) => slot,
             Err(error) => return Err(Unsent { buf, error: Some(error) }),
         };
-        let frame = match buf.into_parts() {
-            // What the peer does not read would keep the ring's frames for as long as it likes.
+        let parts = match buf.into_parts() {
+            // What the peer does not read would keep the frames for as long as it likes.
             TxParts::Frame(frame) if io.link.pool.is_low() => {
-                let bytes = frame.bytes().to_vec();
-                io.counters.now.copied_bytes += bytes.len() as u64;
-                drop(frame);
-                return self.send_heap(io, conn, bytes);
+                io.counters.now.copied_bytes += frame.len() as u64;
+                TxParts::Heap(frame.bytes().to_vec())
             }
-            TxParts::Frame(frame) => frame,
-            TxParts::Heap(bytes) => return self.send_heap(io, conn, bytes),
+            parts => parts,
         };
-        let mut tcp_buf = Some(TcpBuf::new(frame, io.link.mss_bytes()));
+        let mut tcp_buf = Some(TcpBuf::new(parts, io.link.mss_bytes()));
         let result = with_machine!(self, io, slot, |flow, cx| match tcp_buf.take() {
             Some(buf) => flow.tcb.send_buf(&mut cx, buf),
             None => Ok(()),
@@ -99,41 +99,6 @@ impl Streams {
         }
     }
 
-    /// The pool has no frame for this flow: it hears of it when there is one again.
-    fn starve(&mut self, io: &mut Io<'_>, slot: u32) {
-        io.counters.now.frames_wanted += 1;
-        if let Some(flow) = self.flows.at_mut(slot)
-            && !core::mem::replace(&mut flow.is_starved, true)
-        {
-            self.starved.push_back(slot);
-        }
-    }
-
-    /// Frames may have come back: as many flows as there are frames may try again, first come, first served.
-    pub(crate) fn feed_starved(&mut self, io: &mut Io<'_>) {
-        if self.starved.is_empty() {
-            return;
-        }
-        for _ in 0..io.link.pool.room(Class::Send) {
-            let Some(slot) = self.starved.pop_front() else { return };
-            if self.flows.at_mut(slot).is_some_and(|flow| core::mem::take(&mut flow.is_starved)) {
-                self.settle(io, slot, Outcome { signals: Signals::WRITABLE, ..Outcome::default() });
-            }
-        }
-    }
-
-    /// A piece that was copied out on receipt goes through the copying path; all of it or nothing.
-    fn send_heap(&mut self, io: &mut Io<'_>, conn: Conn, bytes: Vec<u8>) -> Result<(), Unsent<TxBuf>> {
-        match self.send(io, conn, &bytes) {
-            Ok(sent) if sent == bytes.len() => Ok(()),
-            Ok(sent) => {
-                let rest = bytes.get(sent..).unwrap_or_default().to_vec();
-                Err(Unsent { buf: TxParts::Heap(rest).into(), error: None })
-            }
-            Err(error) => Err(Unsent { buf: TxParts::Heap(bytes).into(), error: Some(error) }),
-        }
-    }
-
     pub(crate) fn shutdown(
         &mut self,
         io: &mut Io<'_>,
@@ -141,7 +106,7 @@ impl Streams {
         how: std::net::Shutdown,
     ) -> Result<(), ConnError> {
         use std::net::Shutdown;
-        let slot = self.slot(conn)?;
+        let slot = self.placed_slot(conn)?;
         with_machine!(self, io, slot, |flow, cx| {
             if matches!(how, Shutdown::Read | Shutdown::Both) {
                 flow.tcb.shutdown_read(&mut cx);
@@ -222,11 +187,7 @@ fn give_back(buf: TcpBuf, error: SendError) -> Unsent<TxBuf> {
         SendError::WouldBlock | SendError::NoBuffer => None,
         other => Some(other.into()),
     };
-    match buf.into_frame() {
-        Ok(frame) => Unsent { buf: TxBuf::from_frame(frame), error },
-        // Never submitted, so never in a ring; were it so, its bytes still come back.
-        Err(buf) => Unsent { buf: TxParts::Heap(SendBuf::bytes(&buf).to_vec()).into(), error },
-    }
+    Unsent { buf: buf.into_parts().into(), error }
 }
 
 impl From<SendError> for ConnError {
