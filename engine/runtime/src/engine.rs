@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
+use crossbeam::queue::ArrayQueue;
 use ringwire_frame::{MemPort, Pool};
+use ringwire_wire::arp;
 
 use crate::config::{Cidr, Config, Interface, PollMode};
 use crate::error::{SetupError, SetupErrorKind};
@@ -58,9 +60,14 @@ pub(crate) struct Shared {
 pub(crate) struct WorkerShared {
     pub(crate) waker: Waker,
     pub(crate) published: Published,
+    /// ARP packets that came by other workers' queues.
+    pub(crate) heard: ArrayQueue<arp::Packet>,
     /// Set while draining, when nothing but TIME-WAIT is left.
     is_finished: AtomicBool,
 }
+
+/// ARP packets that may wait for a worker; what it has no time for is lost, as on a wire, and asked for again.
+const HEARD_CAPACITY: usize = 64;
 
 /// Where the XDP program's counters are read.
 pub(crate) type SteeringSource = Box<dyn SteeringStats>;
@@ -93,10 +100,22 @@ impl Shared {
         let worker = |waker| WorkerShared {
             waker,
             published: Published::default(),
+            heard: ArrayQueue::new(HEARD_CAPACITY),
             is_finished: AtomicBool::new(false),
         };
         let workers = wakers.into_iter().map(worker).collect();
         Shared { stage: AtomicU8::new(STAGE_RUN), workers, modes, addresses, steering }
+    }
+
+    /// Passes an ARP packet on to all workers but `from`, and says whether there are any: each has a neighbour cache of its own, and
+    /// the answer to its question may come by another's queue.
+    pub(crate) fn pass_on(&self, from: u8, packet: &arp::Packet) -> bool {
+        let others = || self.workers.iter().enumerate().filter(|(worker, _)| *worker != usize::from(from));
+        for (_, worker) in others() {
+            let _ = worker.heard.push(*packet);
+            worker.waker.nudge();
+        }
+        others().next().is_some()
     }
 
     pub(crate) fn turn(&self) -> Turn {

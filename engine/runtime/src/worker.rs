@@ -15,14 +15,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringwire_frame::{Class, Packet};
-use ringwire_proto::Instant;
 use ringwire_proto::prf::Prf;
+use ringwire_proto::{DropReason, Instant};
 use ringwire_table::{FlowKey, Writer};
+use ringwire_wire::arp;
 
 use crate::buffer::{Batch, Datagram, RxBuf, TxBuf};
 use crate::clock::Clock;
 use crate::config::{PollMode, TcpOptions, UdpOptions};
-use crate::engine::Guard;
+use crate::engine::{Guard, WorkerShared};
 use crate::error::{BindError, ConnError, ConnectError, Unsent, WorkerError};
 use crate::event::{Conn, Event, Events, Listener, Recv, Turn, Udp};
 use crate::metrics::Counters;
@@ -169,8 +170,11 @@ impl Core {
         }
     }
 
-    /// What the control thread has found out: neighbours, ports, routes.
+    /// What others have found out: the control thread about neighbours, ports and routes, other workers about neighbours.
     fn take_news(&mut self) {
+        while let Some(arp) = self.shared().and_then(|shared| shared.heard.pop()) {
+            control_packets::on_passed_arp(&mut io!(self), &arp, &mut self.streams);
+        }
         if self.net.take_news(self.now) {
             let mut io = io!(self);
             self.streams.unpark(&mut io);
@@ -190,7 +194,7 @@ impl Core {
                     self.batch.keys.push(ingress.key());
                     self.batch.flows.push((ingress, packet));
                 }
-                Arrival::Arp(arp) => control_packets::on_arp(&mut io!(self), &arp, &mut self.streams),
+                Arrival::Arp(arp) => self.on_arp(&arp),
                 Arrival::Icmp(scope) => {
                     control_packets::on_icmp(&mut io!(self), scope, &packet, &mut self.streams)
                 }
@@ -198,6 +202,22 @@ impl Core {
             }
         }
         self.batch.packets = packets;
+    }
+
+    #[cold]
+    fn on_arp(&mut self, packet: &arp::Packet) {
+        let is_passed_on = self.guard.shared.pass_on(self.id, packet);
+        match control_packets::on_arp(&mut io!(self), packet, &mut self.streams) {
+            // Perhaps another worker has asked.
+            Some(DropReason::ArpUnsolicited) if is_passed_on => self.counters.now.control_packets += 1,
+            Some(reason) => self.counters.drop_packet(reason),
+            None => {}
+        }
+    }
+
+    /// This worker as others see it.
+    fn shared(&self) -> Option<&WorkerShared> {
+        self.guard.shared.workers.get(usize::from(self.id))
     }
 
     /// The whole batch through the socket table, then each to its machine.

@@ -31,18 +31,33 @@ pub(super) fn in_one_piece(packet: Packet, counters: &mut Counters) -> RxBuf {
     RxBuf::from_vec(bytes)
 }
 
+/// Returns why the packet tells us nothing, if so.
 #[cold]
-pub(super) fn on_arp(io: &mut Io<'_>, packet: &arp::Packet, streams: &mut Streams) {
+pub(super) fn on_arp(io: &mut Io<'_>, packet: &arp::Packet, streams: &mut Streams) -> Option<DropReason> {
     match io.net.on_arp(io.now, packet) {
         Verdict::Reply(reply) => {
             let mac = io.net.mac();
             send_arp(io.link, io.counters, mac, reply.target_mac, &reply);
         }
         Verdict::Learned => {}
-        Verdict::Drop(reason) => return io.counters.drop_packet(reason),
+        Verdict::Drop(reason) => return Some(reason),
     }
     io.counters.now.control_packets += 1;
-    // Whoever asks for us has told us where it is, too.
+    on_neighbour_news(io, streams);
+    None
+}
+
+/// A packet that another worker received, answered and counted.
+#[cold]
+pub(super) fn on_passed_arp(io: &mut Io<'_>, packet: &arp::Packet, streams: &mut Streams) {
+    match io.net.on_arp(io.now, packet) {
+        Verdict::Reply(_) | Verdict::Learned => on_neighbour_news(io, streams),
+        Verdict::Drop(_) => {}
+    }
+}
+
+/// Whoever asks for us has told us where it is, as has whoever answers.
+fn on_neighbour_news(io: &mut Io<'_>, streams: &mut Streams) {
     io.net.on_neighbour_change();
     send_resolved(io);
     streams.unpark(io);

@@ -85,6 +85,7 @@ impl Core {
         self.waker.is_woken()
             || self.link.has_packets()
             || self.net.has_news()
+            || self.shared().is_some_and(|shared| !shared.heard.is_empty())
             || self.guard.shared.turn() != self.last_turn
     }
 
