@@ -37,12 +37,20 @@ pub fn connect_from(node: &Node, port: Option<u16>, to: SocketAddr) -> io::Resul
     Ok(stream)
 }
 
-/// Listens inside `node`, on a port that the kernel chooses.
+/// Listens inside `node`, on a port that the kernel chooses, with room for all who call at once: a full queue makes the kernel use
+/// SYN cookies, and then a late ACK of a connection that is over may begin another one.
 ///
 /// # Panics
 /// When that is refused.
 pub fn listen(node: &Node, ip: IpAddr) -> (TcpListener, SocketAddr) {
-    let listener = node.run(|| TcpListener::bind((ip, 0))).expect("a free port");
+    const BACKLOG: i32 = 4096;
+    let listen = || -> io::Result<TcpListener> {
+        let socket = Socket::new(Domain::for_address((ip, 0).into()), Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((ip, 0)).into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    let listener = node.run(listen).expect("a free port");
     let addr = listener.local_addr().expect("it is bound");
     (listener, addr)
 }

@@ -15,14 +15,12 @@ const LIMIT: Duration = Duration::from_secs(120);
 const CONNECTIONS: usize = 2000;
 const BYTES_EACH: u64 = 100_000;
 /// What overflowing rings and the repeats they cause are counted as.
-const CROWDED: [DropReason; 7] = [
+const CROWDED: [DropReason; 5] = [
     // Answers to what was repeated and had arrived after all, when TIME-WAIT is over too.
     DropReason::TcpNoSocket,
-    DropReason::TcpDuplicate,
     DropReason::TcpOutOfWindow,
     DropReason::TcpReassemblyFull,
     DropReason::TcpReceiveFull,
-    DropReason::TcpTimeWait,
     DropReason::NoFrame,
 ];
 

@@ -28,7 +28,7 @@ fn end(ends: &Receiver<Ended>, service: &Service) -> Ended {
 }
 
 /// What a clean link may still bring: probes of a closed window are answered, and count as what they are.
-const PROBES: [DropReason; 2] = [DropReason::TcpDuplicate, DropReason::TcpOutOfWindow];
+const PROBES: [DropReason; 1] = [DropReason::TcpOutOfWindow];
 
 #[test]
 fn a_slow_engine_reader_closes_the_window_and_gets_everything() {

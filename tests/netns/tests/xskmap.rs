@@ -63,7 +63,7 @@ fn flows_outlive_their_socket(addressing: Addressing) {
     let resets = capture.finish();
     assert_eq!(resets.len(), 1, "{addressing:?}: {resets:#?}");
     assert!(resets[0].contains(".9 >"), "{resets:?}");
-    books.assert_balanced(&[DropReason::TcpDuplicate, DropReason::TcpNoSocket]);
+    books.assert_balanced(&[DropReason::TcpNoSocket]);
 }
 
 /// Connections that talk without a pause.
