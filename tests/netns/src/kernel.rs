@@ -130,3 +130,14 @@ pub fn echo(mut stream: &TcpStream) -> io::Result<()> {
         }
     }
 }
+
+/// A counter of the node's kernel, by the name that nstat(8) gives it.
+///
+/// # Panics
+/// When nstat is missing or does not know it.
+pub fn counter(node: &Node, name: &str) -> u64 {
+    let output = node.command("nstat").args(["-asz", name]).output().expect("nstat is installed");
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    let value = shown.split_whitespace().skip_while(|word| *word != name).nth(1);
+    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in {shown}"))
+}

@@ -85,6 +85,8 @@ fn short_connections_survive_the_loss_of_any_of_their_packets() {
             }
         });
         assert_lost(&scene);
+        // Only a lost SYN or SYN-ACK is waited for this long.
+        assert!(kernel::counter(&scene.peer, "TcpExtTCPSynRetrans") > 0);
         impair(&scene, 0.0, 0);
         let books = service.finish();
         books.assert_balanced(&DISORDER);

@@ -1,0 +1,249 @@
+//! Other ways between the two ends: generic XDP, large packets, routers with a narrow link between them, a cable that is pulled.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+
+use ringwire::{
+    AttachMode, Batch, Datagram, DropReason, Engine, Event, Interface, PollMode, RxBuf, Udp, UdpOptions,
+    Worker,
+};
+use ringwire_lab::{Carrier, Lab, Link, Node};
+use ringwire_netns::{
+    Addressing, App, Closing, Digest, Digester, Echo, Pattern, Scene, Script, Service, Transfers, kernel,
+    options, within,
+};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn echo_on(engine: Engine, addr: SocketAddr) -> Service {
+    Service::start(engine, move |worker| (Echo::tcp(worker, addr, &options()), Echo::udp(worker, addr)))
+}
+
+#[test]
+fn generic_xdp_carries_the_same() {
+    within(LIMIT, || {
+        for addressing in Addressing::BOTH {
+            let scene = Scene::new(addressing);
+            let interface = scene.interface().attach_mode(AttachMode::Generic);
+            let engine = scene.builder().interface(interface).start().expect("the engine starts");
+            let service = echo_on(engine, scene.at(7));
+            let socket = kernel::udp(&scene.peer, scene.peer_ip(), scene.at(7));
+            for len in [0, 1, 1472] {
+                socket.send(&vec![7; len]).expect("a send");
+                assert_eq!(socket.recv(&mut [0; 1500]).expect("an echo"), len, "{addressing:?}");
+            }
+            let stream = kernel::connect(&scene.peer, scene.at(7)).expect("a connection");
+            let pattern = Pattern::new(1, 5_000_000);
+            assert_eq!(kernel::exchange(&stream, &pattern).expect("an echo"), pattern.digest());
+            drop(stream);
+            let books = service.finish();
+            assert_eq!(books.modes[0].attach, "generic");
+            books.assert_balanced(&[DropReason::TcpOutOfWindow, DropReason::TcpReassemblyFull]);
+        }
+    });
+}
+
+#[test]
+fn a_busy_worker_serves_too() {
+    within(LIMIT, || {
+        let scene = Scene::new(Addressing::Dedicated);
+        let engine = scene.builder().poll_mode(PollMode::Busy).start().expect("the engine starts");
+        let service = echo_on(engine, scene.at(7));
+        let stream = kernel::connect(&scene.peer, scene.at(7)).expect("a connection");
+        let pattern = Pattern::new(1, 1_000_000);
+        assert_eq!(kernel::exchange(&stream, &pattern).expect("an echo"), pattern.digest());
+        drop(stream);
+        service.finish().assert_balanced(&[]);
+    });
+}
+
+/// Packets of 9,000 bytes arrive as chains of frames; what the engine sends fits one frame.
+#[test]
+fn large_packets_arrive_in_pieces() {
+    within(LIMIT, || {
+        for addressing in Addressing::BOTH {
+            let scene = Scene::shaped(addressing, |link| link.mtu(9000));
+            let service = echo_on(scene.engine(), scene.at(7));
+            let socket = kernel::udp(&scene.peer, scene.peer_ip(), scene.at(7));
+            let mut sent = [0; 3000];
+            Pattern::new(1, 3000).fill(&mut sent);
+            socket.send(&sent).expect("a send");
+            let mut received = [0; 9000];
+            assert_eq!(socket.recv(&mut received).expect("an echo"), 3000, "{addressing:?}");
+            assert!(received[..3000] == sent);
+            let stream = kernel::connect(&scene.peer, scene.at(7)).expect("a connection");
+            let pattern = Pattern::new(1, 5_000_000);
+            assert_eq!(kernel::exchange(&stream, &pattern).expect("an echo"), pattern.digest());
+            drop(stream);
+            let books = service.finish();
+            assert!(books.modes[0].multi_buffer);
+            books.assert_balanced(&[]);
+        }
+    });
+}
+
+#[test]
+fn a_datagram_in_several_frames_is_one_piece_to_the_application() {
+    within(LIMIT, || {
+        let scene = Scene::shaped(Addressing::Dedicated, |link| link.mtu(9000));
+        let addr = scene.at(7);
+        let (received, lengths) = channel();
+        let service = Service::start(scene.engine(), move |worker| {
+            let socket = worker.bind_udp(addr, &UdpOptions::default()).expect("the port is free");
+            Sink { socket, batch: Batch::with_capacity(16), received: received.clone() }
+        });
+        let socket = kernel::udp(&scene.peer, scene.peer_ip(), addr);
+        let mut sent = vec![0; 8972];
+        for len in [8972, 4097, 3600, 1] {
+            let pattern = Pattern::new(len as u64, len as u64);
+            pattern.clone().fill(&mut sent);
+            socket.send(&sent[..len]).expect("a send");
+            let digest = lengths.recv_timeout(Duration::from_secs(5));
+            let digest = digest.unwrap_or_else(|_| panic!("{len} bytes\n{}", service.handle().metrics()));
+            assert_eq!(digest, pattern.digest());
+        }
+        service.finish().assert_balanced(&[]);
+    });
+}
+
+/// Reads datagrams and says what was in them.
+struct Sink {
+    socket: Udp,
+    batch: Batch<Datagram<RxBuf>>,
+    received: Sender<Digest>,
+}
+
+impl App for Sink {
+    fn on_event(&mut self, worker: &mut Worker, _event: Event) {
+        while worker.recv_batch(self.socket, &mut self.batch).expect("the socket is open") > 0 {
+            for datagram in self.batch.drain() {
+                let mut digester = Digester::default();
+                digester.add(&datagram.payload);
+                self.received.send(digester.finish()).expect("the test listens");
+            }
+        }
+    }
+}
+
+/// The engine's node, two routers and a far node in a row.
+struct Row {
+    far: Node,
+    near_link: Link,
+    far_link: Link,
+    host: Node,
+    routers: [Node; 2],
+    _middle: Link,
+    _lab: Lab,
+}
+
+impl Row {
+    /// `middle_mtu` between the two routers, 1500 elsewhere.
+    fn new(middle_mtu: u32) -> Row {
+        let lab = Lab::new().expect("a lab");
+        let [host, r1, r2, far] = ["host", "r1", "r2", "far"].map(|name| lab.node(name).expect("a node"));
+        let near_link = lab.link(&host, &r1).up().expect("a link");
+        let middle = lab.link(&r1, &r2).mtu(middle_mtu).up().expect("a link");
+        let far_link = lab.link(&r2, &far).up().expect("a link");
+        for router in [&r1, &r2] {
+            router.set_sysctl("net/ipv4/ip_forward", "1").expect("a sysctl");
+        }
+        route(&host, "default", near_link.addr(&r1));
+        route(&far, "default", far_link.addr(&r2));
+        route(&r1, "10.77.2.0/24", middle.addr(&r2));
+        route(&r2, "10.77.0.0/24", middle.addr(&r1));
+        Row { far, near_link, far_link, host, routers: [r1, r2], _middle: middle, _lab: lab }
+    }
+
+    fn engine(&self, addressing: Addressing) -> (Engine, IpAddr) {
+        let mut interface = Interface::new(self.near_link.name(&self.host));
+        let mut ip = self.near_link.addr(&self.host);
+        if addressing == Addressing::Dedicated {
+            ip = self.near_link.spare_addr(&self.host);
+            let IpAddr::V4(gateway) = self.near_link.addr(&self.routers[0]) else { unreachable!() };
+            interface = interface.address(format!("{ip}/24").parse().expect("an address")).gateway(gateway);
+        }
+        let netns = self.host.netns().try_clone_to_owned().expect("a descriptor");
+        let builder = Engine::builder().netns(netns).interface(interface).max_connections(1024);
+        (builder.start().expect("the engine starts"), ip)
+    }
+}
+
+fn route(node: &Node, to: &str, via: IpAddr) {
+    let status = node.command("ip").args(["route", "add", to, "via", &via.to_string()]).status();
+    assert!(status.expect("ip").success(), "{}: {to} via {via}", node.name());
+}
+
+/// Server and client behind routers; the narrow link in the middle is found out by ICMP (RFC 1191).
+#[test]
+fn routers_and_a_narrow_link_are_passed_both_ways() {
+    within(LIMIT, || {
+        for addressing in Addressing::BOTH {
+            let row = Row::new(1300);
+            let (engine, ip) = row.engine(addressing);
+            let service = echo_on(engine, (ip, 7).into());
+            let stream = kernel::connect(&row.far, (ip, 7).into()).expect("a connection");
+            let pattern = Pattern::new(1, 1_000_000);
+            let echoed = kernel::exchange(&stream, &pattern);
+            let echoed = echoed
+                .unwrap_or_else(|error| panic!("{addressing:?}: {error}\n{}", service.handle().metrics()));
+            assert_eq!(echoed, pattern.digest());
+            drop(stream);
+            let books = service.finish();
+            books.assert_balanced(&[]);
+            if addressing == Addressing::Shared {
+                assert!(
+                    books.steered("redirect_icmp_error") > 0,
+                    "no packet was too long\n{}",
+                    books.metrics
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn a_client_finds_a_server_behind_routers() {
+    within(LIMIT, || {
+        for addressing in Addressing::BOTH {
+            let row = Row::new(1300);
+            let (listener, to) = kernel::listen(&row.far, row.far_link.addr(&row.far));
+            let (ended, ends) = channel();
+            let script = Script::new(Pattern::new(2, 500_000), Closing::First);
+            let expected = script.send.digest();
+            let (engine, _) = row.engine(addressing);
+            let service = Service::start(engine, move |worker| {
+                Transfers::opening(worker, to, &options(), vec![script.clone()], ended.clone())
+            });
+            let stream = kernel::accept(&listener).expect("a connection");
+            kernel::echo(&stream).expect("the client ends");
+            drop(stream);
+            let ended = ends.recv_timeout(Duration::from_secs(20)).expect("the connection ends");
+            assert_eq!((ended.received, ended.fault), (expected, None), "{addressing:?}");
+            service.finish().assert_balanced(&[]);
+        }
+    });
+}
+
+#[test]
+fn connections_outlive_a_pulled_cable() {
+    within(LIMIT, || {
+        for addressing in Addressing::BOTH {
+            let scene = Scene::new(addressing);
+            let service = echo_on(scene.engine(), scene.at(7));
+            let stream = kernel::connect(&scene.peer, scene.at(7)).expect("a connection");
+            let before = Pattern::new(1, 10_000);
+            assert_eq!(kernel::exchange(&stream, &before).expect("an echo"), before.digest());
+            scene.link.set_carrier(&scene.host, Carrier::Down).expect("the cable comes out");
+            std::thread::sleep(Duration::from_millis(300));
+            scene.link.set_carrier(&scene.host, Carrier::Up).expect("the cable goes in");
+            let after = Pattern::new(2, 1_000_000);
+            let echoed = kernel::exchange(&stream, &after);
+            let echoed = echoed
+                .unwrap_or_else(|error| panic!("{addressing:?}: {error}\n{}", service.handle().metrics()));
+            assert_eq!(echoed, after.digest(), "{addressing:?}");
+            drop(stream);
+            service.finish().assert_balanced(&[DropReason::NeighUnreachable]);
+        }
+    });
+}
