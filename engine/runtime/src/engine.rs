@@ -66,6 +66,15 @@ pub(crate) struct WorkerShared {
     is_finished: AtomicBool,
 }
 
+impl WorkerShared {
+    /// The next ARP packet that another worker heard.
+    #[inline]
+    pub(crate) fn next_heard(&self) -> Option<arp::Packet> {
+        // A look at an empty queue is cheaper than taking nothing from it, which costs a fence.
+        if self.heard.is_empty() { None } else { self.heard.pop() }
+    }
+}
+
 /// ARP packets that may wait for a worker; what it has no time for is lost, as on a wire, and asked for again.
 const HEARD_CAPACITY: usize = 64;
 

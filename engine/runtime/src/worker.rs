@@ -72,16 +72,10 @@ pub struct Worker {
 pub(crate) struct Core {
     id: u8,
     clock: Clock,
-    now: Instant,
     poll_mode: PollMode,
-    link: Link,
-    net: Net,
-    table: Writer,
+    io: Io,
     streams: Streams,
     datagrams: Datagrams,
-    ready: VecDeque<Ready>,
-    counters: Counters,
-    prf: Prf,
     batch: RxBatch,
     /// The kernel has not yet taken all that was submitted: no sleep.
     is_kick_pending: bool,
@@ -106,45 +100,30 @@ struct RxBatch {
     found: Vec<Option<u32>>,
 }
 
-/// Lends the parts that protocol stages work with.
-macro_rules! io {
-    ($core:expr) => {
-        Io {
-            now: $core.now,
-            link: &mut $core.link,
-            net: &mut $core.net,
-            table: &mut $core.table,
-            counters: &mut $core.counters,
-            ready: &mut $core.ready,
-            prf: &$core.prf,
-        }
-    };
-}
-
 impl Core {
     /// One turn, stages in order; the page to read first.
     fn run_once(&mut self, events: &mut Events) {
         self.begin_turn();
-        self.link.reap();
+        self.io.link.reap();
         self.take_released();
         self.take_news();
-        for queue in 0..self.link.ports().len() {
-            let received = self.link.receive(queue, &mut self.batch.packets, RX_BATCH);
+        for queue in 0..self.io.link.ports().len() {
+            let received = self.io.link.receive(queue, &mut self.batch.packets, RX_BATCH);
             if received > 0 {
                 self.idle_since = None;
                 self.parse_batch();
                 self.dispatch_batch();
             }
         }
-        let mut io = io!(self);
-        self.streams.expire(&mut io);
-        if io.net.expire(&mut *io.link, io.counters, io.now) {
-            self.streams.unpark(&mut io);
-            control_packets::send_resolved(&mut io);
+        let io = &mut self.io;
+        self.streams.expire(io);
+        if io.net.expire(&mut io.link, &mut io.counters, io.now) {
+            self.streams.unpark(io);
+            control_packets::send_resolved(io);
         }
-        self.streams.transmit(&mut io);
-        self.link.refill();
-        self.is_kick_pending = self.link.kick();
+        self.streams.transmit(io);
+        self.io.link.refill();
+        self.is_kick_pending = self.io.link.kick();
         self.report(events);
         self.end_turn();
     }
@@ -152,33 +131,33 @@ impl Core {
     /// The one clock read of a turn.
     fn begin_turn(&mut self) {
         let now = self.clock.now();
-        let turn_ns = now.nanos_since(self.now);
-        self.counters.now.longest_turn_ns = self.counters.now.longest_turn_ns.max(turn_ns);
-        self.counters.now.turns += 1;
-        self.now = now;
+        let turn_ns = now.nanos_since(self.io.now);
+        self.io.counters.now.longest_turn_ns = self.io.counters.now.longest_turn_ns.max(turn_ns);
+        self.io.counters.now.turns += 1;
+        self.io.now = now;
         if now >= self.port_stats_due {
             self.port_stats_due = now + PORT_STATS_INTERVAL;
-            self.counters.now.port_rx_dropped = self.link.rx_dropped();
-            self.counters.now.protocol_errors = self.link.pool.protocol_errors();
+            self.io.counters.now.port_rx_dropped = self.io.link.rx_dropped();
+            self.io.counters.now.protocol_errors = self.io.link.pool.protocol_errors();
         }
     }
 
     /// Windows reopen by what the application gave back.
     fn take_released(&mut self) {
-        while let Some((tag, len_bytes)) = self.link.pool.poll_released() {
+        while let Some((tag, len_bytes)) = self.io.link.pool.poll_released() {
             self.streams.on_released(tag, len_bytes);
         }
     }
 
     /// What others have found out: the control thread about neighbours, ports and routes, other workers about neighbours.
     fn take_news(&mut self) {
-        while let Some(arp) = self.shared().and_then(|shared| shared.heard.pop()) {
-            control_packets::on_passed_arp(&mut io!(self), &arp, &mut self.streams);
+        while let Some(arp) = self.shared().and_then(WorkerShared::next_heard) {
+            control_packets::on_passed_arp(&mut self.io, &arp, &mut self.streams);
         }
-        if self.net.take_news(self.now) {
-            let mut io = io!(self);
-            self.streams.unpark(&mut io);
-            control_packets::send_resolved(&mut io);
+        if self.io.net.take_news(self.io.now) {
+            let io = &mut self.io;
+            self.streams.unpark(io);
+            control_packets::send_resolved(io);
         }
     }
 
@@ -186,19 +165,19 @@ impl Core {
     fn parse_batch(&mut self) {
         let mut packets = std::mem::take(&mut self.batch.packets);
         for packet in packets.drain(..) {
-            self.counters.now.rx_packets += 1;
-            self.counters.now.rx_bytes += packet.len() as u64;
-            let packet = control_packets::in_one_piece(packet, &mut self.counters);
-            match classify(&packet, &self.net) {
+            self.io.counters.now.rx_packets += 1;
+            self.io.counters.now.rx_bytes += packet.len() as u64;
+            let packet = control_packets::in_one_piece(packet, &mut self.io.counters);
+            match classify(&packet, &self.io.net) {
                 Arrival::Flow(ingress) => {
                     self.batch.keys.push(ingress.key());
                     self.batch.flows.push((ingress, packet));
                 }
                 Arrival::Arp(arp) => self.on_arp(&arp),
                 Arrival::Icmp(scope) => {
-                    control_packets::on_icmp(&mut io!(self), scope, &packet, &mut self.streams)
+                    control_packets::on_icmp(&mut self.io, scope, &packet, &mut self.streams)
                 }
-                Arrival::Drop(reason) => self.counters.drop_packet(reason),
+                Arrival::Drop(reason) => self.io.counters.drop_packet(reason),
             }
         }
         self.batch.packets = packets;
@@ -207,10 +186,10 @@ impl Core {
     #[cold]
     fn on_arp(&mut self, packet: &arp::Packet) {
         let is_passed_on = self.guard.shared.pass_on(self.id, packet);
-        match control_packets::on_arp(&mut io!(self), packet, &mut self.streams) {
+        match control_packets::on_arp(&mut self.io, packet, &mut self.streams) {
             // Perhaps another worker has asked.
-            Some(DropReason::ArpUnsolicited) if is_passed_on => self.counters.now.control_packets += 1,
-            Some(reason) => self.counters.drop_packet(reason),
+            Some(DropReason::ArpUnsolicited) if is_passed_on => self.io.counters.now.control_packets += 1,
+            Some(reason) => self.io.counters.drop_packet(reason),
             None => {}
         }
     }
@@ -225,19 +204,18 @@ impl Core {
         let mut batch = std::mem::take(&mut self.batch);
         batch.found.clear();
         batch.found.resize(batch.keys.len(), None);
-        self.table.reader().lookup_batch(&batch.keys, &mut batch.found);
-        let mut io = io!(self);
+        self.io.table.reader().lookup_batch(&batch.keys, &mut batch.found);
+        let io = &mut self.io;
         for ((ingress, packet), found) in batch.flows.drain(..).zip(&batch.found) {
             match &ingress.transport {
                 IngressTransport::Tcp(seg) => {
                     let at = Arrived { ingress: &ingress, seg };
-                    self.streams.on_segment(&mut io, *found, at, packet);
+                    self.streams.on_segment(io, *found, at, packet);
                 }
                 IngressTransport::Udp { .. } => {
-                    if let Matched::Nobody(packet) =
-                        self.datagrams.on_datagram(&mut io, *found, &ingress, packet)
+                    if let Matched::Nobody(packet) = self.datagrams.on_datagram(io, *found, &ingress, packet)
                     {
-                        control_packets::port_unreachable(&mut io, &packet);
+                        control_packets::port_unreachable(io, &packet);
                     }
                 }
             }
@@ -252,12 +230,12 @@ impl Core {
         if self.waker.take_woken() {
             events.push(Event::Woken);
         }
-        let mut io = io!(self);
+        let io = &mut self.io;
         while events.room() >= EVENTS_PER_ID
             && let Some(ready) = io.ready.pop_front()
         {
             match ready {
-                Ready::Flow(slot) => self.streams.take_events(&mut io, slot, events),
+                Ready::Flow(slot) => self.streams.take_events(io, slot, events),
                 Ready::Udp(slot) => self.datagrams.take_events(slot, events),
             }
         }
@@ -265,27 +243,27 @@ impl Core {
 
     /// Others see the counters at most `PUBLISH_INTERVAL_NS` late, and never late of a sleeping or ended worker.
     fn end_turn(&mut self) {
-        self.counters.now.connections = self.streams.connections() as u64;
-        if self.now.nanos_since(self.published_at) >= PUBLISH_INTERVAL_NS || self.clock.is_manual() {
+        self.io.counters.now.connections = self.streams.connections() as u64;
+        if self.io.now.nanos_since(self.published_at) >= PUBLISH_INTERVAL_NS || self.clock.is_manual() {
             self.publish();
         }
     }
 
     fn publish(&mut self) {
-        self.published_at = self.now;
+        self.published_at = self.io.now;
         if let Some(worker) = self.guard.shared.workers.get(usize::from(self.id)) {
-            self.counters.publish(&worker.published);
+            self.io.counters.publish(&worker.published);
         }
     }
 
     /// Resets what the application left behind.
     fn abandon(&mut self) {
-        let mut io = io!(self);
-        self.streams.abort_all(&mut io);
-        self.datagrams.close_all(&mut io);
-        self.ready.clear();
-        self.is_kick_pending = self.link.kick();
-        self.counters.now.connections = self.streams.connections() as u64;
+        let io = &mut self.io;
+        self.streams.abort_all(io);
+        self.datagrams.close_all(io);
+        self.io.ready.clear();
+        self.is_kick_pending = self.io.link.kick();
+        self.io.counters.now.connections = self.streams.connections() as u64;
         self.publish();
     }
 }
@@ -320,7 +298,7 @@ impl Worker {
 
     /// The time of the current turn in nanoseconds of `CLOCK_MONOTONIC` (or of the manual clock); no syscall.
     pub fn now_ns(&self) -> u64 {
-        self.core().now.as_nanos()
+        self.core().io.now.as_nanos()
     }
 
     /// For other threads: wakes this worker and raises [`Event::Woken`].
@@ -330,12 +308,12 @@ impl Worker {
 
     /// Frames of this worker's pool by state; their sum is constant.
     pub fn frame_counts(&self) -> ringwire_frame::Counts {
-        self.core().link.pool.counts()
+        self.core().io.link.pool.counts()
     }
 
     /// This worker's counters, as of the last turn.
     pub fn counters(&self) -> &crate::metrics::WorkerCounters {
-        &self.core().counters.now
+        &self.core().io.counters.now
     }
 
     /// Accepts connections on `addr`; each is an [`Event::Accepted`].
@@ -344,7 +322,7 @@ impl Worker {
     /// The port is taken, or the address is not the engine's.
     pub fn listen(&mut self, addr: SocketAddr, options: &TcpOptions) -> Result<Listener, BindError> {
         let core = self.core_mut();
-        core.streams.listen(&mut io!(core), addr, options)
+        core.streams.listen(&mut core.io, addr, options)
     }
 
     /// The address that a listener is bound to.
@@ -355,7 +333,7 @@ impl Worker {
     /// Stops accepting; accepted connections go on.
     pub fn close_listener(&mut self, listener: Listener) {
         let core = self.core_mut();
-        core.streams.close_listener(&mut io!(core), listener);
+        core.streams.close_listener(&mut core.io, listener);
     }
 
     /// Opens a connection; [`Event::Connected`] or [`Event::Closed`] follows.
@@ -364,7 +342,7 @@ impl Worker {
     /// What is known at once: no route, no port, a bad address, too many connections.
     pub fn connect(&mut self, peer: SocketAddr, options: &TcpOptions) -> Result<Conn, ConnectError> {
         let core = self.core_mut();
-        core.streams.connect(&mut io!(core), peer, options)
+        core.streams.connect(&mut core.io, peer, options)
     }
 
     /// The next in-order piece. The window reopens when the [`RxBuf`] is dropped.
@@ -373,7 +351,7 @@ impl Worker {
     /// The id is stale, or the connection is not established, or was reset.
     pub fn recv(&mut self, conn: Conn) -> Result<Recv<RxBuf>, ConnError> {
         let core = self.core_mut();
-        core.streams.recv(&mut io!(core), conn)
+        core.streams.recv(&mut core.io, conn)
     }
 
     /// Copies once. A short count is back-pressure and promises one [`Event::Writable`].
@@ -382,16 +360,16 @@ impl Worker {
     /// The id is stale, or the sending side is shut down.
     pub fn send(&mut self, conn: Conn, bytes: &[u8]) -> Result<usize, ConnError> {
         let core = self.core_mut();
-        core.streams.send(&mut io!(core), conn, bytes)
+        core.streams.send(&mut core.io, conn, bytes)
     }
 
     /// A frame to write a piece or a datagram into; `None`: the pool is at its low-water mark, try again next turn.
     pub fn tx_buf(&mut self) -> Option<TxBuf> {
         let core = self.core_mut();
-        let limit_bytes = core.link.datagram_bytes();
-        let frame = core.link.alloc(Class::Send);
+        let limit_bytes = core.io.link.datagram_bytes();
+        let frame = core.io.link.alloc(Class::Send);
         if frame.is_none() {
-            core.counters.now.frames_wanted += 1;
+            core.io.counters.now.frames_wanted += 1;
         }
         Some(TxBuf::with_limit(frame?, limit_bytes))
     }
@@ -402,7 +380,7 @@ impl Worker {
     /// Hands the buffer back: without an error inside it is back-pressure and promises one [`Event::Writable`].
     pub fn send_buf(&mut self, conn: Conn, buf: TxBuf) -> Result<(), Unsent<TxBuf>> {
         let core = self.core_mut();
-        core.streams.send_buf(&mut io!(core), conn, buf)
+        core.streams.send_buf(&mut core.io, conn, buf)
     }
 
     /// Ends one or both directions; what was written is still delivered.
@@ -411,19 +389,19 @@ impl Worker {
     /// The id is stale.
     pub fn shutdown(&mut self, conn: Conn, how: Shutdown) -> Result<(), ConnError> {
         let core = self.core_mut();
-        core.streams.shutdown(&mut io!(core), conn, how)
+        core.streams.shutdown(&mut core.io, conn, how)
     }
 
     /// Ends the connection in order; written data is still delivered. The id is stale afterwards. Idempotent.
     pub fn close(&mut self, conn: Conn) {
         let core = self.core_mut();
-        core.streams.close(&mut io!(core), conn);
+        core.streams.close(&mut core.io, conn);
     }
 
     /// Resets the connection. The id is stale afterwards. Idempotent.
     pub fn abort(&mut self, conn: Conn) {
         let core = self.core_mut();
-        core.streams.abort(&mut io!(core), conn);
+        core.streams.abort(&mut core.io, conn);
     }
 
     /// State, times and windows of a connection.
@@ -432,7 +410,7 @@ impl Worker {
     /// The id is stale.
     pub fn tcp_info(&mut self, conn: Conn) -> Result<ringwire_proto::tcp::Info, ConnError> {
         let core = self.core_mut();
-        core.streams.info(&mut io!(core), conn)
+        core.streams.info(&mut core.io, conn)
     }
 
     /// Both ends of a connection: local, then peer.
@@ -450,7 +428,7 @@ impl Worker {
     /// The port is taken, or the address is not the engine's.
     pub fn bind_udp(&mut self, addr: SocketAddr, options: &UdpOptions) -> Result<Udp, BindError> {
         let core = self.core_mut();
-        core.datagrams.bind(&mut io!(core), addr, options)
+        core.datagrams.bind(&mut core.io, addr, options)
     }
 
     /// The address that a datagram socket is bound to.
@@ -461,7 +439,7 @@ impl Worker {
     /// Closes a datagram socket; unread datagrams are dropped.
     pub fn close_udp(&mut self, socket: Udp) {
         let core = self.core_mut();
-        core.datagrams.close(&mut io!(core), socket);
+        core.datagrams.close(&mut core.io, socket);
     }
 
     /// `recvmmsg` for frames: fills the free places of `out`, returns how many.
@@ -482,7 +460,7 @@ impl Worker {
         batch: &mut Batch<Datagram<TxBuf>>,
     ) -> Result<usize, ConnError> {
         let core = self.core_mut();
-        core.datagrams.send_batch(&mut io!(core), socket, batch)
+        core.datagrams.send_batch(&mut core.io, socket, batch)
     }
 
     /// Runs application code for one connection; a panic in it resets that connection and nothing else.

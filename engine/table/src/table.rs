@@ -18,8 +18,8 @@
 use crate::key::{FlowHash, FlowKey, WORD_COUNT};
 use crate::sync::{Arc, AtomicU64, Ordering, fence, prefetch};
 
-/// Keys that [`Reader::lookup_batch`] has in flight at once.
-const BATCH: usize = 64;
+/// Keys that [`Reader::lookup_batch`] has in flight at once: about as many cache lines as a core can wait for.
+const BATCH: usize = 16;
 const ENTRIES_PER_BUCKET: usize = 7;
 /// Average load of a full table: at 5 of 7 entries about 3 % of the keys lie beyond their home bucket.
 const MAX_LOAD: usize = 5;
@@ -200,6 +200,11 @@ impl Reader {
     ///
     /// Fills as many as the shorter of the two slices holds.
     pub fn lookup_batch(&self, keys: &[FlowKey], values: &mut [Option<u32>]) {
+        if let ([key], [value, ..]) = (keys, &mut *values) {
+            // Nothing to overlap.
+            *value = self.lookup(key);
+            return;
+        }
         for (keys, values) in keys.chunks(BATCH).zip(values.chunks_mut(BATCH)) {
             self.table.find_batch(keys, values);
         }

@@ -1,11 +1,13 @@
 //! The Internet checksum (RFC 1071) as partial sums that can be kept and combined.
 //!
-//! A [`Sum`] is two bytes, so a sent segment keeps the sum of its payload and a retransmission
-//! never reads the payload again. Bulk bytes are added in u64 lanes without carries between them,
-//! which the compiler turns into vector instructions on every target.
+//! A [`Sum`] is one word, so a sent segment keeps the sum of its payload and a retransmission
+//! never reads the payload again. It is folded to 16 bits only where a field is written or compared.
+//! Bulk bytes are added in u64 lanes without carries between them, which the compiler turns into
+//! vector instructions on every target.
 //!
 //! What it does not own: where a checksum sits in a header and what it covers; the header modules do.
 
+use core::fmt;
 use core::net::Ipv4Addr;
 use core::ops::{Add, AddAssign};
 
@@ -17,6 +19,8 @@ mod tests;
 /// Bytes per turn of the bulk loop: four u64 lanes, two 128-bit vectors. With eight lanes the sums spill.
 const BLOCK_LEN: usize = 32;
 const LANES: usize = BLOCK_LEN / 8;
+/// From here on the bulk loop is worth its set-up.
+const BULK_LEN: usize = 128;
 
 /// A ones'-complement partial sum over 16-bit big-endian words (RFC 1071).
 ///
@@ -30,17 +34,18 @@ const LANES: usize = BLOCK_LEN / 8;
 /// let (a, b) = (Sum::of(&[0x00, 0x01, 0xf2]), Sum::of(&[0x03, 0xf4, 0xf5, 0xf6, 0xf7]));
 /// assert_eq!(a.add_at_offset(b, 3), whole);
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Sum(u16);
+#[derive(Clone, Copy, Default)]
+pub struct Sum(
+    /// Native-order words added modulo 2^64 - 1, which 2^16 - 1 divides: folding once at the end gives
+    /// what folding at each step would (RFC 1071 2 (C)).
+    u64,
+);
 
 impl Sum {
     /// Sums bytes; an odd last byte counts as if followed by a zero.
     #[inline]
     pub fn of(bytes: &[u8]) -> Sum {
-        if bytes.len() < BLOCK_LEN {
-            return fold(sum_tail(bytes));
-        }
-        sum_blocks(bytes)
+        if bytes.len() < BULK_LEN { Sum(sum_words(bytes)) } else { sum_blocks(bytes) }
     }
 
     /// Copies `src` into `dst` and sums it.
@@ -67,52 +72,72 @@ impl Sum {
     /// The sum of both pieces, when `other` starts at an even offset.
     #[inline]
     pub const fn add(self, other: Sum) -> Sum {
-        let (sum, carry) = self.0.overflowing_add(other.0);
-        Sum(sum + carry as u16) // the end-around carry cannot overflow: sum is at most 0xfffe after one
+        Sum(add_around(self.0, other.0))
     }
 
     /// The sum of both pieces, when `other` starts `offset` bytes into the whole (RFC 1071 2 (B)).
     #[inline]
     pub const fn add_at_offset(self, other: Sum, offset: usize) -> Sum {
-        let aligned = if offset % 2 == 1 { Sum(other.0.swap_bytes()) } else { other };
+        // One byte further is 2^8 times as much, and 2^64 is 1.
+        let aligned = if offset % 2 == 1 { Sum(other.0.rotate_left(8)) } else { other };
         self.add(aligned)
     }
 
     /// Adds one 16-bit field given as a host integer.
     #[inline]
     pub const fn add_u16(self, value: u16) -> Sum {
-        self.add(Sum(value))
+        self.add(Sum(value.to_be() as u64))
     }
 
     /// Adds one 32-bit field given as a host integer.
     #[inline]
     pub const fn add_u32(self, value: u32) -> Sum {
-        self.add_u16((value >> 16) as u16).add_u16(value as u16)
+        self.add(Sum(value.to_be() as u64))
     }
 
     /// The complement, to be stored big endian in the checksum field.
     #[inline]
     pub const fn finish(self) -> u16 {
-        !self.0
+        !self.folded()
     }
 
     /// Whether data that includes its checksum field, and its pseudo header if it has one, sums up.
     #[inline]
     pub const fn is_valid(self) -> bool {
-        self.0 == 0xffff
+        self.folded() == 0xffff
     }
 
     /// The folded sum itself: what a kernel leaves in the field of a packet whose checksum the
     /// device was to finish (CHECKSUM_PARTIAL).
     #[inline]
     pub const fn folded(self) -> u16 {
-        self.0
+        let total = (self.0 & 0xffff_ffff) + (self.0 >> 32); // below 2^33
+        let total = (total & 0xffff) + ((total >> 16) & 0xffff) + (total >> 32); // below 2^17 + 1
+        let total = (total & 0xffff) + (total >> 16);
+        u16::from_be(((total & 0xffff) + (total >> 16)) as u16) // RFC 1071 2 (B); below 2^16 after the last carry
     }
 
     /// The pseudo header of TCP and UDP over IPv4 (RFC 9293 3.1); `len` is header and payload of the transport.
     #[inline]
     pub const fn pseudo_v4(src: Ipv4Addr, dst: Ipv4Addr, protocol: Protocol, len: u16) -> Sum {
-        Sum(0).add_u32(src.to_bits()).add_u32(dst.to_bits()).add_u16(protocol.0 as u16).add_u16(len)
+        // Four terms below 2^32 cannot carry.
+        let addresses = src.to_bits().to_be() as u64 + dst.to_bits().to_be() as u64;
+        Sum(addresses + (protocol.0 as u16).to_be() as u64 + len.to_be() as u64)
+    }
+}
+
+impl PartialEq for Sum {
+    #[inline]
+    fn eq(&self, other: &Sum) -> bool {
+        self.folded() == other.folded()
+    }
+}
+
+impl Eq for Sum {}
+
+impl fmt::Debug for Sum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sum({:#06x})", self.folded())
     }
 }
 
@@ -171,42 +196,40 @@ fn sum_blocks(bytes: &[u8]) -> Sum {
     for block in blocks {
         lanes.add_block(block);
     }
-    fold(lanes.total() + sum_tail(tail))
+    Sum(add_around(lanes.total(), sum_words(tail)))
 }
 
-/// Fewer than one block: whole words, then what is left by fixed-size loads. Only the parity of a
+/// Whole words with the carry put back in, then what is left by fixed-size loads. Only the parity of a
 /// piece's position matters, so nothing is shifted into place.
 #[inline]
-fn sum_tail(bytes: &[u8]) -> u64 {
+fn sum_words(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<8>();
     let mut total = 0;
     for word in words {
-        total += halves(u64::from_ne_bytes(*word));
+        total = add_around(total, u64::from_ne_bytes(*word));
     }
     let (words, rest) = rest.as_chunks::<4>();
     for word in words {
-        total += u64::from(u32::from_ne_bytes(*word));
+        total = add_around(total, u64::from(u32::from_ne_bytes(*word)));
     }
     let (words, rest) = rest.as_chunks::<2>();
     for word in words {
-        total += u64::from(u16::from_ne_bytes(*word));
+        total = add_around(total, u64::from(u16::from_ne_bytes(*word)));
     }
     for last in rest {
-        total += u64::from(u16::from_ne_bytes([*last, 0]));
+        total = add_around(total, u64::from(u16::from_ne_bytes([*last, 0])));
     }
     total
+}
+
+/// Addition modulo 2^64 - 1. The carry cannot overflow: after one the sum is at most 2^64 - 2.
+#[inline(always)]
+const fn add_around(a: u64, b: u64) -> u64 {
+    let (sum, carry) = a.overflowing_add(b);
+    sum + carry as u64
 }
 
 #[inline(always)]
 fn halves(word: u64) -> u64 {
     (word & 0xffff_ffff) + (word >> 32)
-}
-
-/// Folds a native-order sum to 16 bits and turns it into the big-endian value (RFC 1071 2 (B)).
-#[inline]
-fn fold(total: u64) -> Sum {
-    let total = halves(halves(total)); // below 2^32
-    let total = (total & 0xffff) + (total >> 16);
-    let total = (total & 0xffff) + (total >> 16);
-    Sum(u16::from_be(total as u16))
 }

@@ -33,11 +33,11 @@ pub(super) fn in_one_piece(packet: Packet, counters: &mut Counters) -> RxBuf {
 
 /// Returns why the packet tells us nothing, if so.
 #[cold]
-pub(super) fn on_arp(io: &mut Io<'_>, packet: &arp::Packet, streams: &mut Streams) -> Option<DropReason> {
+pub(super) fn on_arp(io: &mut Io, packet: &arp::Packet, streams: &mut Streams) -> Option<DropReason> {
     match io.net.on_arp(io.now, packet) {
         Verdict::Reply(reply) => {
             let mac = io.net.mac();
-            send_arp(io.link, io.counters, mac, reply.target_mac, &reply);
+            send_arp(&mut io.link, &mut io.counters, mac, reply.target_mac, &reply);
         }
         Verdict::Learned => {}
         Verdict::Drop(reason) => return Some(reason),
@@ -49,7 +49,7 @@ pub(super) fn on_arp(io: &mut Io<'_>, packet: &arp::Packet, streams: &mut Stream
 
 /// A packet that another worker received, answered and counted.
 #[cold]
-pub(super) fn on_passed_arp(io: &mut Io<'_>, packet: &arp::Packet, streams: &mut Streams) {
+pub(super) fn on_passed_arp(io: &mut Io, packet: &arp::Packet, streams: &mut Streams) {
     match io.net.on_arp(io.now, packet) {
         Verdict::Reply(_) | Verdict::Learned => on_neighbour_news(io, streams),
         Verdict::Drop(_) => {}
@@ -57,14 +57,14 @@ pub(super) fn on_passed_arp(io: &mut Io<'_>, packet: &arp::Packet, streams: &mut
 }
 
 /// Whoever asks for us has told us where it is, as has whoever answers.
-fn on_neighbour_news(io: &mut Io<'_>, streams: &mut Streams) {
+fn on_neighbour_news(io: &mut Io, streams: &mut Streams) {
     io.net.on_neighbour_change();
     send_resolved(io);
     streams.unpark(io);
 }
 
 /// Datagrams whose neighbour has become known leave in their order; those whose neighbour failed are counted.
-pub(super) fn send_resolved(io: &mut Io<'_>) {
+pub(super) fn send_resolved(io: &mut Io) {
     while let Some(released) = io.net.poll_released() {
         match released {
             Released::Resolved { packet, .. } => datagrams::transmit(io, packet),
@@ -74,7 +74,7 @@ pub(super) fn send_resolved(io: &mut Io<'_>) {
 }
 
 #[cold]
-pub(super) fn on_icmp(io: &mut Io<'_>, scope: Scope, bytes: &[u8], streams: &mut Streams) {
+pub(super) fn on_icmp(io: &mut Io, scope: Scope, bytes: &[u8], streams: &mut Streams) {
     // Parsed a second time: echo and errors are rare, and the batch path stays small.
     let Ok(packet::Packet { eth, net: packet::Net::Ipv4(ip, Transport::Icmp(message)) }) =
         packet::parse(bytes)
@@ -101,7 +101,7 @@ pub(super) fn on_icmp(io: &mut Io<'_>, scope: Scope, bytes: &[u8], streams: &mut
 }
 
 /// An error about a packet of ours: told to its connection, which checks that it was in flight (RFC 5927 4).
-fn on_icmp_error(io: &mut Io<'_>, error: &icmp::ErrorIn, streams: &mut Streams) {
+fn on_icmp_error(io: &mut Io, error: &icmp::ErrorIn, streams: &mut Streams) {
     let flow = &error.flow;
     let (std::net::IpAddr::V4(local), std::net::IpAddr::V4(remote)) = (flow.local, flow.remote) else {
         return io.counters.drop_packet(DropReason::IcmpUnknownFlow);
@@ -117,7 +117,7 @@ fn on_icmp_error(io: &mut Io<'_>, error: &icmp::ErrorIn, streams: &mut Streams) 
 
 /// Tells the sender of a datagram that nobody listens (RFC 1122 4.1.3.1), if the rules and the rate allow it.
 #[cold]
-pub(super) fn port_unreachable(io: &mut Io<'_>, bytes: &[u8]) {
+pub(super) fn port_unreachable(io: &mut Io, bytes: &[u8]) {
     if !io.net.is_dedicated() {
         return;
     }
@@ -131,11 +131,11 @@ pub(super) fn port_unreachable(io: &mut Io<'_>, bytes: &[u8]) {
     }
 }
 
-fn reply_hop(io: &Io<'_>, peer: Mac, ip: &ipv4::Packet<'_>) -> Hop {
+fn reply_hop(io: &Io, peer: Mac, ip: &ipv4::Packet<'_>) -> Hop {
     Hop { port: 0, src_mac: io.net.mac(), dst_mac: peer, src: ip.dst(), dst: ip.src() }
 }
 
-fn send_icmp(io: &mut Io<'_>, hop: &Hop, header: ringwire_wire::icmp::Header, data: &[u8]) {
+fn send_icmp(io: &mut Io, hop: &Hop, header: ringwire_wire::icmp::Header, data: &[u8]) {
     let Some(mut frame) = io.link.alloc(Class::Control) else {
         io.counters.now.frames_wanted += 1;
         return;
@@ -144,7 +144,7 @@ fn send_icmp(io: &mut Io<'_>, hop: &Hop, header: ringwire_wire::icmp::Header, da
     let Some(data) = data.get(..len) else { return };
     let sum = Sum::copy(frame.append(len), data);
     io.link.emit_icmp(&mut frame, hop, header, sum);
-    io.link.submit_or_drop(0, frame, io.counters);
+    io.link.submit_or_drop(0, frame, &mut io.counters);
 }
 
 /// The same error in TCP's terms.

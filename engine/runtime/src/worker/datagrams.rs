@@ -57,7 +57,7 @@ impl Datagrams {
     /// Opens a socket on `addr`; the port is ours before this returns.
     pub(crate) fn bind(
         &mut self,
-        io: &mut Io<'_>,
+        io: &mut Io,
         addr: SocketAddr,
         options: &UdpOptions,
     ) -> Result<Udp, BindError> {
@@ -106,7 +106,7 @@ impl Datagrams {
         Ok(Udp(id.pack(self.worker)))
     }
 
-    pub(crate) fn close(&mut self, io: &mut Io<'_>, socket: Udp) {
+    pub(crate) fn close(&mut self, io: &mut Io, socket: Udp) {
         let Some(key) = Key::unpack(socket.0, self.worker) else { return };
         if self.sockets.get(key).is_none() {
             return;
@@ -116,7 +116,7 @@ impl Datagrams {
         io.net.release_port(Protocol::UDP, closed.local.port());
     }
 
-    pub(crate) fn close_all(&mut self, io: &mut Io<'_>) {
+    pub(crate) fn close_all(&mut self, io: &mut Io) {
         let keys: Vec<Key> = self.sockets.iter().filter_map(|(slot, _)| self.sockets.key_at(slot)).collect();
         for key in keys {
             self.close(io, Udp(key.pack(self.worker)));
@@ -131,7 +131,7 @@ impl Datagrams {
     #[inline]
     pub(crate) fn on_datagram(
         &mut self,
-        io: &mut Io<'_>,
+        io: &mut Io,
         found: Option<u32>,
         ingress: &Ingress,
         packet: RxBuf,
@@ -154,7 +154,7 @@ impl Datagrams {
             local: Some(IpAddr::V4(ingress.dst)),
             tos: ingress.tos,
             ttl: ingress.ttl,
-            payload: super::hold(io.link, io.counters, ingress.strip(packet)),
+            payload: super::hold(&io.link, &mut io.counters, ingress.strip(packet)),
         });
         io.counters.now.delivered += 1;
         if !socket.is_ready {
@@ -201,7 +201,7 @@ impl Datagrams {
     /// Takes from the front until the ring is full; a datagram that can never be sent stays in front and is the error.
     pub(crate) fn send_batch(
         &mut self,
-        io: &mut Io<'_>,
+        io: &mut Io,
         socket: Udp,
         batch: &mut Batch<Datagram<TxBuf>>,
     ) -> Result<usize, ConnError> {
@@ -244,7 +244,7 @@ enum Sent {
 
 impl UdpSocket {
     #[inline]
-    fn send(&self, io: &mut Io<'_>, datagram: Datagram<TxBuf>) -> Sent {
+    fn send(&self, io: &mut Io, datagram: Datagram<TxBuf>) -> Sent {
         let SocketAddr::V4(peer) = datagram.peer else { return Sent::Never(datagram, ConnError::NoRoute) };
         if datagram.payload.len() > io.link.datagram_bytes() {
             return Sent::Never(datagram, ConnError::TooLong);
@@ -277,7 +277,7 @@ impl UdpSocket {
 
 /// A heap copy needs a frame to leave in.
 #[cold]
-fn copy_in(io: &mut Io<'_>, bytes: &[u8]) -> Option<Frame> {
+fn copy_in(io: &mut Io, bytes: &[u8]) -> Option<Frame> {
     let mut frame = io.link.alloc(Class::Send)?;
     frame.append(bytes.len()).copy_from_slice(bytes);
     io.counters.now.copied_bytes += bytes.len() as u64;
@@ -286,14 +286,14 @@ fn copy_in(io: &mut Io<'_>, bytes: &[u8]) -> Option<Frame> {
 
 /// Sends a datagram whose next hop is known, or leaves it with the neighbour machine until it is.
 #[inline]
-pub(crate) fn transmit(io: &mut Io<'_>, waiting: Waiting) {
+pub(crate) fn transmit(io: &mut Io, waiting: Waiting) {
     match io.net.resolve(io.now, waiting.dst) {
         Resolution::Known(mac) => {
             let hop =
                 Hop { port: 0, src_mac: io.net.mac(), dst_mac: mac, src: waiting.src, dst: waiting.dst };
             let mut frame = waiting.frame;
             io.link.emit_udp(&mut frame, &hop, &waiting.head);
-            io.link.submit_or_drop(0, frame, io.counters);
+            io.link.submit_or_drop(0, frame, &mut io.counters);
         }
         Resolution::Pending => {
             if let Err(reason) = io.net.hold_until_resolved(waiting) {
@@ -319,6 +319,6 @@ fn bound_key(local: SocketAddrV4, peer: Option<SocketAddrV4>) -> FlowKey {
 
 /// The unconnected socket for this datagram: bound to the address, else to any.
 #[inline]
-fn listener_of(io: &Io<'_>, ingress: &Ingress) -> Option<u32> {
+fn listener_of(io: &Io, ingress: &Ingress) -> Option<u32> {
     io.table.reader().lookup_listener(&ingress.key())
 }

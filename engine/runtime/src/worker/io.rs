@@ -1,4 +1,4 @@
-//! What every protocol stage of a turn works with, lent by the worker for one call.
+//! What every protocol stage of a turn works with.
 
 use std::collections::VecDeque;
 
@@ -10,15 +10,17 @@ use super::link::Link;
 use super::net::Net;
 use crate::metrics::Counters;
 
-/// One turn's time, memory, ways out and books.
-pub(crate) struct Io<'a> {
+/// The turn's time, memory, ways out and books.
+#[derive(Debug)]
+pub(crate) struct Io {
     pub(crate) now: Instant,
-    pub(crate) link: &'a mut Link,
-    pub(crate) net: &'a mut Net,
-    pub(crate) table: &'a mut Writer,
-    pub(crate) counters: &'a mut Counters,
-    pub(crate) ready: &'a mut VecDeque<Ready>,
-    pub(crate) prf: &'a Prf,
+    pub(crate) link: Link,
+    pub(crate) net: Net,
+    pub(crate) table: Writer,
+    pub(crate) counters: Counters,
+    /// Who has events to report.
+    pub(crate) ready: VecDeque<Ready>,
+    pub(crate) prf: Prf,
 }
 
 /// Something with events to report; each stands here at most once.

@@ -83,19 +83,22 @@ impl WorkerSeed {
         // Engines have at most 255 workers (`xdp::Plan`).
         let workers = u8::try_from(self.guard.shared.workers.len()).unwrap_or(u8::MAX);
         let ports = PortUse::new(PortMap::split(net::DYNAMIC_PORTS, workers).allocator(self.id));
-        let core = Core {
-            id: self.id,
-            clock: self.clock,
+        let io = Io {
             now,
-            poll_mode: self.poll_mode,
             link: self.link,
             net: Net::new(self.net, now, &self.prf),
             table: self.table,
+            counters: Counters::default(),
+            ready: VecDeque::new(),
+            prf: self.prf,
+        };
+        let core = Core {
+            id: self.id,
+            clock: self.clock,
+            poll_mode: self.poll_mode,
+            io,
             streams: Streams::new(self.id, self.max_connections, now, ports),
             datagrams: Datagrams::new(self.id),
-            ready: VecDeque::new(),
-            counters: Counters::default(),
-            prf: self.prf,
             batch: RxBatch::default(),
             is_kick_pending: false,
             port_stats_due: now,

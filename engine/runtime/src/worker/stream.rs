@@ -143,7 +143,7 @@ impl Streams {
 
     /// One segment whose 4-tuple the table gave as `found`.
     #[inline]
-    pub(crate) fn on_segment(&mut self, io: &mut Io<'_>, found: Option<u32>, at: Arrived<'_>, packet: RxBuf) {
+    pub(crate) fn on_segment(&mut self, io: &mut Io, found: Option<u32>, at: Arrived<'_>, packet: RxBuf) {
         match found.map(Socket::unpack) {
             Some(Socket::Flow(slot)) if self.is_of(slot, at) => self.on_flow_segment(io, slot, at, packet),
             _ => self.on_missed(io, at, packet),
@@ -157,16 +157,16 @@ impl Streams {
 
     /// Nothing was found for the batch; an earlier segment of it may have opened the connection since.
     #[cold]
-    fn on_missed(&mut self, io: &mut Io<'_>, at: Arrived<'_>, packet: RxBuf) {
+    fn on_missed(&mut self, io: &mut Io, at: Arrived<'_>, packet: RxBuf) {
         match io.table.reader().lookup(&at.ingress.key()).map(Socket::unpack) {
             Some(Socket::Flow(slot)) => self.on_flow_segment(io, slot, at, packet),
             _ => self.on_unmatched(io, at),
         }
     }
 
-    fn on_flow_segment(&mut self, io: &mut Io<'_>, slot: u32, at: Arrived<'_>, packet: RxBuf) {
-        let payload =
-            (at.ingress.payload_len > 0).then(|| super::hold(io.link, io.counters, at.ingress.strip(packet)));
+    fn on_flow_segment(&mut self, io: &mut Io, slot: u32, at: Arrived<'_>, packet: RxBuf) {
+        let payload = (at.ingress.payload_len > 0)
+            .then(|| super::hold(&io.link, &mut io.counters, at.ingress.strip(packet)));
         let outcome = with_machine!(self, io, slot, |flow, cx| flow.tcb.on_segment(&mut cx, at.seg, payload));
         let Some(outcome) = outcome else { return };
         let is_application = self.flows.at(slot).is_some_and(|flow| flow.owner == Owner::Application);
@@ -186,7 +186,7 @@ impl Streams {
     }
 
     /// An ICMP error that quoted a segment of this connection.
-    pub(crate) fn on_icmp_error(&mut self, io: &mut Io<'_>, slot: u32, error: tcp::IcmpError, seq: SeqNum) {
+    pub(crate) fn on_icmp_error(&mut self, io: &mut Io, slot: u32, error: tcp::IcmpError, seq: SeqNum) {
         let outcome = with_machine!(self, io, slot, |flow, cx| flow.tcb.on_icmp_error(&mut cx, error, seq));
         let Some(outcome) = outcome else { return };
         if let Some(reason) = outcome.drop {
@@ -196,7 +196,7 @@ impl Streams {
     }
 
     /// After anything happened to a connection: events, deadline, output, end.
-    pub(crate) fn settle(&mut self, io: &mut Io<'_>, slot: u32, outcome: Outcome) {
+    pub(crate) fn settle(&mut self, io: &mut Io, slot: u32, outcome: Outcome) {
         if outcome.signals.contains(Signals::CONNECTED) {
             self.on_connected(io, slot);
         }
@@ -226,7 +226,7 @@ impl Streams {
         }
     }
 
-    fn on_connected(&mut self, io: &mut Io<'_>, slot: u32) {
+    fn on_connected(&mut self, io: &mut Io, slot: u32) {
         let Some(flow) = self.flows.at_mut(slot) else { return };
         match flow.owner {
             Owner::Listener(listener) => {
@@ -246,7 +246,7 @@ impl Streams {
     }
 
     /// The machine has finished: what still has to leave leaves, then the application hears of it, if it still cares.
-    fn on_closed(&mut self, io: &mut Io<'_>, slot: u32) {
+    fn on_closed(&mut self, io: &mut Io, slot: u32) {
         self.transmit_flow(io, slot, &mut None);
         let Some(flow) = self.flows.at_mut(slot) else { return };
         flow.signals |= Signals::CLOSED;
@@ -262,7 +262,7 @@ impl Streams {
     }
 
     /// Takes a connection out of every index. Its id is stale from now on.
-    pub(crate) fn remove(&mut self, io: &mut Io<'_>, slot: u32) {
+    pub(crate) fn remove(&mut self, io: &mut Io, slot: u32) {
         if let Some(flow) = self.flows.at_mut(slot) {
             flow.tcb.discard(&mut self.cold);
         }
@@ -275,12 +275,12 @@ impl Streams {
             listening.half_open = listening.half_open.saturating_sub(1);
         }
         io.table.remove(&flow.tuple.key());
-        self.ports.on_flow_gone(io.net, flow.tuple.local_port);
+        self.ports.on_flow_gone(&mut io.net, flow.tuple.local_port);
         io.counters.now.closed += 1;
     }
 
     /// Deadlines that have passed.
-    pub(crate) fn expire(&mut self, io: &mut Io<'_>) {
+    pub(crate) fn expire(&mut self, io: &mut Io) {
         while let Some(slot) = self.wheel.poll_expired(io.now) {
             if let Some(outcome) = with_machine!(self, io, slot, |flow, cx| flow.tcb.on_timer(&mut cx)) {
                 self.settle(io, slot, outcome);
@@ -290,7 +290,7 @@ impl Streams {
 
     /// No connection has this 4-tuple: a listener's, or nobody's.
     #[cold]
-    fn on_unmatched(&mut self, io: &mut Io<'_>, at: Arrived<'_>) {
+    fn on_unmatched(&mut self, io: &mut Io, at: Arrived<'_>) {
         if at.seg.header.flags.contains(Flags::RST) {
             io.counters.drop_packet(DropReason::TcpNoSocket);
         } else if at.seg.header.flags.contains(Flags::SYN) {
@@ -302,7 +302,7 @@ impl Streams {
     }
 
     #[cold]
-    fn on_unmatched_syn(&mut self, io: &mut Io<'_>, at: Arrived<'_>) {
+    fn on_unmatched_syn(&mut self, io: &mut Io, at: Arrived<'_>) {
         let Some(listener) = self.listener_for(io, at.ingress) else {
             io.counters.drop_packet(DropReason::TcpNoSocket);
             return self.send_reset(io, at);
@@ -324,7 +324,7 @@ impl Streams {
         }
     }
 
-    fn listener_for(&self, io: &Io<'_>, ingress: &Ingress) -> Option<u32> {
+    fn listener_for(&self, io: &Io, ingress: &Ingress) -> Option<u32> {
         match Socket::unpack(io.table.reader().lookup_listener(&ingress.key())?) {
             Socket::Listener(slot) => Some(slot),
             Socket::Flow(_) | Socket::Udp(_) => None,
@@ -332,7 +332,7 @@ impl Streams {
     }
 
     /// Begins a passive open, or says why not.
-    fn accept(&mut self, io: &mut Io<'_>, listener: u32, at: Arrived<'_>) -> Result<u32, DropReason> {
+    fn accept(&mut self, io: &mut Io, listener: u32, at: Arrived<'_>) -> Result<u32, DropReason> {
         let Some(key) = self.listeners.key_at(listener) else { return Err(DropReason::TcpNoSocket) };
         let Some(listening) = self.listeners.at_mut(listener) else { return Err(DropReason::TcpNoSocket) };
         let Some(set) = self.options.get(usize::from(listening.options)) else {
@@ -358,7 +358,7 @@ impl Streams {
     }
 
     /// Into the slab and the table; a full table takes it out of the slab again.
-    fn insert(&mut self, io: &mut Io<'_>, flow: Flow) -> Option<u32> {
+    fn insert(&mut self, io: &mut Io, flow: Flow) -> Option<u32> {
         let tuple = flow.tuple;
         let slot = self.flows.insert(flow)?.slot;
         if io.table.insert(&tuple.key(), Socket::Flow(slot).pack()).is_err() {
@@ -370,7 +370,7 @@ impl Streams {
     }
 
     /// Answers a segment that met no connection (RFC 9293 3.10.7.1).
-    fn send_reset(&mut self, io: &mut Io<'_>, at: Arrived<'_>) {
+    fn send_reset(&mut self, io: &mut Io, at: Arrived<'_>) {
         let Some((mut header, options)) = tcp::reset_for(at.seg, at.ingress.payload_len) else { return };
         (header.src_port, header.dst_port) = at.ingress.ports();
         let Some(mut frame) = io.link.alloc(Class::Control) else {
@@ -390,11 +390,11 @@ impl Streams {
         let head = frame.prepend(tcp_head_len(&options));
         io.link.emit_tcp(head, &hop, &segment);
         io.counters.now.resets_sent += 1;
-        io.link.submit_or_drop(0, frame, io.counters);
+        io.link.submit_or_drop(0, frame, &mut io.counters);
     }
 
     /// Turns a ready flow's signals into events; frees it after its last one.
-    pub(crate) fn take_events(&mut self, io: &mut Io<'_>, slot: u32, events: &mut Events) {
+    pub(crate) fn take_events(&mut self, io: &mut Io, slot: u32, events: &mut Events) {
         let worker = self.worker;
         let Some(key) = self.flows.key_at(slot) else { return };
         let Some(flow) = self.flows.at_mut(slot) else { return };
@@ -429,7 +429,7 @@ impl Streams {
 }
 
 /// The connection's secrets, fixed by its tuple and the engine's key.
-fn seed(io: &Io<'_>, tuple: &Tuple) -> tcp::Seed {
+fn seed(io: &Io, tuple: &Tuple) -> tcp::Seed {
     let flow = tuple.prf_flow();
     tcp::Seed { iss: io.prf.isn(io.now, &flow), timestamp_offset: io.prf.timestamp_offset(&flow) }
 }

@@ -26,13 +26,13 @@ impl Core {
         loop {
             self.run_once(events);
             // From the first turn's clock: one clock read per turn.
-            let deadline =
-                *deadline.get_or_insert_with(|| timeout.map_or(Instant::MAX, |timeout| self.now + timeout));
+            let deadline = *deadline
+                .get_or_insert_with(|| timeout.map_or(Instant::MAX, |timeout| self.io.now + timeout));
             let turn = self.guard.shared.turn();
             let is_news = turn != self.last_turn;
             self.last_turn = turn;
             if is_news && turn != Turn::Run {
-                self.net.begin_drain();
+                self.io.net.begin_drain();
             }
             if turn == Turn::Drain {
                 self.look_for_the_end();
@@ -40,7 +40,7 @@ impl Core {
             if !events.is_empty()
                 || is_news
                 || turn == Turn::Stop
-                || self.now >= deadline
+                || self.io.now >= deadline
                 || self.clock.is_manual()
             {
                 return Ok(turn);
@@ -60,11 +60,11 @@ impl Core {
 
     /// Returns when there may be something to do.
     fn wait(&mut self, deadline: Instant) -> Result<(), WorkerError> {
-        let idle_since = *self.idle_since.get_or_insert(self.now);
+        let idle_since = *self.idle_since.get_or_insert(self.io.now);
         // What a refusing device has no room for waits with what it holds.
-        let can_transmit = self.streams.wants_transmit() && !self.link.is_refused();
-        let must_stay = self.is_kick_pending || can_transmit || !self.ready.is_empty();
-        if must_stay || self.poll_mode == PollMode::Busy || self.now.nanos_since(idle_since) < SPIN_NS {
+        let can_transmit = self.streams.wants_transmit() && !self.io.link.is_refused();
+        let must_stay = self.is_kick_pending || can_transmit || !self.io.ready.is_empty();
+        if must_stay || self.poll_mode == PollMode::Busy || self.io.now.nanos_since(idle_since) < SPIN_NS {
             std::hint::spin_loop();
             return Ok(());
         }
@@ -73,7 +73,7 @@ impl Core {
         let result = if self.has_work() { Ok(0) } else { self.sleep(deadline) };
         self.waker.end_sleep();
         // The sleep is not part of a turn.
-        self.now = self.clock.now();
+        self.io.now = self.clock.now();
         match result {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(errno) => Err(WorkerError::Wait(errno.raw_os_error())),
@@ -83,33 +83,34 @@ impl Core {
     /// The look between raising the flag and sleeping; packets of a NIC are watched by the poll itself.
     fn has_work(&mut self) -> bool {
         self.waker.is_woken()
-            || self.link.has_packets()
-            || self.net.has_news()
+            || self.io.link.has_packets()
+            || self.io.net.has_news()
             || self.shared().is_some_and(|shared| !shared.heard.is_empty())
             || self.guard.shared.turn() != self.last_turn
     }
 
     fn sleep(&self, deadline: Instant) -> Result<usize, Errno> {
-        let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(1 + self.link.ports().len());
+        let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(1 + self.io.link.ports().len());
         fds.push(PollFd::from_borrowed_fd(self.waker.eventfd(), PollFlags::IN));
         fds.extend(
-            self.link
+            self.io
+                .link
                 .ports()
                 .iter()
                 .filter_map(|port| port.fd())
                 .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)),
         );
-        let timers = [self.streams.next_timer(), self.net.next_timer()];
+        let timers = [self.streams.next_timer(), self.io.net.next_timer()];
         let mut until = timers.into_iter().flatten().fold(deadline, Instant::min);
-        if self.link.pool.counts().of(FrameState::App) > 0 {
+        if self.io.link.pool.counts().of(FrameState::App) > 0 {
             // Frames that other threads drop come back without a wake, and a peer's window may wait for them.
-            until = until.min(self.now + RETURNED_FRAMES_LOOK);
+            until = until.min(self.io.now + RETURNED_FRAMES_LOOK);
         }
         if self.streams.has_parked() {
-            until = until.min(self.net.epoch_ends());
+            until = until.min(self.io.net.epoch_ends());
         }
-        if self.link.is_refused() {
-            until = until.min(self.now + REFUSED_AGAIN);
+        if self.io.link.is_refused() {
+            until = until.min(self.io.now + REFUSED_AGAIN);
         }
         let limit = (until != Instant::MAX).then(|| {
             let wait = until.saturating_since(self.clock.now());

@@ -61,7 +61,7 @@ impl Streams {
     /// Opens a listener on `addr`; the port is ours before this returns.
     pub(crate) fn listen(
         &mut self,
-        io: &mut Io<'_>,
+        io: &mut Io,
         addr: SocketAddr,
         options: &TcpOptions,
     ) -> Result<Listener, BindError> {
@@ -92,7 +92,7 @@ impl Streams {
     }
 
     /// Stops accepting; handshakes under way are reset, accepted connections go on.
-    pub(crate) fn close_listener(&mut self, io: &mut Io<'_>, listener: Listener) {
+    pub(crate) fn close_listener(&mut self, io: &mut Io, listener: Listener) {
         let Some(key) = Key::unpack(listener.0, self.worker) else { return };
         if self.listeners.get(key).is_none() {
             return;
@@ -108,7 +108,7 @@ impl Streams {
         }
         let Some(listening) = self.listeners.remove(key.slot) else { return };
         io.table.remove(&listen_key(listening.addr, listening.port));
-        self.ports.on_flow_gone(io.net, listening.port);
+        self.ports.on_flow_gone(&mut io.net, listening.port);
     }
 
     pub(crate) fn listener_keys(&self) -> Vec<Listener> {
@@ -124,7 +124,7 @@ impl Streams {
     /// Begins an active open; the SYN leaves with this or a later turn, the rest arrives as events.
     pub(crate) fn connect(
         &mut self,
-        io: &mut Io<'_>,
+        io: &mut Io,
         peer: SocketAddr,
         options: &TcpOptions,
     ) -> Result<Conn, ConnectError> {
@@ -173,7 +173,7 @@ impl Streams {
 
     /// Gives an active open its port and its place in the table, or parks it until the control thread has reserved more ports.
     /// False when there is no port to be had.
-    pub(super) fn place(&mut self, io: &mut Io<'_>, slot: u32) -> bool {
+    pub(super) fn place(&mut self, io: &mut Io, slot: u32) -> bool {
         let Some(flow) = self.flows.at_mut(slot) else { return false };
         let mut tuple = flow.tuple;
         let offset = io.prf.port_offset(tuple.local.into(), tuple.remote.into(), tuple.remote_port);
@@ -215,7 +215,7 @@ impl Streams {
     }
 
     /// The index of these options; equal ones share it.
-    fn intern(&mut self, io: &Io<'_>, options: &TcpOptions) -> u16 {
+    fn intern(&mut self, io: &Io, options: &TcpOptions) -> u16 {
         let set = OptionSet::new(options, io.link.mss_bytes());
         let index = self.options.iter().position(|known| *known == set).unwrap_or_else(|| {
             self.options.push(set);

@@ -29,7 +29,7 @@ enum Way {
 
 impl Streams {
     /// Lets every queued flow send, in the order in which they asked.
-    pub(crate) fn transmit(&mut self, io: &mut Io<'_>) {
+    pub(crate) fn transmit(&mut self, io: &mut Io) {
         let mut spare = None;
         for _ in 0..self.queue.len() {
             let Some(slot) = self.queue.pop_front() else { return };
@@ -48,7 +48,7 @@ impl Streams {
     }
 
     /// A flow that has sent: its deadline may have moved, and an aborted one has now said so.
-    fn settle_sent(&mut self, io: &mut Io<'_>, slot: u32) {
+    fn settle_sent(&mut self, io: &mut Io, slot: u32) {
         let Some(flow) = self.flows.at(slot) else { return };
         if flow.tcb.is_closed() && flow.owner != Owner::Application && !flow.tcb.wants_transmit() {
             return self.remove(io, slot);
@@ -57,12 +57,7 @@ impl Streams {
     }
 
     /// `spare` is a frame for the next segment without a buffer of its own; it is kept from flow to flow.
-    pub(super) fn transmit_flow(
-        &mut self,
-        io: &mut Io<'_>,
-        slot: u32,
-        spare: &mut Option<Frame>,
-    ) -> Progress {
+    pub(super) fn transmit_flow(&mut self, io: &mut Io, slot: u32, spare: &mut Option<Frame>) -> Progress {
         let hop = match self.way(io, slot) {
             Way::Open(hop) => hop,
             Way::Unknown => {
@@ -96,7 +91,7 @@ impl Streams {
     }
 
     /// Asks the machine for one segment and puts it on the ring; `Done` when it has none.
-    fn transmit_one(&mut self, io: &mut Io<'_>, slot: u32, hop: &Hop, spare: &mut Option<Frame>) -> Progress {
+    fn transmit_one(&mut self, io: &mut Io, slot: u32, hop: &Hop, spare: &mut Option<Frame>) -> Progress {
         let Streams { flows, cold, options, .. } = self;
         let Some(flow) = flows.at_mut(slot) else { return Progress::Done };
         let Some(set) = options.get(usize::from(flow.options)) else { return Progress::Done };
@@ -109,7 +104,7 @@ impl Streams {
 
     /// The next hop does not answer: a connect fails with that news, an existing connection goes on trying (RFC 9293 3.9.2.2).
     #[cold]
-    fn transmit_nowhere(&mut self, io: &mut Io<'_>, slot: u32) {
+    fn transmit_nowhere(&mut self, io: &mut Io, slot: u32) {
         let Some(flow) = self.flows.at(slot) else { return };
         if flow.tcb.state() == tcp::State::SynSent {
             let outcome = with_machine!(self, io, slot, |flow, cx| flow.tcb.abort(&mut cx));
@@ -127,7 +122,7 @@ impl Streams {
     }
 
     #[inline]
-    fn way(&mut self, io: &mut Io<'_>, slot: u32) -> Way {
+    fn way(&mut self, io: &mut Io, slot: u32) -> Way {
         let Some(flow) = self.flows.at_mut(slot) else { return Way::Unknown };
         let Tuple { local, remote, .. } = flow.tuple;
         let open = |dst_mac, net: &Net| {
@@ -140,11 +135,11 @@ impl Streams {
             })
         };
         if let Some(cached) = flow.hop.filter(|cached| cached.epoch == io.net.epoch()) {
-            return open(cached.mac, io.net);
+            return open(cached.mac, &io.net);
         }
         match io.net.resolve(io.now, remote) {
             Resolution::Known(mac) => {
-                let way = open(mac, io.net);
+                let way = open(mac, &io.net);
                 flow.hop = Some(CachedHop { mac, epoch: io.net.epoch() });
                 way
             }
@@ -162,7 +157,7 @@ impl Streams {
     }
 
     /// News of neighbours or ports arrived: everything that waited looks again.
-    pub(crate) fn unpark(&mut self, io: &mut Io<'_>) {
+    pub(crate) fn unpark(&mut self, io: &mut Io) {
         for slot in core::mem::take(&mut self.parked) {
             let Some(flow) = self.flows.at_mut(slot) else { continue };
             if !core::mem::take(&mut flow.is_parked) {
@@ -192,13 +187,7 @@ impl SendPool for NoBuffers {
 }
 
 /// One segment from the machine onto the ring. The caller made sure of a free descriptor.
-fn emit(
-    io: &mut Io<'_>,
-    hop: &Hop,
-    tuple: &Tuple,
-    transmit: Transmit<'_, TcpBuf>,
-    spare: &mut Option<Frame>,
-) {
+fn emit(io: &mut Io, hop: &Hop, tuple: &Tuple, transmit: Transmit<'_, TcpBuf>, spare: &mut Option<Frame>) {
     let Transmit { mut header, options, body, .. } = transmit;
     header.src_port = tuple.local_port;
     header.dst_port = tuple.remote_port;
@@ -224,7 +213,7 @@ fn emit(
 
 /// A segment whose payload, if any, is copied into a frame of its own.
 fn send_copy(
-    io: &mut Io<'_>,
+    io: &mut Io,
     hop: &Hop,
     (header, options): (&Header, &Options),
     bytes: &[u8],
@@ -242,8 +231,8 @@ fn send_copy(
     submit(io, hop, &frame.into_send());
 }
 
-fn submit(io: &mut Io<'_>, hop: &Hop, frame: &ringwire_frame::SendFrame) {
-    if io.link.submit(hop.port, frame, io.counters).is_err() {
+fn submit(io: &mut Io, hop: &Hop, frame: &ringwire_frame::SendFrame) {
+    if io.link.submit(hop.port, frame, &mut io.counters).is_err() {
         // Room was counted before; a ring that lies loses a packet, which TCP repairs.
         io.counters.drop_packet(DropReason::TxFull);
     }

@@ -24,7 +24,7 @@ impl Streams {
         }
     }
 
-    pub(crate) fn recv(&mut self, io: &mut Io<'_>, conn: Conn) -> Result<Recv<RxBuf>, ConnError> {
+    pub(crate) fn recv(&mut self, io: &mut Io, conn: Conn) -> Result<Recv<RxBuf>, ConnError> {
         let slot = self.slot(conn)?;
         let received =
             with_machine!(self, io, slot, |flow, cx| flow.tcb.recv(&mut cx)).ok_or(ConnError::Closed)?;
@@ -61,7 +61,7 @@ impl Streams {
         self.reschedule(slot);
     }
 
-    pub(crate) fn send(&mut self, io: &mut Io<'_>, conn: Conn, bytes: &[u8]) -> Result<usize, ConnError> {
+    pub(crate) fn send(&mut self, io: &mut Io, conn: Conn, bytes: &[u8]) -> Result<usize, ConnError> {
         let slot = self.placed_slot(conn)?;
         let sent = with_machine!(self, io, slot, |flow, cx| flow.tcb.send(&mut cx, bytes))
             .ok_or(ConnError::Closed)?;
@@ -71,7 +71,7 @@ impl Streams {
         Ok(sent)
     }
 
-    pub(crate) fn send_buf(&mut self, io: &mut Io<'_>, conn: Conn, buf: TxBuf) -> Result<(), Unsent<TxBuf>> {
+    pub(crate) fn send_buf(&mut self, io: &mut Io, conn: Conn, buf: TxBuf) -> Result<(), Unsent<TxBuf>> {
         let slot = match self.placed_slot(conn) {
             Ok(slot) => slot,
             Err(error) => return Err(Unsent { buf, error: Some(error) }),
@@ -101,7 +101,7 @@ impl Streams {
 
     pub(crate) fn shutdown(
         &mut self,
-        io: &mut Io<'_>,
+        io: &mut Io,
         conn: Conn,
         how: std::net::Shutdown,
     ) -> Result<(), ConnError> {
@@ -120,7 +120,7 @@ impl Streams {
     }
 
     /// Orderly: written data is still delivered. The id is stale from now on.
-    pub(crate) fn close(&mut self, io: &mut Io<'_>, conn: Conn) {
+    pub(crate) fn close(&mut self, io: &mut Io, conn: Conn) {
         let Ok(slot) = self.slot(conn) else { return };
         with_machine!(self, io, slot, |flow, cx| {
             flow.owner = Owner::Nobody;
@@ -130,13 +130,13 @@ impl Streams {
     }
 
     /// RST. The id is stale from now on.
-    pub(crate) fn abort(&mut self, io: &mut Io<'_>, conn: Conn) {
+    pub(crate) fn abort(&mut self, io: &mut Io, conn: Conn) {
         if let Ok(slot) = self.slot(conn) {
             self.abort_flow(io, slot);
         }
     }
 
-    pub(super) fn abort_flow(&mut self, io: &mut Io<'_>, slot: u32) {
+    pub(super) fn abort_flow(&mut self, io: &mut Io, slot: u32) {
         if let Owner::Listener(listener) = self.flows.at(slot).map_or(Owner::Nobody, |flow| flow.owner)
             && let Some(listening) = self.listeners.get_mut(listener)
         {
@@ -150,7 +150,7 @@ impl Streams {
     }
 
     /// Resets everything: the application is gone, or the engine stops.
-    pub(crate) fn abort_all(&mut self, io: &mut Io<'_>) {
+    pub(crate) fn abort_all(&mut self, io: &mut Io) {
         for listener in self.listener_keys() {
             self.close_listener(io, listener);
         }
@@ -162,7 +162,7 @@ impl Streams {
     }
 
     /// After `close` or `abort`: free it at once when nothing has to be said any more.
-    fn finish_by_user(&mut self, io: &mut Io<'_>, slot: u32) {
+    fn finish_by_user(&mut self, io: &mut Io, slot: u32) {
         let Some(flow) = self.flows.at(slot) else { return };
         let is_unplaced = flow.tuple.local_port == 0;
         if is_unplaced || (flow.tcb.is_closed() && !flow.tcb.wants_transmit()) {
@@ -171,7 +171,7 @@ impl Streams {
         self.reschedule(slot);
     }
 
-    pub(crate) fn info(&mut self, io: &mut Io<'_>, conn: Conn) -> Result<Info, ConnError> {
+    pub(crate) fn info(&mut self, io: &mut Io, conn: Conn) -> Result<Info, ConnError> {
         let slot = self.slot(conn)?;
         with_machine!(self, io, slot, |flow, cx| flow.tcb.info(&cx)).ok_or(ConnError::Closed)
     }
