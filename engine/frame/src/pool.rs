@@ -78,17 +78,24 @@ impl Pool {
         unsafe { self.core().set_owner(number) };
     }
 
+    /// Whether [`Pool::alloc`] would give a frame of this class now.
+    #[inline]
+    pub fn can_alloc(&mut self, class: Class) -> bool {
+        let Some(owner) = self.owner() else { return false };
+        if !owner.permits(class) {
+            owner.reclaim();
+        }
+        owner.permits(class)
+    }
+
     /// A frame with an empty window at its start, if the class may have one.
     ///
     /// When the pool seems exhausted, frames that came back from other threads are taken in first.
     pub fn alloc(&mut self, class: Class) -> Option<Frame> {
-        let owner = self.owner()?;
-        if !owner.permits(class) {
-            owner.reclaim();
-            if !owner.permits(class) {
-                return None;
-            }
+        if !self.can_alloc(class) {
+            return None;
         }
+        let owner = self.owner()?;
         let state = match class {
             Class::Receive => FrameState::Rx,
             Class::Control | Class::Send => FrameState::Send,

@@ -21,8 +21,17 @@ pub struct RxBuf(Inner);
 #[derive(Debug)]
 enum Inner {
     Frame(Frame),
-    Heap { bytes: Vec<u8>, start: usize },
+    /// Boxed: rare, and every packet moves a few of these.
+    Heap(Box<HeapPiece>),
 }
+
+#[derive(Debug)]
+struct HeapPiece {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+const _: () = assert!(size_of::<RxBuf>() == 16);
 
 impl RxBuf {
     pub(crate) fn from_frame(frame: Frame) -> RxBuf {
@@ -30,7 +39,7 @@ impl RxBuf {
     }
 
     pub(crate) fn from_vec(bytes: Vec<u8>) -> RxBuf {
-        RxBuf(Inner::Heap { bytes, start: 0 })
+        RxBuf(Inner::Heap(Box::new(HeapPiece { bytes, start: 0 })))
     }
 
     /// Whether dropping it gives a frame back.
@@ -42,7 +51,7 @@ impl RxBuf {
     pub fn advance(&mut self, len: usize) {
         match &mut self.0 {
             Inner::Frame(frame) => frame.advance(len.min(frame.len())),
-            Inner::Heap { bytes, start } => *start = (*start + len).min(bytes.len()),
+            Inner::Heap(piece) => piece.start = (piece.start + len).min(piece.bytes.len()),
         }
     }
 
@@ -50,7 +59,8 @@ impl RxBuf {
     pub fn into_tx(self) -> TxBuf {
         match self.0 {
             Inner::Frame(frame) => TxBuf::from_frame(frame),
-            Inner::Heap { mut bytes, start } => {
+            Inner::Heap(piece) => {
+                let HeapPiece { mut bytes, start } = *piece;
                 bytes.drain(..start);
                 TxBuf { limit: bytes.len(), inner: TxInner::Heap(bytes) }
             }
@@ -71,7 +81,7 @@ impl RxBuf {
                 let charge = u32::try_from(charge_bytes).unwrap_or(u32::MAX);
                 Lent { buf: RxBuf(Inner::Frame(frame.lend(tag, charge))), released_bytes: 0 }
             }
-            heap @ Inner::Heap { .. } => Lent { buf: RxBuf(heap), released_bytes: charge_bytes },
+            heap @ Inner::Heap(_) => Lent { buf: RxBuf(heap), released_bytes: charge_bytes },
         }
     }
 }
@@ -88,7 +98,7 @@ impl Deref for RxBuf {
     fn deref(&self) -> &[u8] {
         match &self.0 {
             Inner::Frame(frame) => frame.bytes(),
-            Inner::Heap { bytes, start } => bytes.get(*start..).unwrap_or_default(),
+            Inner::Heap(piece) => piece.bytes.get(piece.start..).unwrap_or_default(),
         }
     }
 }
@@ -115,7 +125,7 @@ impl tcp::Payload for RxBuf {
     fn truncate(&mut self, len: usize) {
         match &mut self.0 {
             Inner::Frame(frame) => frame.truncate(len.min(frame.len())),
-            Inner::Heap { bytes, start } => bytes.truncate(*start + len),
+            Inner::Heap(piece) => piece.bytes.truncate(piece.start + len),
         }
     }
 }

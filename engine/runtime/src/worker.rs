@@ -42,11 +42,11 @@ pub(crate) mod tcp_buf;
 mod wait;
 
 use datagrams::{Datagrams, Matched};
-use ingress::{Arrival, Ingress, IngressTransport, classify};
+use ingress::{Arrival, Ingress, Transported, classify};
 use io::{Io, Ready};
 use link::Link;
 use net::Net;
-use stream::{Arrived, Streams};
+use stream::Streams;
 
 pub use seed::WorkerSeed;
 pub(crate) use seed::{Home, SeedParts};
@@ -207,12 +207,9 @@ impl Core {
         self.io.table.reader().lookup_batch(&batch.keys, &mut batch.found);
         let io = &mut self.io;
         for ((ingress, packet), found) in batch.flows.drain(..).zip(&batch.found) {
-            match &ingress.transport {
-                IngressTransport::Tcp(seg) => {
-                    let at = Arrived { ingress: &ingress, seg };
-                    self.streams.on_segment(io, *found, at, packet);
-                }
-                IngressTransport::Udp { .. } => {
+            match ingress.transport {
+                Transported::Tcp => self.streams.on_segment(io, *found, &ingress, packet),
+                Transported::Udp => {
                     if let Matched::Nobody(packet) = self.datagrams.on_datagram(io, *found, &ingress, packet)
                     {
                         control_packets::port_unreachable(io, &packet);

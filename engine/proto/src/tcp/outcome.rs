@@ -16,6 +16,15 @@ pub struct Outcome {
     pub drop: Option<DropReason>,
 }
 
+impl Outcome {
+    /// Whether nothing began, ended or was dropped: at most there is something to read, or room to write.
+    #[inline]
+    pub const fn is_news_only(&self) -> bool {
+        const NEWS: Signals = Signals(Signals::READABLE.0 | Signals::WRITABLE.0);
+        self.signals.without(NEWS).is_empty() && self.closed.is_none() && self.drop.is_none()
+    }
+}
+
 /// A set of news about a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Signals(u8);

@@ -148,9 +148,8 @@ impl Datagrams {
             io.counters.drop_packet(DropReason::UdpQueueFull);
             return Matched::Somebody;
         }
-        let (_, peer_port) = ingress.ports();
         socket.queue.push_back(Datagram {
-            peer: SocketAddr::from((ingress.src, peer_port)),
+            peer: SocketAddr::from((ingress.src, ingress.src_port)),
             local: Some(IpAddr::V4(ingress.dst)),
             tos: ingress.tos,
             ttl: ingress.ttl,

@@ -1,12 +1,15 @@
 //! One TCP connection as the worker keeps it: the protocol's hot part, the tuple, the way to the peer.
 
+use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
+use ringwire_proto::Instant;
 use ringwire_proto::tcp::{Signals, Tcb};
 use ringwire_table::FlowKey;
 use ringwire_wire::eth::Mac;
 use ringwire_wire::ipv4::Protocol;
 
+use super::io::Ready;
 use crate::slab::Key;
 
 /// The 4-tuple of a connection.
@@ -57,6 +60,8 @@ pub(crate) struct Flow {
     /// Index of its interned options.
     pub(crate) options: u16,
     pub(crate) owner: Owner,
+    /// When the wheel calls next; never later than the machine wants, perhaps earlier.
+    pub(crate) armed_at: Instant,
     /// Not yet turned into events.
     pub(crate) signals: Signals,
     pub(crate) close_reason: Option<ringwire_proto::tcp::CloseReason>,
@@ -66,6 +71,17 @@ pub(crate) struct Flow {
     pub(crate) is_ready: bool,
     /// Waits for a local port or a neighbour; looked at again when news arrive.
     pub(crate) is_parked: bool,
+}
+
+impl Flow {
+    /// Puts it into the ready queue if the application has something to hear.
+    #[inline]
+    pub(crate) fn announce(&mut self, slot: u32, ready: &mut VecDeque<Ready>) {
+        if self.owner == Owner::Application && !self.signals.is_empty() && !self.is_ready {
+            self.is_ready = true;
+            ready.push_back(Ready::Flow(slot));
+        }
+    }
 }
 
 const _: () = assert!(size_of::<Flow>() <= 256);

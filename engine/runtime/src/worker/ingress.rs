@@ -1,4 +1,5 @@
-//! The door: bytes from the ring become a checked, `Copy` description, once; nothing after it looks at a header again.
+//! The door: bytes from the ring become a checked, `Copy` description. It says where everything lies; only the fields of a TCP header
+//! are read later, by the connection that wants them.
 
 use std::net::Ipv4Addr;
 
@@ -17,46 +18,57 @@ use crate::buffer::RxBuf;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ingress {
     pub(crate) src_mac: Mac,
-    pub(crate) src: Ipv4Addr,
-    pub(crate) dst: Ipv4Addr,
     pub(crate) tos: u8,
     pub(crate) ttl: u8,
-    pub(crate) payload_start: usize,
-    pub(crate) payload_len: usize,
-    pub(crate) transport: IngressTransport,
+    pub(crate) src: Ipv4Addr,
+    pub(crate) dst: Ipv4Addr,
+    pub(crate) src_port: u16,
+    pub(crate) dst_port: u16,
+    /// Offsets and length are below 64 KiB and a few headers.
+    transport_start: u32,
+    payload_start: u32,
+    payload_len: u32,
+    pub(crate) transport: Transported,
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum IngressTransport {
-    Tcp(SegmentIn),
-    Udp { src_port: u16, dst_port: u16 },
+/// Which batch path a packet takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transported {
+    Tcp,
+    Udp,
 }
 
 impl Ingress {
-    pub(crate) fn ports(&self) -> (u16, u16) {
-        match self.transport {
-            IngressTransport::Tcp(segment) => (segment.header.dst_port, segment.header.src_port),
-            IngressTransport::Udp { src_port, dst_port } => (dst_port, src_port),
-        }
-    }
-
     fn protocol(&self) -> ipv4::Protocol {
         match self.transport {
-            IngressTransport::Tcp(_) => ipv4::Protocol::TCP,
-            IngressTransport::Udp { .. } => ipv4::Protocol::UDP,
+            Transported::Tcp => ipv4::Protocol::TCP,
+            Transported::Udp => ipv4::Protocol::UDP,
         }
     }
 
     /// The exact 4-tuple.
+    #[inline]
     pub(crate) fn key(&self) -> FlowKey {
-        let (local_port, remote_port) = self.ports();
-        FlowKey::v4(self.protocol().0, (self.dst, local_port), (self.src, remote_port))
+        FlowKey::v4(self.protocol().0, (self.dst, self.dst_port), (self.src, self.src_port))
+    }
+
+    pub(crate) fn payload_len(&self) -> usize {
+        self.payload_len as usize
+    }
+
+    /// The header of the TCP segment in `packet`, which this describes.
+    #[inline]
+    pub(crate) fn segment(&self, packet: &[u8]) -> Option<SegmentIn> {
+        let header = packet.get(self.transport_start as usize..self.payload_start as usize)?;
+        let segment = ringwire_wire::tcp::Segment::parse(header).ok()?;
+        Some(SegmentIn { header: segment.header(), options: segment.options() })
     }
 
     /// The payload alone: headers stay behind in the frame's headroom, padding goes.
+    #[inline]
     pub(crate) fn strip(&self, mut packet: RxBuf) -> RxBuf {
-        packet.advance(self.payload_start);
-        tcp::Payload::truncate(&mut packet, self.payload_len);
+        packet.advance(self.payload_start as usize);
+        tcp::Payload::truncate(&mut packet, self.payload_len as usize);
         packet
     }
 }
@@ -91,14 +103,12 @@ fn classify_packet(bytes: &[u8], packet: &packet::Packet<'_>, net: &Net) -> Resu
     };
     let scope = net.addresses().check(packet.eth.dst(), ip)?;
     input::check_transport(net.checksum_policy(), scope, ip, transport)?;
-    let (payload, transport) = match transport {
+    let (payload, ports, transport) = match transport {
         Transport::Tcp(segment) => {
-            let seg = SegmentIn { header: segment.header(), options: segment.options() };
-            (segment.payload(), IngressTransport::Tcp(seg))
+            (segment.payload(), (segment.src_port(), segment.dst_port()), Transported::Tcp)
         }
         Transport::Udp(datagram) => {
-            let (src_port, dst_port) = (datagram.src_port(), datagram.dst_port());
-            (datagram.payload(), IngressTransport::Udp { src_port, dst_port })
+            (datagram.payload(), (datagram.src_port(), datagram.dst_port()), Transported::Udp)
         }
         Transport::Icmp(_) => return Ok(Arrival::Icmp(scope)),
         Transport::Fragment => return Err(DropReason::IpFragment),
@@ -106,17 +116,23 @@ fn classify_packet(bytes: &[u8], packet: &packet::Packet<'_>, net: &Net) -> Resu
     };
     Ok(Arrival::Flow(Ingress {
         src_mac: packet.eth.src(),
-        src: ip.src(),
-        dst: ip.dst(),
         tos: ip.tos(),
         ttl: ip.ttl(),
+        src: ip.src(),
+        dst: ip.dst(),
+        src_port: ports.0,
+        dst_port: ports.1,
+        transport_start: offset_in(bytes, ip.payload()),
         payload_start: offset_in(bytes, payload),
-        payload_len: payload.len(),
+        // A part of an IP packet.
+        payload_len: payload.len() as u32,
         transport,
     }))
 }
 
 /// Where `inner`, a part of `outer`, begins in it.
-fn offset_in(outer: &[u8], inner: &[u8]) -> usize {
-    inner.as_ptr().addr().wrapping_sub(outer.as_ptr().addr()).min(outer.len())
+#[inline]
+fn offset_in(outer: &[u8], inner: &[u8]) -> u32 {
+    // At most the length of one packet.
+    inner.as_ptr().addr().wrapping_sub(outer.as_ptr().addr()).min(outer.len()) as u32
 }

@@ -187,6 +187,12 @@ impl Link {
         Some(frame)
     }
 
+    /// Whether [`Link::alloc`] has a frame of class control.
+    #[inline]
+    pub(crate) fn has_control_frame(&mut self) -> bool {
+        self.pool.can_alloc(Class::Control)
+    }
+
     /// All headers of an ICMP message, whose content `frame` holds, in front of it.
     pub(crate) fn emit_icmp(&mut self, frame: &mut Frame, hop: &Hop, header: icmp::Header, content_sum: Sum) {
         let ip = self.ip_header(hop, ipv4::Protocol::ICMP, icmp::HEADER_LEN + frame.len());

@@ -6,12 +6,10 @@
 //! ```
 //! Owns flows, listeners, timers, send and receive queues. The protocol itself is `ringwire_proto::tcp`.
 
-use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
-use ringwire_frame::{Class, Frame};
+use ringwire_frame::Class;
 use ringwire_proto::tcp::{self, ColdStore, ListenVerdict, Outcome, SegmentIn, Signals, Tcb};
-use ringwire_proto::timer::Wheel;
 use ringwire_proto::{DropReason, Instant, SeqNum};
 use ringwire_table::FlowKey;
 use ringwire_wire::checksum::Sum;
@@ -29,10 +27,12 @@ use crate::event::{Conn, Event, Events, Listener};
 use crate::slab::{Key, Slab};
 
 mod open;
+mod schedule;
 mod transmit;
 mod user;
 
 pub(crate) use open::PortUse;
+use schedule::Schedule;
 
 /// The options of a socket in the protocol's terms, and what is worked out from them once.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,9 +57,7 @@ pub(crate) struct Streams {
     flows: Slab<Flow>,
     listeners: Slab<Listening>,
     cold: ColdStore<RxBuf, TcpBuf>,
-    wheel: Wheel,
-    /// Flows with something to send.
-    queue: VecDeque<u32>,
+    schedule: Schedule,
     /// Flows that wait for a port or a neighbour.
     parked: Vec<u32>,
     /// Interned options; a handful per program.
@@ -76,8 +74,12 @@ pub(crate) struct Arrived<'a> {
 
 impl Arrived<'_> {
     fn tuple(&self) -> Tuple {
-        let (local_port, remote_port) = self.ingress.ports();
-        Tuple { local: self.ingress.dst, remote: self.ingress.src, local_port, remote_port }
+        Tuple {
+            local: self.ingress.dst,
+            remote: self.ingress.src,
+            local_port: self.ingress.dst_port,
+            remote_port: self.ingress.src_port,
+        }
     }
 }
 
@@ -110,8 +112,7 @@ impl Streams {
             flows: Slab::new(max_connections.min(Socket::MAX_SLOTS)),
             listeners: Slab::new(1 << 16),
             cold: ColdStore::new(),
-            wheel: Wheel::new(now),
-            queue: VecDeque::new(),
+            schedule: Schedule::new(now),
             parked: Vec::new(),
             options: Vec::new(),
             ports,
@@ -129,7 +130,7 @@ impl Streams {
     }
 
     pub(crate) fn next_timer(&self) -> Option<Instant> {
-        self.wheel.next_deadline()
+        self.schedule.next_deadline()
     }
 
     /// Whether flows wait for a port or a neighbour.
@@ -138,12 +139,17 @@ impl Streams {
     }
 
     pub(crate) fn wants_transmit(&self) -> bool {
-        !self.queue.is_empty()
+        self.schedule.wants_transmit()
     }
 
     /// One segment whose 4-tuple the table gave as `found`.
     #[inline]
-    pub(crate) fn on_segment(&mut self, io: &mut Io, found: Option<u32>, at: Arrived<'_>, packet: RxBuf) {
+    pub(crate) fn on_segment(&mut self, io: &mut Io, found: Option<u32>, ingress: &Ingress, packet: RxBuf) {
+        // The door has parsed it already, so this cannot fail.
+        let Some(seg) = ingress.segment(&packet) else {
+            return io.counters.drop_packet(DropReason::BadField);
+        };
+        let at = Arrived { ingress, seg: &seg };
         match found.map(Socket::unpack) {
             Some(Socket::Flow(slot)) if self.is_of(slot, at) => self.on_flow_segment(io, slot, at, packet),
             _ => self.on_missed(io, at, packet),
@@ -165,10 +171,23 @@ impl Streams {
     }
 
     fn on_flow_segment(&mut self, io: &mut Io, slot: u32, at: Arrived<'_>, packet: RxBuf) {
-        let payload = (at.ingress.payload_len > 0)
+        let payload = (at.ingress.payload_len() > 0)
             .then(|| super::hold(&io.link, &mut io.counters, at.ingress.strip(packet)));
         let outcome = with_machine!(self, io, slot, |flow, cx| flow.tcb.on_segment(&mut cx, at.seg, payload));
         let Some(outcome) = outcome else { return };
+        if !outcome.is_news_only() {
+            return self.on_flow_change(io, slot, at, outcome);
+        }
+        io.counters.now.delivered += 1;
+        if let Some(flow) = self.flows.at_mut(slot) {
+            flow.signals |= outcome.signals;
+            flow.announce(slot, &mut io.ready);
+            self.schedule.follow(slot, flow);
+        }
+    }
+
+    /// The segment was dropped, or has begun or ended something.
+    fn on_flow_change(&mut self, io: &mut Io, slot: u32, at: Arrived<'_>, outcome: Outcome) {
         let is_application = self.flows.at(slot).is_some_and(|flow| flow.owner == Owner::Application);
         if outcome.closed == Some(tcp::CloseReason::Reopened) && !is_application {
             // RFC 9293 3.10.7.4 (MAY-2): a new SYN ends TIME-WAIT and is treated as if it had met the listener.
@@ -206,24 +225,14 @@ impl Streams {
             return self.on_closed(io, slot);
         }
         flow.signals |= outcome.signals.without(Signals::SEND_RESET);
-        if flow.owner == Owner::Application && !flow.signals.is_empty() && !flow.is_ready {
-            flow.is_ready = true;
-            io.ready.push_back(Ready::Flow(slot));
-        }
-        self.reschedule(slot);
+        flow.announce(slot, &mut io.ready);
+        self.schedule.follow(slot, flow);
     }
 
     /// The wheel and the transmit queue follow the machine.
     fn reschedule(&mut self, slot: u32) {
         let Some(flow) = self.flows.at_mut(slot) else { return };
-        match flow.tcb.next_timer() {
-            Some(deadline) => self.wheel.arm(slot, deadline),
-            None => self.wheel.cancel(slot),
-        }
-        if flow.tcb.wants_transmit() && !flow.is_queued && !flow.is_parked {
-            flow.is_queued = true;
-            self.queue.push_back(slot);
-        }
+        self.schedule.follow(slot, flow);
     }
 
     fn on_connected(&mut self, io: &mut Io, slot: u32) {
@@ -247,10 +256,10 @@ impl Streams {
 
     /// The machine has finished: what still has to leave leaves, then the application hears of it, if it still cares.
     fn on_closed(&mut self, io: &mut Io, slot: u32) {
-        self.transmit_flow(io, slot, &mut None);
+        self.transmit_flow(io, slot);
         let Some(flow) = self.flows.at_mut(slot) else { return };
         flow.signals |= Signals::CLOSED;
-        self.wheel.cancel(slot);
+        self.schedule.disarm(slot, flow);
         match flow.owner {
             Owner::Application if !flow.is_ready => {
                 flow.is_ready = true;
@@ -265,8 +274,8 @@ impl Streams {
     pub(crate) fn remove(&mut self, io: &mut Io, slot: u32) {
         if let Some(flow) = self.flows.at_mut(slot) {
             flow.tcb.discard(&mut self.cold);
+            self.schedule.disarm(slot, flow);
         }
-        self.wheel.cancel(slot);
         let Some(flow) = self.flows.remove(slot) else { return };
         if let Owner::Listener(listener) = flow.owner
             && !flow.signals.contains(Signals::CONNECTED)
@@ -281,8 +290,12 @@ impl Streams {
 
     /// Deadlines that have passed.
     pub(crate) fn expire(&mut self, io: &mut Io) {
-        while let Some(slot) = self.wheel.poll_expired(io.now) {
-            if let Some(outcome) = with_machine!(self, io, slot, |flow, cx| flow.tcb.on_timer(&mut cx)) {
+        while let Some(slot) = self.schedule.poll_expired(io.now) {
+            let outcome = with_machine!(self, io, slot, |flow, cx| {
+                flow.armed_at = Instant::MAX;
+                flow.tcb.on_timer(&mut cx)
+            });
+            if let Some(outcome) = outcome {
                 self.settle(io, slot, outcome);
             }
         }
@@ -371,8 +384,8 @@ impl Streams {
 
     /// Answers a segment that met no connection (RFC 9293 3.10.7.1).
     fn send_reset(&mut self, io: &mut Io, at: Arrived<'_>) {
-        let Some((mut header, options)) = tcp::reset_for(at.seg, at.ingress.payload_len) else { return };
-        (header.src_port, header.dst_port) = at.ingress.ports();
+        let Some((mut header, options)) = tcp::reset_for(at.seg, at.ingress.payload_len()) else { return };
+        (header.src_port, header.dst_port) = (at.ingress.dst_port, at.ingress.src_port);
         let Some(mut frame) = io.link.alloc(Class::Control) else {
             io.counters.now.frames_wanted += 1;
             return;

@@ -260,6 +260,7 @@ impl Flow {
             tcb,
             tuple,
             hop: None,
+            armed_at: Instant::MAX,
             port: 0,
             options,
             owner,

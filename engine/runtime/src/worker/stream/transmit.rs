@@ -30,16 +30,13 @@ enum Way {
 impl Streams {
     /// Lets every queued flow send, in the order in which they asked.
     pub(crate) fn transmit(&mut self, io: &mut Io) {
-        let mut spare = None;
-        for _ in 0..self.queue.len() {
-            let Some(slot) = self.queue.pop_front() else { return };
-            if let Some(flow) = self.flows.at_mut(slot) {
-                flow.is_queued = false;
-            }
-            if self.transmit_flow(io, slot, &mut spare) == Progress::Blocked {
+        for _ in 0..self.schedule.queued() {
+            let Some(slot) = self.schedule.next_queued() else { return };
+            let Some(flow) = self.flows.at_mut(slot) else { continue };
+            flow.is_queued = false;
+            if self.transmit_flow(io, slot) == Progress::Blocked {
                 if let Some(flow) = self.flows.at_mut(slot) {
-                    flow.is_queued = true;
-                    self.queue.push_front(slot);
+                    self.schedule.put_back(slot, flow);
                 }
                 return;
             }
@@ -49,15 +46,14 @@ impl Streams {
 
     /// A flow that has sent: its deadline may have moved, and an aborted one has now said so.
     fn settle_sent(&mut self, io: &mut Io, slot: u32) {
-        let Some(flow) = self.flows.at(slot) else { return };
+        let Some(flow) = self.flows.at_mut(slot) else { return };
         if flow.tcb.is_closed() && flow.owner != Owner::Application && !flow.tcb.wants_transmit() {
             return self.remove(io, slot);
         }
-        self.reschedule(slot);
+        self.schedule.follow(slot, flow);
     }
 
-    /// `spare` is a frame for the next segment without a buffer of its own; it is kept from flow to flow.
-    pub(super) fn transmit_flow(&mut self, io: &mut Io, slot: u32, spare: &mut Option<Frame>) -> Progress {
+    pub(super) fn transmit_flow(&mut self, io: &mut Io, slot: u32) -> Progress {
         let hop = match self.way(io, slot) {
             Way::Open(hop) => hop,
             Way::Unknown => {
@@ -70,36 +66,21 @@ impl Streams {
             }
         };
         let mut room = io.link.tx_room(hop.port);
-        while self.flows.at(slot).is_some_and(|flow| flow.tcb.wants_transmit()) {
-            if room == 0 {
-                return Progress::Blocked;
-            }
-            // A control frame is taken before the machine is asked: what it says must leave.
-            if spare.is_none() {
-                *spare = io.link.alloc(Class::Control);
-            }
-            if spare.is_none() {
-                io.counters.now.frames_wanted += 1;
-                return Progress::Blocked;
-            }
-            if self.transmit_one(io, slot, &hop, spare) == Progress::Done {
-                break;
-            }
-            room -= 1;
-        }
-        Progress::Done
-    }
-
-    /// Asks the machine for one segment and puts it on the ring; `Done` when it has none.
-    fn transmit_one(&mut self, io: &mut Io, slot: u32, hop: &Hop, spare: &mut Option<Frame>) -> Progress {
         let Streams { flows, cold, options, .. } = self;
         let Some(flow) = flows.at_mut(slot) else { return Progress::Done };
         let Some(set) = options.get(usize::from(flow.options)) else { return Progress::Done };
-        let tuple = flow.tuple;
         let mut cx = tcp::Cx { now: io.now, config: &set.config, cold, pool: &mut NoBuffers };
-        let Some(transmit) = flow.tcb.poll_transmit(&mut cx) else { return Progress::Done };
-        emit(io, hop, &tuple, transmit, spare);
-        Progress::Blocked
+        while flow.tcb.wants_transmit() {
+            // Descriptor and frame are certain before the machine is asked: what it says must leave.
+            if room == 0 || !io.link.has_control_frame() {
+                io.counters.now.frames_wanted += u64::from(room > 0);
+                return Progress::Blocked;
+            }
+            let Some(transmit) = flow.tcb.poll_transmit(&mut cx) else { break };
+            emit(io, &hop, &flow.tuple, transmit);
+            room -= 1;
+        }
+        Progress::Done
     }
 
     /// The next hop does not answer: a connect fails with that news, an existing connection goes on trying (RFC 9293 3.9.2.2).
@@ -187,7 +168,7 @@ impl SendPool for NoBuffers {
 }
 
 /// One segment from the machine onto the ring. The caller made sure of a free descriptor.
-fn emit(io: &mut Io, hop: &Hop, tuple: &Tuple, transmit: Transmit<'_, TcpBuf>, spare: &mut Option<Frame>) {
+fn emit(io: &mut Io, hop: &Hop, tuple: &Tuple, transmit: Transmit<'_, TcpBuf>) {
     let Transmit { mut header, options, body, .. } = transmit;
     header.src_port = tuple.local_port;
     header.dst_port = tuple.remote_port;
@@ -199,28 +180,22 @@ fn emit(io: &mut Io, hop: &Hop, tuple: &Tuple, transmit: Transmit<'_, TcpBuf>, s
             let segment = TcpSegment { header: &header, options: &options, payload_sum, payload_len };
             // The machine gives a buffer out only while the device does not hold it (`SendBuf::in_ring`).
             let Some(head) = buf.head_mut(head_len) else {
-                return send_copy(io, hop, (&header, &options), buf.bytes(), spare);
+                return send_copy(io, hop, (&header, &options), buf.bytes());
             };
             io.link.emit_tcp(head, hop, &segment);
             if let Some(frame) = buf.frame() {
                 submit(io, hop, frame);
             }
         }
-        Body::None => send_copy(io, hop, (&header, &options), &[], spare),
-        Body::Copy(bytes) => send_copy(io, hop, (&header, &options), bytes, spare),
+        Body::None => send_copy(io, hop, (&header, &options), &[]),
+        Body::Copy(bytes) => send_copy(io, hop, (&header, &options), bytes),
     }
 }
 
 /// A segment whose payload, if any, is copied into a frame of its own.
-fn send_copy(
-    io: &mut Io,
-    hop: &Hop,
-    (header, options): (&Header, &Options),
-    bytes: &[u8],
-    spare: &mut Option<Frame>,
-) {
+fn send_copy(io: &mut Io, hop: &Hop, (header, options): (&Header, &Options), bytes: &[u8]) {
     // The caller made sure of it.
-    let Some(mut frame) = spare.take() else { return };
+    let Some(mut frame) = io.link.alloc(Class::Control) else { return };
     let payload_len = bytes.len().min(frame.tailroom());
     let Some(bytes) = bytes.get(..payload_len) else { return };
     let payload_sum = Sum::copy(frame.append(payload_len), bytes);
