@@ -29,7 +29,7 @@ struct Lane(Rc<RefCell<Queue>>);
 struct PairDevice {
     rx: Lane,
     tx: Lane,
-    scratch: Vec<u8>,
+    scratch: Box<[u8; MTU_BYTES]>,
 }
 
 struct Received<'a> {
@@ -39,7 +39,7 @@ struct Received<'a> {
 
 struct Sending<'a> {
     lane: &'a Lane,
-    scratch: &'a mut Vec<u8>,
+    scratch: &'a mut [u8; MTU_BYTES],
 }
 
 impl RxToken for Received<'_> {
@@ -52,13 +52,13 @@ impl RxToken for Received<'_> {
 
 impl TxToken for Sending<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        self.scratch.resize(len, 0);
-        let result = f(self.scratch);
+        let scratch = &mut self.scratch[..len];
+        let result = f(scratch);
         let mut queue = self.lane.0.borrow_mut();
         let mut packet = queue.free.pop().unwrap_or_else(|| Vec::with_capacity(MTU_BYTES));
         packet.clear();
         // The wire's one copy, as in `MemPort`.
-        packet.extend_from_slice(self.scratch);
+        packet.extend_from_slice(scratch);
         queue.packets.push_back(packet);
         result
     }
@@ -96,7 +96,7 @@ struct Host {
 
 impl Host {
     fn new(number: u8, rx: Lane, tx: Lane, connections: usize) -> Host {
-        let mut device = PairDevice { rx, tx, scratch: Vec::with_capacity(MTU_BYTES) };
+        let mut device = PairDevice { rx, tx, scratch: Box::new([0; MTU_BYTES]) };
         let mac = HardwareAddress::Ethernet(EthernetAddress([2, 0, 0, 0, 0, number]));
         let mut interface = Interface::new(Config::new(mac), &mut device, Instant::now());
         interface.update_ip_addrs(|addresses| {

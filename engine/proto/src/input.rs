@@ -1,5 +1,6 @@
 //! The doors before and after IP: link addresses, and what every transport protocol must satisfy before a socket sees it.
 
+use ringwire_wire::checksum::Sum;
 use ringwire_wire::eth::{Frame, Mac};
 use ringwire_wire::packet::Transport;
 use ringwire_wire::{icmp, ipv4, tcp};
@@ -40,12 +41,7 @@ pub fn check_transport(
     transport: &Transport<'_>,
 ) -> Result<(), DropReason> {
     match transport {
-        Transport::Tcp(segment) => {
-            check_tcp(scope, segment)?;
-            let is_right = transport.verify_checksum(ip)
-                || policy == ChecksumPolicy::PartialOk && transport.has_partial_checksum(ip);
-            if is_right { Ok(()) } else { Err(DropReason::TcpChecksum) }
-        }
+        Transport::Tcp(segment) => check_tcp(policy, scope, ip, segment),
         Transport::Udp(datagram) => udp::check(policy, ip, datagram),
         Transport::Icmp(message) => check_icmp(message),
         Transport::Fragment => Err(DropReason::IpFragment),
@@ -53,17 +49,30 @@ pub fn check_transport(
     }
 }
 
-fn check_tcp(scope: Scope, segment: &tcp::Segment<'_>) -> Result<(), DropReason> {
+/// Decides whether a connection or a listener may see this segment.
+#[inline]
+pub fn check_tcp(
+    policy: ChecksumPolicy,
+    scope: Scope,
+    ip: &ipv4::Packet<'_>,
+    segment: &tcp::Segment<'_>,
+) -> Result<(), DropReason> {
     // RFC 9293 3.9.2.3 (MUST-57): TCP to a broadcast or multicast address is silently discarded.
     if scope == Scope::Group {
         return Err(DropReason::TcpGroupAddress);
     }
-    let header = segment.header();
-    if header.src_port == 0 || header.dst_port == 0 { Err(DropReason::TcpPortZero) } else { Ok(()) }
+    if segment.src_port() == 0 || segment.dst_port() == 0 {
+        return Err(DropReason::TcpPortZero);
+    }
+    let pseudo = Sum::pseudo_v4(ip.src(), ip.dst(), ip.protocol(), ip.payload_len());
+    let is_right = segment.verify_checksum(pseudo)
+        || policy == ChecksumPolicy::PartialOk && segment.has_partial_checksum(pseudo);
+    if is_right { Ok(()) } else { Err(DropReason::TcpChecksum) }
 }
 
 /// ICMP has no pseudo header, so no device leaves its checksum unfinished.
-fn check_icmp(message: &icmp::Message<'_>) -> Result<(), DropReason> {
+#[inline]
+pub fn check_icmp(message: &icmp::Message<'_>) -> Result<(), DropReason> {
     if message.verify_checksum() { Ok(()) } else { Err(DropReason::IcmpChecksum) }
 }
 

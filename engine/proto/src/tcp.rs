@@ -105,7 +105,7 @@ pub struct Seed {
 }
 
 /// The header of one received segment; its payload goes beside it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SegmentIn {
     /// The fixed fields.
     pub header: Header,

@@ -18,7 +18,7 @@ use ringwire_frame::{Class, Packet};
 use ringwire_proto::prf::Prf;
 use ringwire_proto::{DropReason, Instant};
 use ringwire_table::{FlowKey, Writer};
-use ringwire_wire::arp;
+use ringwire_wire::packet;
 
 use crate::buffer::{Batch, Datagram, RxBuf, TxBuf};
 use crate::clock::Clock;
@@ -95,7 +95,9 @@ pub(crate) struct Core {
 #[derive(Debug, Default)]
 struct RxBatch {
     packets: Vec<Packet>,
-    flows: Vec<(Ingress, RxBuf)>,
+    flows: Vec<Ingress>,
+    /// What `flows` describes.
+    bytes: Vec<RxBuf>,
     keys: Vec<FlowKey>,
     found: Vec<Option<u32>>,
 }
@@ -168,25 +170,32 @@ impl Core {
             self.io.counters.now.rx_packets += 1;
             self.io.counters.now.rx_bytes += packet.len() as u64;
             let packet = control_packets::in_one_piece(packet, &mut self.io.counters);
-            match classify(&packet, &self.io.net) {
-                Arrival::Flow(ingress) => {
+            let mut ingress = Ingress::EMPTY;
+            match classify(&packet, &self.io.net, &mut ingress) {
+                Ok(Arrival::Flow) => {
                     self.batch.keys.push(ingress.key());
-                    self.batch.flows.push((ingress, packet));
+                    self.batch.flows.push(ingress);
+                    self.batch.bytes.push(packet);
                 }
-                Arrival::Arp(arp) => self.on_arp(&arp),
-                Arrival::Icmp(scope) => {
+                Ok(Arrival::Arp) => self.on_arp(&packet),
+                Ok(Arrival::Icmp(scope)) => {
                     control_packets::on_icmp(&mut self.io, scope, &packet, &mut self.streams)
                 }
-                Arrival::Drop(reason) => self.io.counters.drop_packet(reason),
+                Err(reason) => self.io.counters.drop_packet(reason),
             }
         }
         self.batch.packets = packets;
     }
 
     #[cold]
-    fn on_arp(&mut self, packet: &arp::Packet) {
-        let is_passed_on = self.guard.shared.pass_on(self.id, packet);
-        match control_packets::on_arp(&mut self.io, packet, &mut self.streams) {
+    fn on_arp(&mut self, bytes: &[u8]) {
+        let packet = match packet::parse(bytes) {
+            Ok(packet::Packet { net: packet::Net::Arp(packet), .. }) => packet,
+            Ok(_) => return self.io.counters.drop_packet(DropReason::BadField),
+            Err(malformed) => return self.io.counters.drop_packet(malformed.into()),
+        };
+        let is_passed_on = self.guard.shared.pass_on(self.id, &packet);
+        match control_packets::on_arp(&mut self.io, &packet, &mut self.streams) {
             // Perhaps another worker has asked.
             Some(DropReason::ArpUnsolicited) if is_passed_on => self.io.counters.now.control_packets += 1,
             Some(reason) => self.io.counters.drop_packet(reason),
@@ -206,18 +215,18 @@ impl Core {
         batch.found.resize(batch.keys.len(), None);
         self.io.table.reader().lookup_batch(&batch.keys, &mut batch.found);
         let io = &mut self.io;
-        for ((ingress, packet), found) in batch.flows.drain(..).zip(&batch.found) {
+        for ((ingress, packet), found) in batch.flows.iter().zip(batch.bytes.drain(..)).zip(&batch.found) {
             match ingress.transport {
-                Transported::Tcp => self.streams.on_segment(io, *found, &ingress, packet),
+                Transported::Tcp => self.streams.on_segment(io, *found, ingress, packet),
                 Transported::Udp => {
-                    if let Matched::Nobody(packet) = self.datagrams.on_datagram(io, *found, &ingress, packet)
-                    {
+                    if let Matched::Nobody(packet) = self.datagrams.on_datagram(io, *found, ingress, packet) {
                         control_packets::port_unreachable(io, &packet);
                     }
                 }
             }
         }
         batch.keys.clear();
+        batch.flows.clear();
         self.batch = batch;
     }
 

@@ -4,12 +4,11 @@
 use std::net::Ipv4Addr;
 
 use ringwire_proto::ip::Scope;
-use ringwire_proto::tcp::{self, SegmentIn};
+use ringwire_proto::tcp::{Payload, SegmentIn};
 use ringwire_proto::{DropReason, input};
 use ringwire_table::FlowKey;
-use ringwire_wire::eth::Mac;
-use ringwire_wire::packet::{self, Transport};
-use ringwire_wire::{arp, ipv4};
+use ringwire_wire::eth::{self, EtherType, Mac};
+use ringwire_wire::{icmp, ipv4, tcp, udp};
 
 use super::net::Net;
 use crate::buffer::RxBuf;
@@ -39,6 +38,21 @@ pub(crate) enum Transported {
 }
 
 impl Ingress {
+    /// To be filled in by [`classify`].
+    pub(crate) const EMPTY: Ingress = Ingress {
+        src_mac: Mac([0; 6]),
+        tos: 0,
+        ttl: 0,
+        src: Ipv4Addr::UNSPECIFIED,
+        dst: Ipv4Addr::UNSPECIFIED,
+        src_port: 0,
+        dst_port: 0,
+        transport_start: 0,
+        payload_start: 0,
+        payload_len: 0,
+        transport: Transported::Tcp,
+    };
+
     fn protocol(&self) -> ipv4::Protocol {
         match self.transport {
             Transported::Tcp => ipv4::Protocol::TCP,
@@ -58,76 +72,94 @@ impl Ingress {
 
     /// The header of the TCP segment in `packet`, which this describes.
     #[inline]
-    pub(crate) fn segment(&self, packet: &[u8]) -> Option<SegmentIn> {
-        let header = packet.get(self.transport_start as usize..self.payload_start as usize)?;
-        let segment = ringwire_wire::tcp::Segment::parse(header).ok()?;
-        Some(SegmentIn { header: segment.header(), options: segment.options() })
+    pub(crate) fn segment(&self, packet: &[u8]) -> SegmentIn {
+        let header = packet.get(self.transport_start as usize..self.payload_start as usize);
+        match tcp::Segment::parse(header.unwrap_or_default()) {
+            Ok(segment) => SegmentIn { header: segment.header(), options: segment.options() },
+            // Not for what the door has parsed before; a segment without flags would be dropped by every state.
+            Err(_) => SegmentIn::default(),
+        }
     }
 
     /// The payload alone: headers stay behind in the frame's headroom, padding goes.
     #[inline]
     pub(crate) fn strip(&self, mut packet: RxBuf) -> RxBuf {
         packet.advance(self.payload_start as usize);
-        tcp::Payload::truncate(&mut packet, self.payload_len as usize);
+        Payload::truncate(&mut packet, self.payload_len as usize);
         packet
     }
 }
 
 /// What came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arrival {
-    /// TCP and UDP: the batch path.
-    Flow(Ingress),
-    /// For the neighbour machine.
-    Arp(arp::Packet),
+    /// TCP or UDP, described: the batch path.
+    Flow,
+    /// For the neighbour machine, which reads the frame again: rare.
+    Arp,
     /// For the ICMP responder, which reads the frame again: rare.
     Icmp(Scope),
-    Drop(DropReason),
 }
 
-/// Parses one packet and checks everything that can be checked without a socket.
-#[inline]
-pub(crate) fn classify(bytes: &[u8], net: &Net) -> Arrival {
-    match packet::parse(bytes) {
-        Ok(packet) => classify_packet(bytes, &packet, net).unwrap_or_else(Arrival::Drop),
-        Err(malformed) => Arrival::Drop(malformed.into()),
+/// Checks everything about one packet that can be checked without a socket, and describes it if it is for one.
+///
+/// Fills in what the caller has instead of returning it: a description that is handed up layer by layer is copied in pieces of
+/// other widths than it was written, and each such copy waits for the store buffer.
+#[inline(always)]
+pub(crate) fn classify(bytes: &[u8], net: &Net, flow: &mut Ingress) -> Result<Arrival, DropReason> {
+    let frame = eth::Frame::parse(bytes)?;
+    input::check_link(net.mac(), &frame)?;
+    match frame.ethertype() {
+        EtherType::IPV4 => classify_ip(bytes, &frame, net, flow),
+        EtherType::ARP => Ok(Arrival::Arp),
+        _ => Err(DropReason::EthUnknownType),
     }
 }
 
-#[inline]
-fn classify_packet(bytes: &[u8], packet: &packet::Packet<'_>, net: &Net) -> Result<Arrival, DropReason> {
-    input::check_link(net.mac(), &packet.eth)?;
-    let (ip, transport) = match &packet.net {
-        packet::Net::Ipv4(ip, transport) => (ip, transport),
-        packet::Net::Arp(arp) => return Ok(Arrival::Arp(*arp)),
-        packet::Net::Other => return Err(DropReason::EthUnknownType),
-    };
-    let scope = net.addresses().check(packet.eth.dst(), ip)?;
-    input::check_transport(net.checksum_policy(), scope, ip, transport)?;
-    let (payload, ports, transport) = match transport {
-        Transport::Tcp(segment) => {
-            (segment.payload(), (segment.src_port(), segment.dst_port()), Transported::Tcp)
+#[inline(always)]
+fn classify_ip(
+    bytes: &[u8],
+    frame: &eth::Frame<'_>,
+    net: &Net,
+    flow: &mut Ingress,
+) -> Result<Arrival, DropReason> {
+    let ip = ipv4::Packet::parse(frame.payload())?;
+    let scope = net.addresses().check(frame.dst(), &ip)?;
+    if ip.is_fragment() {
+        return Err(DropReason::IpFragment);
+    }
+    let payload = match ip.protocol() {
+        ipv4::Protocol::TCP => {
+            let segment = tcp::Segment::parse(ip.payload())?;
+            input::check_tcp(net.checksum_policy(), scope, &ip, &segment)?;
+            (flow.src_port, flow.dst_port) = (segment.src_port(), segment.dst_port());
+            flow.transport = Transported::Tcp;
+            segment.payload()
         }
-        Transport::Udp(datagram) => {
-            (datagram.payload(), (datagram.src_port(), datagram.dst_port()), Transported::Udp)
+        ipv4::Protocol::UDP => {
+            let datagram = udp::Datagram::parse(ip.payload())?;
+            ringwire_proto::udp::check(net.checksum_policy(), &ip, &datagram)?;
+            (flow.src_port, flow.dst_port) = (datagram.src_port(), datagram.dst_port());
+            flow.transport = Transported::Udp;
+            datagram.payload()
         }
-        Transport::Icmp(_) => return Ok(Arrival::Icmp(scope)),
-        Transport::Fragment => return Err(DropReason::IpFragment),
-        Transport::Other => return Err(DropReason::IpUnknownProtocol),
+        ipv4::Protocol::ICMP => return classify_icmp(&ip, scope),
+        _ => return Err(DropReason::IpUnknownProtocol),
     };
-    Ok(Arrival::Flow(Ingress {
-        src_mac: packet.eth.src(),
-        tos: ip.tos(),
-        ttl: ip.ttl(),
-        src: ip.src(),
-        dst: ip.dst(),
-        src_port: ports.0,
-        dst_port: ports.1,
-        transport_start: offset_in(bytes, ip.payload()),
-        payload_start: offset_in(bytes, payload),
-        // A part of an IP packet.
-        payload_len: payload.len() as u32,
-        transport,
-    }))
+    (flow.src_mac, flow.src, flow.dst) = (frame.src(), ip.src(), ip.dst());
+    (flow.tos, flow.ttl) = (ip.tos(), ip.ttl());
+    flow.transport_start = offset_in(bytes, ip.payload());
+    flow.payload_start = offset_in(bytes, payload);
+    // A part of an IP packet.
+    flow.payload_len = payload.len() as u32;
+    Ok(Arrival::Flow)
+}
+
+#[cold]
+fn classify_icmp(ip: &ipv4::Packet<'_>, scope: Scope) -> Result<Arrival, DropReason> {
+    let message = icmp::Message::parse(ip.payload())?;
+    input::check_icmp(&message)?;
+    Ok(Arrival::Icmp(scope))
 }
 
 /// Where `inner`, a part of `outer`, begins in it.

@@ -145,10 +145,7 @@ impl Streams {
     /// One segment whose 4-tuple the table gave as `found`.
     #[inline]
     pub(crate) fn on_segment(&mut self, io: &mut Io, found: Option<u32>, ingress: &Ingress, packet: RxBuf) {
-        // The door has parsed it already, so this cannot fail.
-        let Some(seg) = ingress.segment(&packet) else {
-            return io.counters.drop_packet(DropReason::BadField);
-        };
+        let seg = ingress.segment(&packet);
         let at = Arrived { ingress, seg: &seg };
         match found.map(Socket::unpack) {
             Some(Socket::Flow(slot)) if self.is_of(slot, at) => self.on_flow_segment(io, slot, at, packet),

@@ -76,7 +76,9 @@ impl Streams {
                 io.counters.now.frames_wanted += u64::from(room > 0);
                 return Progress::Blocked;
             }
-            let Some(transmit) = flow.tcb.poll_transmit(&mut cx) else { break };
+            // By reference: it is written field by field, and copying it at once would wait for the store buffer.
+            let mut next = flow.tcb.poll_transmit(&mut cx);
+            let Some(transmit) = &mut next else { break };
             emit(io, &hop, &flow.tuple, transmit);
             room -= 1;
         }
@@ -168,27 +170,27 @@ impl SendPool for NoBuffers {
 }
 
 /// One segment from the machine onto the ring. The caller made sure of a free descriptor.
-fn emit(io: &mut Io, hop: &Hop, tuple: &Tuple, transmit: Transmit<'_, TcpBuf>) {
-    let Transmit { mut header, options, body, .. } = transmit;
+fn emit(io: &mut Io, hop: &Hop, tuple: &Tuple, transmit: &mut Transmit<'_, TcpBuf>) {
+    let Transmit { header, options, body, .. } = transmit;
     header.src_port = tuple.local_port;
     header.dst_port = tuple.remote_port;
-    let head_len = tcp_head_len(&options);
+    let head_len = tcp_head_len(options);
     match body {
         Body::Whole(buf) => {
             let payload_sum = buf.payload_sum();
-            let payload_len = SendBuf::len(buf);
-            let segment = TcpSegment { header: &header, options: &options, payload_sum, payload_len };
+            let payload_len = SendBuf::len(&**buf);
+            let segment = TcpSegment { header, options, payload_sum, payload_len };
             // The machine gives a buffer out only while the device does not hold it (`SendBuf::in_ring`).
             let Some(head) = buf.head_mut(head_len) else {
-                return send_copy(io, hop, (&header, &options), buf.bytes());
+                return send_copy(io, hop, (header, options), buf.bytes());
             };
             io.link.emit_tcp(head, hop, &segment);
             if let Some(frame) = buf.frame() {
                 submit(io, hop, frame);
             }
         }
-        Body::None => send_copy(io, hop, (&header, &options), &[]),
-        Body::Copy(bytes) => send_copy(io, hop, (&header, &options), bytes),
+        Body::None => send_copy(io, hop, (header, options), &[]),
+        Body::Copy(bytes) => send_copy(io, hop, (header, options), bytes),
     }
 }
 
