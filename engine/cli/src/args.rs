@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ringwire::Cidr;
+use ringwire::{Backend, Cidr};
 use ringwire_load::Work;
 
 use crate::units::{NumberList, parse_count, parse_duration, parse_size};
@@ -52,6 +52,9 @@ pub(crate) struct EngineArgs {
     /// Cores, in the order of the workers.
     #[arg(long, value_name = "LIST")]
     pub(crate) cpus: Option<NumberList>,
+    /// How packets are reached: xdp, or packet (AF_PACKET: no BPF; needs --address).
+    #[arg(long, value_name = "BACKEND", default_value_t = Backend::Xdp)]
+    pub(crate) backend: Backend,
     /// How the program sits in the driver.
     #[arg(long, value_enum, default_value_t = AttachMode::Auto)]
     pub(crate) attach_mode: AttachMode,

@@ -40,10 +40,13 @@ fn builder(
     poll_mode: args::PollMode,
     workers: Option<usize>,
 ) -> EngineBuilder {
-    let mut builder = Engine::builder().interface(interface(options, name)).poll_mode(match poll_mode {
-        args::PollMode::Adaptive => PollMode::Adaptive,
-        args::PollMode::Busy => PollMode::Busy,
-    });
+    let mut builder = Engine::builder()
+        .backend(options.backend)
+        .interface(interface(options, name))
+        .poll_mode(match poll_mode {
+            args::PollMode::Adaptive => PollMode::Adaptive,
+            args::PollMode::Busy => PollMode::Busy,
+        });
     if let Some(workers) = workers {
         builder = builder.workers(workers);
     }

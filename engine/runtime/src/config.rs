@@ -171,6 +171,8 @@ impl Interface {
 /// Everything an engine is started with; made by [`EngineBuilder`](crate::EngineBuilder).
 #[derive(Debug, Default)]
 pub(crate) struct Config {
+    #[cfg(any(feature = "xdp", feature = "packet"))]
+    pub(crate) backend: crate::Backend,
     pub(crate) interface: Option<Interface>,
     pub(crate) workers: Option<usize>,
     pub(crate) cpus: Vec<usize>,

@@ -30,7 +30,7 @@ pub struct QueueMode {
     pub interface: String,
     /// The queue.
     pub queue_id: u32,
-    /// `native`, `generic`, or `memory`.
+    /// `native`, `generic`, `packet`, or `memory`.
     pub attach: &'static str,
     /// Whether the NIC reads and writes the frames itself.
     pub zero_copy: bool,
@@ -294,6 +294,13 @@ impl EngineBuilder {
         self
     }
 
+    /// How packets are reached. Default: AF_XDP.
+    #[cfg(any(feature = "xdp", feature = "packet"))]
+    pub fn backend(mut self, backend: crate::Backend) -> EngineBuilder {
+        self.config.backend = backend;
+        self
+    }
+
     /// Workers, each with its own thread, queues and memory. Default: one per queue, at most one per core.
     pub fn workers(mut self, count: usize) -> EngineBuilder {
         self.config.workers = Some(count);
@@ -353,9 +360,9 @@ impl EngineBuilder {
     ///
     /// # Errors
     /// Everything that the system may refuse, with a hint: [`SetupError`].
-    #[cfg(feature = "xdp")]
+    #[cfg(any(feature = "xdp", feature = "packet"))]
     pub fn start(self) -> Result<Engine, SetupError> {
-        crate::xdp::start(self.config)
+        crate::backend::start(self.config)
     }
 
     /// One worker on an in-memory port: `connect` gets the worker's pool and returns its end of the wire.
@@ -375,6 +382,19 @@ pub(crate) struct Guard {
     pub(crate) steering: Option<crate::xdp::SharedSteering>,
     #[cfg(feature = "xdp")]
     pub(crate) control: Option<crate::control::ControlThread>,
+}
+
+impl Guard {
+    /// For ports that need neither program nor control thread.
+    pub(crate) fn without_kernel_side(shared: Arc<Shared>) -> Guard {
+        Guard {
+            shared,
+            #[cfg(feature = "xdp")]
+            steering: None,
+            #[cfg(feature = "xdp")]
+            control: None,
+        }
+    }
 }
 
 #[cfg(feature = "xdp")]

@@ -43,24 +43,39 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+#[cfg(any(feature = "xdp", feature = "packet"))]
+mod backend;
 mod buffer;
 pub mod clock;
 mod config;
 #[cfg(feature = "xdp")]
 mod control;
+/// What the packet backend uses of it: it has no shared addresses, so there is no thread.
+#[cfg(all(feature = "packet", not(feature = "xdp")))]
+mod control {
+    #[allow(dead_code, unused_imports, reason = "the control thread has uses for all of it")]
+    pub(crate) mod netlink;
+    pub(crate) mod netns;
+}
 #[cfg_attr(not(feature = "xdp"), allow(dead_code))]
 mod control_link;
 mod engine;
 mod error;
 mod event;
+#[cfg(any(feature = "xdp", feature = "packet"))]
+mod interface;
 mod memory;
 mod metrics;
+#[cfg(feature = "packet")]
+mod packet;
 mod slab;
 mod wake;
 mod worker;
 #[cfg(feature = "xdp")]
 mod xdp;
 
+#[cfg(any(feature = "xdp", feature = "packet"))]
+pub use backend::{Backend, InvalidBackend};
 pub use buffer::{Batch, Datagram, RxBuf, TxBuf};
 pub use config::{
     AttachMode, BindMode, Cidr, Interface, InvalidCidr, KeepAlive, PollMode, TcpOptions, UdpOptions,

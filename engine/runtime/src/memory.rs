@@ -67,13 +67,7 @@ fn assemble(config: Config, pool: Pool, port: MemPort) -> Result<Engine, SetupEr
     };
     let shared =
         Arc::new(Shared::new(vec![waker], vec![mode], interface.addresses.clone(), Box::new(NoSteering)));
-    let guard = Arc::new(Guard {
-        shared: Arc::clone(&shared),
-        #[cfg(feature = "xdp")]
-        steering: None,
-        #[cfg(feature = "xdp")]
-        control: None,
-    });
+    let guard = Arc::new(Guard::without_kernel_side(Arc::clone(&shared)));
     let net = NetConfig::dedicated(&interface, mac);
     let link = Link::new(pool, vec![AnyPort::Mem(port)], MTU_BYTES);
     let seed = WorkerSeed::new(SeedParts { id: 0, cpu: None, link, net, guard }, &config)?;

@@ -19,10 +19,12 @@ use ringwire_xsk::{BindMode as XskBind, Umem, UmemOptions, XskConfig, XskError, 
 
 use crate::config::{AttachMode, BindMode, Cidr, Config, Interface};
 use crate::control::netlink::{self, Netlink};
-use crate::control::{self, ControlThread, netns};
+use crate::control::{self, ControlThread};
 use crate::control_link;
 use crate::engine::{Engine, Guard, QueueMode, Shared, SteeringStats, config_error};
 use crate::error::{SetupError, SetupErrorKind};
+use crate::interface;
+pub(crate) use crate::interface::system;
 use crate::metrics::SteeringCounters;
 use crate::wake::Waker;
 use crate::worker::link::{AnyPort, Link};
@@ -49,32 +51,13 @@ const CARRIER_LIMIT: Duration = Duration::from_secs(10);
 /// The steering program, shared by the guard, the control thread and the metrics; `None` once it is detached.
 pub(crate) type SharedSteering = Arc<Mutex<Option<Steering>>>;
 
-/// Starts in the configured network namespace.
-pub(crate) fn start(mut config: Config) -> Result<Engine, SetupError> {
-    match config.netns.take() {
-        Some(netns) => netns::run_in(netns.as_fd(), || set_up(&config)).map_err(|error| {
-            SetupError::new(
-                SetupErrorKind::Capability,
-                format!("cannot enter the network namespace: {error}"),
-                "run as root, or grant CAP_SYS_ADMIN",
-            )
-            .with_errno(error.raw_os_error())
-        })?,
-        None => set_up(&config),
-    }
-}
-
-fn set_up(config: &Config) -> Result<Engine, SetupError> {
-    let Some(interface) = &config.interface else {
-        return Err(config_error(
-            "no interface is given",
-            "Engine::builder().interface(Interface::new(\"eth0\"))",
-        ));
-    };
+/// Starts in the calling thread's network namespace.
+pub(crate) fn set_up(config: &Config) -> Result<Engine, SetupError> {
+    let interface = interface::named(config)?;
     let mut netlink = Netlink::open().map_err(|error| system("cannot open a netlink socket", &error))?;
-    let link = find_link(&mut netlink, interface)?;
+    let link = interface::find_link(&mut netlink, interface)?;
     let queues = choose_queues(interface, &link)?;
-    let addresses = choose_addresses(&mut netlink, interface, &link)?;
+    let addresses = interface::choose_addresses(&mut netlink, interface, &link)?;
     let plan = Plan::new(config, interface, &link, queues)?;
     let mut steering = Steering::attach(&plan.attach_config()).map_err(steer_error)?;
     wait_for_carrier(&mut netlink, &link)?;
@@ -132,52 +115,6 @@ fn open_workers(plan: &Plan<'_>, steering: &Steering) -> Result<(Vec<Link>, Vec<
     Ok((links.collect::<Result<_, _>>()?, modes))
 }
 
-impl Interface {
-    /// The interface of the kernel's route to `target`, sharing its addresses.
-    ///
-    /// # Errors
-    /// There is no route, or netlink is not to be had.
-    pub fn towards(target: IpAddr) -> Result<Interface, SetupError> {
-        let mut netlink = Netlink::open().map_err(|error| system("cannot open a netlink socket", &error))?;
-        let found = netlink.route_to(target, None).and_then(|route| netlink.link_by_index(route.ifindex));
-        let link = found.map_err(|error| {
-            SetupError::new(
-                SetupErrorKind::Interface,
-                format!("there is no route to {target}: {error}"),
-                "name the interface with -i, or add a route",
-            )
-            .with_errno(error.raw_os_error())
-        })?;
-        Ok(Interface::new(link.name))
-    }
-}
-
-/// The interface, if it can be used at all.
-fn find_link(netlink: &mut Netlink, interface: &Interface) -> Result<netlink::Link, SetupError> {
-    let link = netlink.link_by_name(&interface.name).map_err(|error| {
-        let names = netlink
-            .links()
-            .unwrap_or_default()
-            .into_iter()
-            .map(|link| link.name)
-            .collect::<Vec<_>>()
-            .join(", ");
-        SetupError::new(
-            SetupErrorKind::Interface,
-            format!("there is no interface '{}' here: {error}", interface.name),
-            format!("interfaces of this network namespace: {names}"),
-        )
-    })?;
-    if !link.is_up {
-        return Err(SetupError::new(
-            SetupErrorKind::Interface,
-            format!("interface '{}' is down", link.name),
-            format!("ip link set {} up", link.name),
-        ));
-    }
-    Ok(link)
-}
-
 /// The queues to own. RSS spreads over all of them, and what lands elsewhere finds no socket, so all must be owned (design 3).
 fn choose_queues(interface: &Interface, link: &netlink::Link) -> Result<Vec<u32>, SetupError> {
     let all = link.rx_queues.max(1);
@@ -209,51 +146,6 @@ fn choose_queues(interface: &Interface, link: &netlink::Link) -> Result<Vec<u32>
         ));
     }
     Ok(wanted.clone())
-}
-
-/// The engine's addresses: its own, or the interface's.
-fn choose_addresses(
-    netlink: &mut Netlink,
-    interface: &Interface,
-    link: &netlink::Link,
-) -> Result<Vec<Cidr>, SetupError> {
-    let held = held_addresses(netlink, link)?;
-    if !interface.addresses.is_empty() {
-        // The kernel would take a peer's answers to its own address for its own, on whatever interface it has it.
-        for other in netlink.links().map_err(|error| system("cannot list interfaces", &error))? {
-            let taken = held_addresses(netlink, &other)?;
-            let is_taken = |own: &&Cidr| taken.iter().any(|cidr| cidr.address == own.address);
-            if let Some(both) = interface.addresses.iter().find(is_taken) {
-                return Err(SetupError::new(
-                    SetupErrorKind::Address,
-                    format!(
-                        "{} is already an address of {}: it cannot be dedicated to the engine too",
-                        both.address, other.name
-                    ),
-                    "leave the address out to share it, or choose one that nobody has",
-                ));
-            }
-        }
-    }
-    let chosen = if interface.addresses.is_empty() { held } else { interface.addresses.clone() };
-    if chosen.is_empty() {
-        return Err(SetupError::new(
-            SetupErrorKind::Address,
-            format!("interface '{}' has no IPv4 address to share", link.name),
-            format!("ip address add ADDR/LEN dev {}, or give the engine an address of its own", link.name),
-        ));
-    }
-    Ok(chosen)
-}
-
-/// The kernel's IPv4 addresses on one interface.
-fn held_addresses(netlink: &mut Netlink, link: &netlink::Link) -> Result<Vec<Cidr>, SetupError> {
-    let addresses = netlink.addresses(link.index).map_err(|error| system("cannot list addresses", &error))?;
-    let ipv4 = addresses.into_iter().filter_map(|(address, prefix_len)| match address {
-        IpAddr::V4(address) => Some(Cidr { address, prefix_len }),
-        IpAddr::V6(_) => None,
-    });
-    Ok(ipv4.collect())
 }
 
 /// What is decided before anything is touched.
@@ -495,13 +387,4 @@ fn xsk_error(error: XskError) -> SetupError {
         None => SetupErrorKind::System,
     };
     SetupError::new(kind, error.what, error.hint).with_errno(error.errno)
-}
-
-pub(crate) fn system(what: &str, error: &std::io::Error) -> SetupError {
-    SetupError::new(
-        SetupErrorKind::System,
-        format!("{what}: {error}"),
-        "look at dmesg for the kernel's reason",
-    )
-    .with_errno(error.raw_os_error())
 }

@@ -64,6 +64,10 @@ pub(crate) fn is_settled(metrics: &Metrics) -> bool {
 }
 
 fn rings_got_all(metrics: &Metrics) -> bool {
+    if metrics.steering.is_empty() {
+        // No program, so nothing was redirected.
+        return true;
+    }
     let redirected = steered(metrics, |name| name.starts_with("redirect"));
     let received = metrics.sum(|worker| worker.rx_packets);
     // What the kernel could not put into a ring is counted late, once a second.

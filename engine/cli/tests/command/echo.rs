@@ -9,16 +9,18 @@ use crate::rig::{PORT, Rig};
 
 #[test]
 fn tcp_and_udp_come_back_on_an_own_and_on_the_shared_address() {
-    for own in [true, false] {
+    for (own, backend) in [(true, "xdp"), (false, "xdp"), (true, "packet")] {
         let rig = Rig::new();
         let address = if own { rig.link.spare_addr(&rig.server) } else { rig.link.addr(&rig.server) };
         let args = match own {
-            true => format!("echo -a {}", rig.own_address(&rig.server)),
+            true => format!("echo --backend {backend} -a {}", rig.own_address(&rig.server)),
             false => "echo".to_owned(),
         };
+        let attach = if backend == "xdp" { "native" } else { "packet" };
         let serving = rig.serve(&args);
         assert!(serving.banner.contains(&format!("on {address}:{PORT}")), "{}", serving.banner);
-        assert!(serving.banner.contains("native copy, 1 queue, 1 worker, adaptive"), "{}", serving.banner);
+        let mode = format!("{attach} copy, 1 queue, 1 worker, adaptive");
+        assert!(serving.banner.contains(&mode), "{}", serving.banner);
 
         let mut stream = rig.connect(address);
         stream.write_all(b"over tcp").unwrap();

@@ -22,6 +22,8 @@ pub(crate) enum AnyPort {
     #[cfg(feature = "xdp")]
     /// Boxed: it is several times larger, and a batch follows the pointer once.
     Xsk(Box<ringwire_xsk::XskPort>),
+    #[cfg(feature = "packet")]
+    Packet(Box<ringwire_packet::PacketPort>),
 }
 
 macro_rules! on_port {
@@ -30,6 +32,8 @@ macro_rules! on_port {
             AnyPort::Mem($port) => $call,
             #[cfg(feature = "xdp")]
             AnyPort::Xsk($port) => $call,
+            #[cfg(feature = "packet")]
+            AnyPort::Packet($port) => $call,
         }
     };
 }
@@ -43,6 +47,8 @@ impl AnyPort {
             }
             #[cfg(feature = "xdp")]
             AnyPort::Xsk(_) => {}
+            #[cfg(feature = "packet")]
+            AnyPort::Packet(_) => {}
         }
     }
 
@@ -51,21 +57,21 @@ impl AnyPort {
             AnyPort::Mem(port) => port.has_packets(),
             #[cfg(feature = "xdp")]
             AnyPort::Xsk(_) => false,
+            #[cfg(feature = "packet")]
+            AnyPort::Packet(_) => false,
         }
     }
 
-    #[cfg(feature = "xdp")]
     pub(crate) fn fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        #[cfg(any(feature = "xdp", feature = "packet"))]
         use std::os::fd::AsFd;
         match self {
             AnyPort::Mem(_) => None,
+            #[cfg(feature = "xdp")]
             AnyPort::Xsk(port) => Some(port.as_fd()),
+            #[cfg(feature = "packet")]
+            AnyPort::Packet(port) => Some(port.as_fd()),
         }
-    }
-
-    #[cfg(not(feature = "xdp"))]
-    pub(crate) fn fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
-        None
     }
 }
 
