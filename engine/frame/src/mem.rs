@@ -150,17 +150,28 @@ impl MemPort {
         frame
     }
 
-    /// Copies the oldest packet, `count` frames and `len` bytes, into fill frames; `None` if there are too few.
-    fn copy_packet(&mut self, pool: &mut Pool, count: u32, len: usize) -> Option<Packet> {
-        if len > self.room_bytes || count > 1 {
-            return self.copy_chain(pool, count, len);
-        }
+    /// Copies the oldest packet, one frame of `len` bytes, into a fill frame; `None` if there is none.
+    #[inline]
+    fn copy_frame(&mut self, pool: &mut Pool, len: usize) -> Option<Frame> {
         let descriptor = self.rx.peek(0)?;
         let mut frame = self.take_fill(pool, len)?;
         // SAFETY: `receive` releases the descriptor after this copy.
         let source = unsafe { self.rx.shared().bytes(descriptor) };
         frame.bytes_mut().copy_from_slice(source);
-        Some(Packet::from(frame))
+        Some(frame)
+    }
+
+    /// Copies the oldest packet, `count` frames and `len` bytes, into fill frames; false if there are too few.
+    #[inline]
+    fn copy_packet(&mut self, pool: &mut Pool, (count, len): (u32, usize), out: &mut Vec<Packet>) -> bool {
+        if len > self.room_bytes || count > 1 {
+            let Some(packet) = self.copy_chain(pool, count, len) else { return false };
+            out.push(packet);
+            return true;
+        }
+        let Some(head) = self.copy_frame(pool, len) else { return false };
+        out.push(Packet { head, rest: Vec::new() });
+        true
     }
 
     #[cold]
@@ -222,17 +233,13 @@ impl Port for MemPort {
         let mut taken = 0;
         while received < max {
             let Some((count, len)) = self.peek_packet() else { break };
-            match self.copy_packet(pool, count, len) {
-                Some(packet) => {
-                    out.push(packet);
-                    received += 1;
-                    self.stats.rx_packets += 1;
-                    self.stats.rx_bytes += len as u64;
-                }
-                None => {
-                    self.stats.rx_dropped += 1;
-                    self.stats.rx_fill_empty += u64::from(self.fill.is_empty());
-                }
+            if self.copy_packet(pool, (count, len), out) {
+                received += 1;
+                self.stats.rx_packets += 1;
+                self.stats.rx_bytes += len as u64;
+            } else {
+                self.stats.rx_dropped += 1;
+                self.stats.rx_fill_empty += u64::from(self.fill.is_empty());
             }
             self.rx.release(count);
             taken += count;

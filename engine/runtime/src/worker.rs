@@ -491,10 +491,16 @@ impl Drop for Worker {
 
 /// A received payload as a socket keeps it: in its frame, or copied out when frames are short, so that slow readers can starve
 /// neither the ring nor the senders.
+#[inline]
 fn hold(link: &Link, counters: &mut Counters, payload: RxBuf) -> RxBuf {
-    if (link.pool.is_low() || link.pool.is_crowded()) && payload.holds_frame() {
-        counters.now.copied_bytes += payload.len() as u64;
-        return RxBuf::from_vec(payload.to_vec());
+    if link.pool.is_low() || link.pool.is_crowded() { copy_out(counters, payload) } else { payload }
+}
+
+#[cold]
+fn copy_out(counters: &mut Counters, payload: RxBuf) -> RxBuf {
+    if !payload.holds_frame() {
+        return payload;
     }
-    payload
+    counters.now.copied_bytes += payload.len() as u64;
+    RxBuf::from_vec(payload.to_vec())
 }

@@ -91,9 +91,27 @@ impl<'a> Frame<'a> {
     /// ```
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Frame<'a>, Malformed> {
-        let (fixed, payload) = bytes.split_first_chunk().ok_or(Malformed::Truncated)?;
-        let frame = Frame { fixed, payload, ethertype: EtherType(be16(fixed, 12)), vlan: None };
+        let frame = Frame::parse_untagged(bytes)?;
         if frame.ethertype.is_tag() { frame.untag() } else { Ok(frame) }
+    }
+
+    /// Reads the header alone: a tag is left as the ethertype.
+    ///
+    /// # Errors
+    /// [`Malformed::Truncated`] when the header is cut off.
+    ///
+    /// ```
+    /// use ringwire_wire::eth;
+    /// let mut bytes = [0; 18];
+    /// bytes[12..].copy_from_slice(&[0x81, 0, 0, 7, 8, 0]);
+    /// assert_eq!(eth::Frame::parse_untagged(&bytes)?.ethertype(), eth::EtherType::VLAN);
+    /// assert_eq!(eth::Frame::parse(&bytes)?.ethertype(), eth::EtherType::IPV4);
+    /// # Ok::<(), ringwire_wire::Malformed>(())
+    /// ```
+    #[inline]
+    pub fn parse_untagged(bytes: &'a [u8]) -> Result<Frame<'a>, Malformed> {
+        let (fixed, payload) = bytes.split_first_chunk().ok_or(Malformed::Truncated)?;
+        Ok(Frame { fixed, payload, ethertype: EtherType(be16(fixed, 12)), vlan: None })
     }
 
     /// Destination.

@@ -1,5 +1,7 @@
 //! Segment text and FIN (RFC 9293 3.10.7.4, seventh and eighth), acknowledgement policy and receive window.
 
+use alloc::collections::VecDeque;
+
 use ringwire_wire::tcp::Flags;
 
 use super::arrival::{Arrival, Step};
@@ -99,16 +101,9 @@ impl Tcb {
             let room = first.distance(self.rcv.nxt) as usize;
             payload.truncate(room.min(payload.len()));
         }
-        let mut next = Some(payload);
-        while let Some(payload) = next {
-            // Payload lengths come from IP packets, which fit 16 bits.
-            self.rcv.nxt += payload.len() as u32;
-            if !self.flags.has(Bits::READ_SHUT) {
-                self.rcv.held_bytes += payload.len() as u32;
-                cold.unread.push_back(payload);
-                outcome.signals |= Signals::READABLE;
-            }
-            next = cold.reassembly.pop_in_order(self.rcv.nxt);
+        self.deliver(&mut cold.unread, payload, outcome);
+        while filled_hole && let Some(payload) = cold.reassembly.pop_in_order(self.rcv.nxt) {
+            self.deliver(&mut cold.unread, payload, outcome);
         }
         // Only the last piece in order can end beyond the announced edge, after the buffer was made smaller.
         self.rcv.adv = self.rcv.adv.later(self.rcv.nxt);
@@ -123,6 +118,19 @@ impl Tcb {
             self.schedule_ack(cx.now, config);
         }
         Step::Next
+    }
+
+    /// One piece in order, for the application if it still reads.
+    #[inline]
+    fn deliver<P: Payload>(&mut self, unread: &mut VecDeque<P>, payload: P, outcome: &mut Outcome) {
+        // Payload lengths come from IP packets, which fit 16 bits.
+        let len = payload.len() as u32;
+        self.rcv.nxt += len;
+        if !self.flags.has(Bits::READ_SHUT) {
+            self.rcv.held_bytes += len;
+            unread.push_back(payload);
+            outcome.signals |= Signals::READABLE;
+        }
     }
 
     /// Text ahead of a gap.

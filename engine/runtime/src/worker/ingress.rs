@@ -107,11 +107,13 @@ pub(crate) enum Arrival {
 /// other widths than it was written, and each such copy waits for the store buffer.
 #[inline(always)]
 pub(crate) fn classify(bytes: &[u8], net: &Net, flow: &mut Ingress) -> Result<Arrival, DropReason> {
-    let frame = eth::Frame::parse(bytes)?;
+    let frame = eth::Frame::parse_untagged(bytes)?;
     input::check_link(net.mac(), &frame)?;
     match frame.ethertype() {
         EtherType::IPV4 => classify_ip(bytes, &frame, net, flow),
         EtherType::ARP => Ok(Arrival::Arp),
+        // No interface of ours carries a tag, and an answer without the tag would leave the VLAN.
+        EtherType::VLAN | EtherType::QINQ => Err(DropReason::EthVlan),
         _ => Err(DropReason::EthUnknownType),
     }
 }

@@ -85,8 +85,11 @@ impl Arrived<'_> {
 
 /// A borrowed connection with what the machine needs.
 macro_rules! with_machine {
-    ($self:ident, $io:ident, $slot:expr, |$flow:ident, $cx:ident| $body:expr) => {{
-        let Streams { flows, cold, options, .. } = $self;
+    ($self:ident, $io:ident, $slot:expr, |$flow:ident, $cx:ident| $body:expr) => {
+        with_machine!($self, $io, $slot, |$flow, $cx, _schedule| $body)
+    };
+    ($self:ident, $io:ident, $slot:expr, |$flow:ident, $cx:ident, $schedule:ident| $body:expr) => {{
+        let Streams { flows, cold, options, schedule: $schedule, .. } = $self;
         match flows.at_mut($slot) {
             Some($flow) => match options.get(usize::from($flow.options)) {
                 Some(set) => {

@@ -15,28 +15,37 @@ use crate::buffer::TxParts;
 pub(crate) struct TcpBuf {
     store: Store,
     payload_sum: Sum,
-    limit_bytes: usize,
+    /// Headers of the last transmission, which the frame's window covers in front of the payload.
+    head_len: u32,
+    limit_bytes: u32,
 }
 
 #[derive(Debug)]
 enum Store {
-    /// The window covers the headers of the last transmission, `head_len` bytes, and the payload behind them.
-    Frame {
-        frame: SendFrame,
-        head_len: usize,
-    },
-    Heap(Vec<u8>),
+    Frame(SendFrame),
+    /// Boxed, as each segment moves one of these.
+    Heap(Box<HeapPiece>),
 }
+
+#[derive(Debug)]
+struct HeapPiece(Vec<u8>);
+
+const _: () = assert!(size_of::<TcpBuf>() == 32);
 
 impl TcpBuf {
     /// Holds what the parts hold, or nothing; it takes at most `limit_bytes`.
     pub(crate) fn new(parts: TxParts, limit_bytes: usize) -> TcpBuf {
         let payload_sum = Sum::of(parts.bytes());
         let store = match parts {
-            TxParts::Frame(frame) => Store::Frame { frame: frame.into_send(), head_len: 0 },
-            TxParts::Heap(bytes) => Store::Heap(bytes),
+            TxParts::Frame(frame) => Store::Frame(frame.into_send()),
+            TxParts::Heap(bytes) => Store::Heap(Box::new(HeapPiece(bytes))),
         };
-        TcpBuf { store, payload_sum, limit_bytes }
+        TcpBuf {
+            store,
+            payload_sum,
+            head_len: 0,
+            limit_bytes: u32::try_from(limit_bytes).unwrap_or(u32::MAX),
+        }
     }
 
     pub(crate) fn payload_sum(&self) -> Sum {
@@ -46,7 +55,7 @@ impl TcpBuf {
     /// The frame that leaves; `None`: its bytes have to be copied into one.
     pub(crate) fn frame(&self) -> Option<&SendFrame> {
         match &self.store {
-            Store::Frame { frame, .. } => Some(frame),
+            Store::Frame(frame) => Some(frame),
             Store::Heap(_) => None,
         }
     }
@@ -54,11 +63,11 @@ impl TcpBuf {
     /// What it was made of; a copy, were the device to hold the frame.
     pub(crate) fn into_parts(self) -> TxParts {
         match self.store {
-            Store::Frame { mut frame, head_len } => {
-                frame.advance(head_len);
+            Store::Frame(mut frame) => {
+                frame.advance(self.head_len as usize);
                 frame.into_frame().map_or_else(|frame| TxParts::Heap(frame.bytes().to_vec()), TxParts::Frame)
             }
-            Store::Heap(bytes) => TxParts::Heap(bytes),
+            Store::Heap(piece) => TxParts::Heap(piece.0),
         }
     }
 
@@ -66,12 +75,13 @@ impl TcpBuf {
     /// a frame.
     pub(crate) fn head_mut(&mut self, len: usize) -> Option<&mut [u8]> {
         match &mut self.store {
-            Store::Frame { frame, head_len } if !frame.in_ring() => {
-                frame.advance(*head_len);
-                *head_len = len;
+            Store::Frame(frame) if !frame.in_ring() => {
+                frame.advance(self.head_len as usize);
+                // At most `TX_HEADROOM`.
+                self.head_len = len as u32;
                 frame.prepend(len)
             }
-            Store::Frame { .. } | Store::Heap(_) => None,
+            Store::Frame(_) | Store::Heap(_) => None,
         }
     }
 }
@@ -79,16 +89,16 @@ impl TcpBuf {
 impl tcp::SendBuf for TcpBuf {
     fn len(&self) -> usize {
         match &self.store {
-            Store::Frame { frame, head_len } => frame.len() - head_len,
-            Store::Heap(bytes) => bytes.len(),
+            Store::Frame(frame) => frame.len() - self.head_len as usize,
+            Store::Heap(piece) => piece.0.len(),
         }
     }
 
     fn spare(&self) -> usize {
-        let room = self.limit_bytes.saturating_sub(self.len());
+        let room = (self.limit_bytes as usize).saturating_sub(self.len());
         match &self.store {
-            Store::Frame { frame, .. } if frame.in_ring() => 0,
-            Store::Frame { frame, .. } => room.min(frame.tailroom()),
+            Store::Frame(frame) if frame.in_ring() => 0,
+            Store::Frame(frame) => room.min(frame.tailroom()),
             Store::Heap(_) => room,
         }
     }
@@ -98,12 +108,12 @@ impl tcp::SendBuf for TcpBuf {
         let len = bytes.len().min(self.spare());
         let Some(from) = bytes.get(..len) else { return 0 };
         let sum = match &mut self.store {
-            Store::Frame { frame, .. } => match frame.append(len) {
+            Store::Frame(frame) => match frame.append(len) {
                 Some(to) => Sum::copy(to, from),
                 None => return 0,
             },
-            Store::Heap(to) => {
-                to.extend_from_slice(from);
+            Store::Heap(piece) => {
+                piece.0.extend_from_slice(from);
                 Sum::of(from)
             }
         };
@@ -113,8 +123,8 @@ impl tcp::SendBuf for TcpBuf {
 
     fn bytes(&self) -> &[u8] {
         match &self.store {
-            Store::Frame { frame, head_len } => frame.bytes().get(*head_len..).unwrap_or_default(),
-            Store::Heap(bytes) => bytes,
+            Store::Frame(frame) => frame.bytes().get(self.head_len as usize..).unwrap_or_default(),
+            Store::Heap(piece) => &piece.0,
         }
     }
 

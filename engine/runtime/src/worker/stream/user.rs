@@ -26,23 +26,19 @@ impl Streams {
 
     pub(crate) fn recv(&mut self, io: &mut Io, conn: Conn) -> Result<Recv<RxBuf>, ConnError> {
         let slot = self.slot(conn)?;
-        let received =
-            with_machine!(self, io, slot, |flow, cx| flow.tcb.recv(&mut cx)).ok_or(ConnError::Closed)?;
-        // The last piece of a connection that has ended arms the timer that reports the end.
-        self.reschedule(slot);
-        match received {
-            Ok(MachineRecv::Data(buf)) => {
-                let lent = buf.lend(conn.0);
-                if lent.released_bytes > 0 {
-                    self.release(slot, lent.released_bytes);
-                }
-                Ok(Recv::Data(lent.buf))
+        with_machine!(self, io, slot, |flow, cx, schedule| {
+            let received = flow.tcb.recv(&mut cx);
+            // The last piece of a connection that has ended arms the timer that reports the end.
+            schedule.follow(slot, flow);
+            match received {
+                Ok(MachineRecv::Data(buf)) => Ok(Recv::Data(lend(buf, conn, flow))),
+                Ok(MachineRecv::Empty) => Ok(Recv::Empty),
+                Ok(MachineRecv::Eof) => Ok(Recv::Eof),
+                Err(RecvError::NotConnected) => Err(ConnError::NotConnected),
+                Err(_) => Err(ConnError::Closed),
             }
-            Ok(MachineRecv::Empty) => Ok(Recv::Empty),
-            Ok(MachineRecv::Eof) => Ok(Recv::Eof),
-            Err(RecvError::NotConnected) => Err(ConnError::NotConnected),
-            Err(_) => Err(ConnError::Closed),
-        }
+        })
+        .unwrap_or(Err(ConnError::Closed))
     }
 
     /// The application gave back bytes of the connection with this tag; the window reopens.
@@ -180,6 +176,16 @@ impl Streams {
         let slot = self.slot(conn)?;
         self.flows.at(slot).map(|flow| flow.tuple).ok_or(ConnError::Closed)
     }
+}
+
+/// A piece in the application's hands; a copy on the heap holds no frame, so its window reopens with the next turn.
+#[inline]
+fn lend(buf: RxBuf, conn: Conn, flow: &mut Flow) -> RxBuf {
+    let lent = buf.lend(conn.0);
+    if lent.released_bytes > 0 {
+        flow.tcb.release(u32::try_from(lent.released_bytes).unwrap_or(u32::MAX));
+    }
+    lent.buf
 }
 
 fn give_back(buf: TcpBuf, error: SendError) -> Unsent<TxBuf> {
