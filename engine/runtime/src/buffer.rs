@@ -72,6 +72,14 @@ impl RxBuf {
         Bytes::from_owner(self)
     }
 
+    /// On its way to another worker, which copies it.
+    pub(crate) fn hand_off(self) -> RxBuf {
+        match self.0 {
+            Inner::Frame(frame) => RxBuf(Inner::Frame(frame.hand_off())),
+            heap @ Inner::Heap(_) => RxBuf(heap),
+        }
+    }
+
     /// The application has it now: when it is dropped, the window of `tag` reopens by its length.
     pub(crate) fn lend(self, tag: u64) -> Lent {
         let charge_bytes = self.len();

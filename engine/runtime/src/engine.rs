@@ -174,7 +174,8 @@ impl Engine {
         EngineBuilder { config: Config::default() }
     }
 
-    pub(crate) fn assemble(seeds: Vec<WorkerSeed>, shared: Arc<Shared>) -> Engine {
+    pub(crate) fn assemble(mut seeds: Vec<WorkerSeed>, shared: Arc<Shared>) -> Engine {
+        WorkerSeed::introduce(&mut seeds);
         Engine { seeds, handle: Handle { shared } }
     }
 

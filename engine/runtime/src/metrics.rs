@@ -43,6 +43,8 @@ counters! {
     copied_bytes,
     /// TCP segments and UDP datagrams handed to a socket.
     delivered,
+    /// Packets given to the worker whose socket they are for; delivered or dropped there.
+    handed_over,
     /// ARP and ICMP packets handled.
     control_packets,
     /// Connections opened by peers.

@@ -32,6 +32,7 @@ use crate::wake::Waker;
 pub(crate) mod control_packets;
 pub(crate) mod datagrams;
 pub(crate) mod flow;
+mod handover;
 pub(crate) mod ingress;
 pub(crate) mod io;
 pub(crate) mod link;
@@ -109,11 +110,12 @@ impl Core {
         self.io.link.reap();
         self.take_released();
         self.take_news();
+        self.take_handed_over();
         for queue in 0..self.io.link.ports().len() {
             let received = self.io.link.receive(queue, &mut self.batch.packets, RX_BATCH);
             if received > 0 {
                 self.idle_since = None;
-                self.parse_batch();
+                self.parse_batch(queue);
                 self.dispatch_batch();
             }
         }
@@ -163,28 +165,51 @@ impl Core {
         }
     }
 
-    /// Headers to `Copy` descriptions; what is not TCP or UDP ends here.
-    fn parse_batch(&mut self) {
+    /// What other workers received for sockets of this one: parsed again, which is simpler than carrying what they had parsed.
+    fn take_handed_over(&mut self) {
+        while let Some(packet) = self.io.handover.next_taken() {
+            self.idle_since = None;
+            self.io.counters.now.copied_bytes += packet.len() as u64;
+            self.parse(packet, ingress::NO_QUEUE);
+            if self.batch.keys.len() == RX_BATCH {
+                self.dispatch_batch();
+            }
+        }
+        if !self.batch.keys.is_empty() {
+            self.dispatch_batch();
+        }
+    }
+
+    /// Everything that came by one queue.
+    fn parse_batch(&mut self, queue: usize) {
+        // One worker has a few dozen queues at most.
+        let queue = queue as u16;
         let mut packets = std::mem::take(&mut self.batch.packets);
         for packet in packets.drain(..) {
             self.io.counters.now.rx_packets += 1;
             self.io.counters.now.rx_bytes += packet.len() as u64;
             let packet = control_packets::in_one_piece(packet, &mut self.io.counters);
-            let mut ingress = Ingress::EMPTY;
-            match classify(&packet, &self.io.net, &mut ingress) {
-                Ok(Arrival::Flow) => {
-                    self.batch.keys.push(ingress.key());
-                    self.batch.flows.push(ingress);
-                    self.batch.bytes.push(packet);
-                }
-                Ok(Arrival::Arp) => self.on_arp(&packet),
-                Ok(Arrival::Icmp(scope)) => {
-                    control_packets::on_icmp(&mut self.io, scope, &packet, &mut self.streams)
-                }
-                Err(reason) => self.io.counters.drop_packet(reason),
-            }
+            self.parse(packet, queue);
         }
         self.batch.packets = packets;
+    }
+
+    /// Headers to a `Copy` description; what is not TCP or UDP ends here.
+    #[inline]
+    fn parse(&mut self, packet: RxBuf, queue: u16) {
+        let mut ingress = Ingress::from_queue(queue);
+        match classify(&packet, &self.io.net, &mut ingress) {
+            Ok(Arrival::Flow) => {
+                self.batch.keys.push(ingress.key());
+                self.batch.flows.push(ingress);
+                self.batch.bytes.push(packet);
+            }
+            Ok(Arrival::Arp) => self.on_arp(&packet),
+            Ok(Arrival::Icmp(scope)) => {
+                control_packets::on_icmp(&mut self.io, scope, packet, &mut self.streams);
+            }
+            Err(reason) => self.io.counters.drop_packet(reason),
+        }
     }
 
     #[cold]
@@ -220,7 +245,7 @@ impl Core {
                 Transported::Tcp => self.streams.on_segment(io, *found, ingress, packet),
                 Transported::Udp => {
                     if let Matched::Nobody(packet) = self.datagrams.on_datagram(io, *found, ingress, packet) {
-                        control_packets::port_unreachable(io, &packet);
+                        control_packets::on_unmatched_datagram(io, &ingress.key(), packet);
                     }
                 }
             }
@@ -249,6 +274,7 @@ impl Core {
 
     /// Others see the counters at most `PUBLISH_INTERVAL_NS` late, and never late of a sleeping or ended worker.
     fn end_turn(&mut self) {
+        self.io.handover.end_turn(&self.guard.shared.workers);
         self.io.counters.now.connections = self.streams.connections() as u64;
         if self.io.now.nanos_since(self.published_at) >= PUBLISH_INTERVAL_NS || self.clock.is_manual() {
             self.publish();

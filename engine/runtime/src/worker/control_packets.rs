@@ -12,6 +12,7 @@ use ringwire_wire::packet::{self, Transport};
 use ringwire_wire::{arp, ipv4};
 
 use super::datagrams;
+use super::handover::Offered;
 use super::io::{Io, Socket};
 use super::link::Hop;
 use super::net::send_arp;
@@ -74,10 +75,10 @@ pub(super) fn send_resolved(io: &mut Io) {
 }
 
 #[cold]
-pub(super) fn on_icmp(io: &mut Io, scope: Scope, bytes: &[u8], streams: &mut Streams) {
+pub(super) fn on_icmp(io: &mut Io, scope: Scope, packet: RxBuf, streams: &mut Streams) {
     // Parsed a second time: echo and errors are rare, and the batch path stays small.
     let Ok(packet::Packet { eth, net: packet::Net::Ipv4(ip, Transport::Icmp(message)) }) =
-        packet::parse(bytes)
+        packet::parse(&packet)
     else {
         return io.counters.drop_packet(DropReason::BadField);
     };
@@ -93,31 +94,59 @@ pub(super) fn on_icmp(io: &mut Io, scope: Scope, bytes: &[u8], streams: &mut Str
             }
         }
         Kind::Error(error) => match icmp::on_error(scope, &ip, &error) {
-            Ok(error) => on_icmp_error(io, &error, streams),
+            Ok(error) => {
+                if let Some(key) = on_icmp_error(io, &error, streams) {
+                    pass_error_on(io, &key, packet);
+                }
+            }
             Err(reason) => io.counters.drop_packet(reason),
         },
         _ => io.counters.drop_packet(DropReason::IcmpUnknownType),
     }
 }
 
-/// An error about a packet of ours: told to its connection, which checks that it was in flight (RFC 5927 4).
-fn on_icmp_error(io: &mut Io, error: &icmp::ErrorIn, streams: &mut Streams) {
+/// An error about a packet of ours: told to its connection, which checks that it was in flight (RFC 5927 4). Returns the flow of an
+/// error that nobody here knows.
+fn on_icmp_error(io: &mut Io, error: &icmp::ErrorIn, streams: &mut Streams) -> Option<FlowKey> {
     let flow = &error.flow;
     let (std::net::IpAddr::V4(local), std::net::IpAddr::V4(remote)) = (flow.local, flow.remote) else {
-        return io.counters.drop_packet(DropReason::IcmpUnknownFlow);
+        io.counters.drop_packet(DropReason::IcmpUnknownFlow);
+        return None;
     };
     let key = FlowKey::v4(error.protocol.0, (local, flow.local_port), (remote, flow.remote_port));
     match io.table.reader().lookup(&key).map(Socket::unpack) {
         Some(Socket::Flow(slot)) if error.protocol == Protocol::TCP => {
             streams.on_icmp_error(io, slot, tcp_error(error.kind), SeqNum(error.seq));
+            None
         }
-        _ => io.counters.drop_packet(DropReason::IcmpUnknownFlow),
+        _ => Some(key),
+    }
+}
+
+/// Perhaps another worker has sent what the error is about.
+fn pass_error_on(io: &mut Io, key: &FlowKey, packet: RxBuf) {
+    match io.handover.offer(key, packet) {
+        Offered::Taken => io.counters.now.handed_over += 1,
+        Offered::Full => io.counters.drop_packet(DropReason::HandOffFull),
+        Offered::Refused(_) => io.counters.drop_packet(DropReason::IcmpUnknownFlow),
+    }
+}
+
+/// No socket here takes the datagram: another worker's does, or nobody's.
+#[cold]
+pub(super) fn on_unmatched_datagram(io: &mut Io, key: &FlowKey, packet: RxBuf) {
+    match io.handover.offer(key, packet) {
+        Offered::Taken => io.counters.now.handed_over += 1,
+        Offered::Full => io.counters.drop_packet(DropReason::HandOffFull),
+        Offered::Refused(packet) => {
+            io.counters.drop_packet(DropReason::UdpNoSocket);
+            port_unreachable(io, &packet);
+        }
     }
 }
 
 /// Tells the sender of a datagram that nobody listens (RFC 1122 4.1.3.1), if the rules and the rate allow it.
-#[cold]
-pub(super) fn port_unreachable(io: &mut Io, bytes: &[u8]) {
+fn port_unreachable(io: &mut Io, bytes: &[u8]) {
     if !io.net.is_dedicated() {
         return;
     }

@@ -137,13 +137,9 @@ impl Datagrams {
         packet: RxBuf,
     ) -> Matched {
         let Some(Socket::Udp(slot)) = found.or_else(|| listener_of(io, ingress)).map(Socket::unpack) else {
-            io.counters.drop_packet(DropReason::UdpNoSocket);
             return Matched::Nobody(packet);
         };
-        let Some(socket) = self.sockets.at_mut(slot) else {
-            io.counters.drop_packet(DropReason::UdpNoSocket);
-            return Matched::Nobody(packet);
-        };
+        let Some(socket) = self.sockets.at_mut(slot) else { return Matched::Nobody(packet) };
         if socket.queue.len() >= socket.queue_limit {
             io.counters.drop_packet(DropReason::UdpQueueFull);
             return Matched::Somebody;

@@ -28,7 +28,12 @@ pub(crate) struct Ingress {
     payload_start: u32,
     payload_len: u32,
     pub(crate) transport: Transported,
+    /// Index of the port it came in by, or [`NO_QUEUE`].
+    pub(crate) queue: u16,
 }
+
+/// The queue of a packet that another worker has received.
+pub(crate) const NO_QUEUE: u16 = u16::MAX;
 
 /// Which batch path a packet takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,19 +44,23 @@ pub(crate) enum Transported {
 
 impl Ingress {
     /// To be filled in by [`classify`].
-    pub(crate) const EMPTY: Ingress = Ingress {
-        src_mac: Mac([0; 6]),
-        tos: 0,
-        ttl: 0,
-        src: Ipv4Addr::UNSPECIFIED,
-        dst: Ipv4Addr::UNSPECIFIED,
-        src_port: 0,
-        dst_port: 0,
-        transport_start: 0,
-        payload_start: 0,
-        payload_len: 0,
-        transport: Transported::Tcp,
-    };
+    #[inline]
+    pub(crate) const fn from_queue(queue: u16) -> Ingress {
+        Ingress {
+            src_mac: Mac([0; 6]),
+            tos: 0,
+            ttl: 0,
+            src: Ipv4Addr::UNSPECIFIED,
+            dst: Ipv4Addr::UNSPECIFIED,
+            src_port: 0,
+            dst_port: 0,
+            transport_start: 0,
+            payload_start: 0,
+            payload_len: 0,
+            transport: Transported::Tcp,
+            queue,
+        }
+    }
 
     fn protocol(&self) -> ipv4::Protocol {
         match self.transport {
@@ -64,6 +73,11 @@ impl Ingress {
     #[inline]
     pub(crate) fn key(&self) -> FlowKey {
         FlowKey::v4(self.protocol().0, (self.dst, self.dst_port), (self.src, self.src_port))
+    }
+
+    /// Index of the port that an answer leaves by.
+    pub(crate) fn way_back(&self) -> usize {
+        if self.queue == NO_QUEUE { 0 } else { usize::from(self.queue) }
     }
 
     pub(crate) fn payload_len(&self) -> usize {

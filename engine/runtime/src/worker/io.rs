@@ -6,6 +6,7 @@ use ringwire_proto::Instant;
 use ringwire_proto::prf::Prf;
 use ringwire_table::Writer;
 
+use super::handover::HandOver;
 use super::link::Link;
 use super::net::Net;
 use crate::metrics::Counters;
@@ -17,6 +18,8 @@ pub(crate) struct Io {
     pub(crate) link: Link,
     pub(crate) net: Net,
     pub(crate) table: Writer,
+    /// The ways to other workers' sockets.
+    pub(crate) handover: HandOver,
     pub(crate) counters: Counters,
     /// Who has events to report.
     pub(crate) ready: VecDeque<Ready>,

@@ -1,8 +1,9 @@
 //! From parts to a running worker, and back home after a panic.
 
-use ringwire_table::PortMap;
 use ringwire_table::table::Table;
+use ringwire_table::{PortMap, Reader};
 
+use super::handover::{self, HandOver};
 use super::net::NetConfig;
 use super::stream::PortUse;
 use super::*;
@@ -30,6 +31,7 @@ pub struct WorkerSeed {
     poll_mode: PollMode,
     prf: Prf,
     table: Writer,
+    handover: HandOver,
     max_connections: usize,
 }
 
@@ -56,8 +58,27 @@ impl WorkerSeed {
             poll_mode: config.poll_mode,
             prf,
             table,
+            handover: HandOver::default(),
             max_connections,
         })
+    }
+
+    /// Joins the workers of one engine, so that they can hand packets over.
+    pub(crate) fn introduce(seeds: &mut [WorkerSeed]) {
+        handover::introduce(seeds, &port_map(seeds.len()));
+    }
+
+    pub(super) fn id(&self) -> u8 {
+        self.id
+    }
+
+    /// This worker's sockets, for the others to look at.
+    pub(super) fn sockets(&self) -> Reader {
+        self.table.reader().clone()
+    }
+
+    pub(super) fn handover_mut(&mut self) -> &mut HandOver {
+        &mut self.handover
     }
 
     /// Makes the worker on this thread, pinned to its core if the engine was given cores.
@@ -80,14 +101,13 @@ impl WorkerSeed {
         if self.poll_mode != PollMode::Busy {
             self.link.watch(&waker);
         }
-        // Engines have at most 255 workers (`xdp::Plan`).
-        let workers = u8::try_from(self.guard.shared.workers.len()).unwrap_or(u8::MAX);
-        let ports = PortUse::new(PortMap::split(net::DYNAMIC_PORTS, workers).allocator(self.id));
+        let ports = PortUse::new(port_map(self.guard.shared.workers.len()).allocator(self.id));
         let io = Io {
             now,
             link: self.link,
             net: Net::new(self.net, now, &self.prf),
             table: self.table,
+            handover: self.handover,
             counters: Counters::default(),
             ready: VecDeque::new(),
             prf: self.prf,
@@ -111,6 +131,12 @@ impl WorkerSeed {
         };
         Worker::new(Box::new(core), home)
     }
+}
+
+/// Which worker opens connections from which port.
+fn port_map(workers: usize) -> PortMap {
+    // Engines have at most 255 workers (`xdp::Plan`).
+    PortMap::split(net::DYNAMIC_PORTS, u8::try_from(workers).unwrap_or(u8::MAX))
 }
 
 fn random_secret() -> Result<[u8; 16], SetupError> {

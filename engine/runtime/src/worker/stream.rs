@@ -17,7 +17,8 @@ use ringwire_wire::ipv4::Protocol;
 use ringwire_wire::tcp::Flags;
 
 use super::flow::{Flow, Owner, Tuple};
-use super::ingress::Ingress;
+use super::handover::Offered;
+use super::ingress::{Ingress, NO_QUEUE};
 use super::io::{Io, Ready, Socket};
 use super::link::{Hop, TcpSegment, tcp_head_len};
 use super::tcp_buf::{SendSource, TcpBuf};
@@ -166,7 +167,7 @@ impl Streams {
     fn on_missed(&mut self, io: &mut Io, at: Arrived<'_>, packet: RxBuf) {
         match io.table.reader().lookup(&at.ingress.key()).map(Socket::unpack) {
             Some(Socket::Flow(slot)) => self.on_flow_segment(io, slot, at, packet),
-            _ => self.on_unmatched(io, at),
+            _ => self.on_unmatched(io, at, packet),
         }
     }
 
@@ -180,6 +181,9 @@ impl Streams {
         }
         io.counters.now.delivered += 1;
         if let Some(flow) = self.flows.at_mut(slot) {
+            if at.ingress.queue != NO_QUEUE {
+                flow.port = at.ingress.queue;
+            }
             flow.signals |= outcome.signals;
             flow.announce(slot, &mut io.ready);
             self.schedule.follow(slot, flow);
@@ -192,7 +196,10 @@ impl Streams {
         if outcome.closed == Some(tcp::CloseReason::Reopened) && !is_application {
             // RFC 9293 3.10.7.4 (MAY-2): a new SYN ends TIME-WAIT and is treated as if it had met the listener.
             self.remove(io, slot);
-            return self.on_unmatched_syn(io, at);
+            return match self.listener_for(io, at.ingress) {
+                Some(listener) => self.on_listener_segment(io, listener, at),
+                None => self.refuse(io, at),
+            };
         }
         match outcome.drop {
             Some(reason) => io.counters.drop_packet(reason),
@@ -301,25 +308,31 @@ impl Streams {
         }
     }
 
-    /// No connection has this 4-tuple: a listener's, or nobody's.
+    /// No connection here has this 4-tuple: a listener's, another worker's, or nobody's.
     #[cold]
-    fn on_unmatched(&mut self, io: &mut Io, at: Arrived<'_>) {
-        if at.seg.header.flags.contains(Flags::RST) {
-            io.counters.drop_packet(DropReason::TcpNoSocket);
-        } else if at.seg.header.flags.contains(Flags::SYN) {
-            self.on_unmatched_syn(io, at);
-        } else {
-            io.counters.drop_packet(DropReason::TcpNoSocket);
+    fn on_unmatched(&mut self, io: &mut Io, at: Arrived<'_>, packet: RxBuf) {
+        let is_syn = at.seg.header.flags.contains(Flags::SYN);
+        if let Some(listener) = self.listener_for(io, at.ingress).filter(|_| is_syn) {
+            return self.on_listener_segment(io, listener, at);
+        }
+        match io.handover.offer(&at.ingress.key(), packet) {
+            Offered::Taken => io.counters.now.handed_over += 1,
+            Offered::Full => io.counters.drop_packet(DropReason::HandOffFull),
+            Offered::Refused(_) => self.refuse(io, at),
+        }
+    }
+
+    /// RFC 9293 3.10.7.1: no connection anywhere.
+    #[cold]
+    fn refuse(&mut self, io: &mut Io, at: Arrived<'_>) {
+        io.counters.drop_packet(DropReason::TcpNoSocket);
+        if !at.seg.header.flags.contains(Flags::RST) {
             self.send_reset(io, at);
         }
     }
 
     #[cold]
-    fn on_unmatched_syn(&mut self, io: &mut Io, at: Arrived<'_>) {
-        let Some(listener) = self.listener_for(io, at.ingress) else {
-            io.counters.drop_packet(DropReason::TcpNoSocket);
-            return self.send_reset(io, at);
-        };
+    fn on_listener_segment(&mut self, io: &mut Io, listener: u32, at: Arrived<'_>) {
         let accepted = match tcp::on_listen(at.seg) {
             ListenVerdict::Accept => self.accept(io, listener, at),
             ListenVerdict::Reset => {
@@ -362,7 +375,8 @@ impl Streams {
         }
         let tuple = at.tuple();
         let tcb = Tcb::accept(&set.config, seed(io, &tuple), at.seg, io.now);
-        let flow = Flow::new(tcb, tuple, listening.options, Owner::Listener(key));
+        let mut flow = Flow::new(tcb, tuple, listening.options, Owner::Listener(key));
+        flow.port = at.ingress.way_back() as u16;
         let slot = self.insert(io, flow).ok_or(DropReason::TableFull)?;
         if let Some(listening) = self.listeners.at_mut(listener) {
             listening.half_open += 1;
@@ -392,7 +406,7 @@ impl Streams {
         };
         // Back the way it came: no route or neighbour is looked up for a stranger.
         let hop = Hop {
-            port: 0,
+            port: at.ingress.way_back(),
             src_mac: io.net.mac(),
             dst_mac: at.ingress.src_mac,
             src: at.ingress.dst,
@@ -403,7 +417,7 @@ impl Streams {
         let head = frame.prepend(tcp_head_len(&options));
         io.link.emit_tcp(head, &hop, &segment);
         io.counters.now.resets_sent += 1;
-        io.link.submit_or_drop(0, frame, &mut io.counters);
+        io.link.submit_or_drop(hop.port, frame, &mut io.counters);
     }
 
     /// Turns a ready flow's signals into events; frees it after its last one.

@@ -85,6 +85,7 @@ impl Core {
         self.waker.is_woken()
             || self.io.link.has_packets()
             || self.io.net.has_news()
+            || self.io.handover.has_packets()
             || self.shared().is_some_and(|shared| !shared.heard.is_empty())
             || self.guard.shared.turn() != self.last_turn
     }
