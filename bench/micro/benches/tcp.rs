@@ -4,6 +4,7 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ringwire_micro::Rig;
+use ringwire_micro::bare_rig::BareRig;
 use ringwire_micro::ringwire_rig::RingwireRig;
 use ringwire_micro::smoltcp_rig::SmoltcpRig;
 
@@ -17,6 +18,8 @@ fn request_response(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("ringwire", connections), |bench| {
             bench.iter(|| ringwire.round())
         });
+        let mut bare = BareRig::connect(connections);
+        group.bench_function(BenchmarkId::new("bare", connections), |bench| bench.iter(|| bare.round()));
         let mut smoltcp = SmoltcpRig::connect(connections);
         group
             .bench_function(BenchmarkId::new("smoltcp", connections), |bench| bench.iter(|| smoltcp.round()));
@@ -29,6 +32,8 @@ fn bulk(criterion: &mut Criterion) {
     group.throughput(Throughput::Bytes(BULK_BYTES as u64));
     let mut ringwire = RingwireRig::connect(1);
     group.bench_function("ringwire", |bench| bench.iter(|| ringwire.bulk(BULK_BYTES)));
+    let mut bare = BareRig::connect(1);
+    group.bench_function("bare", |bench| bench.iter(|| bare.bulk(BULK_BYTES)));
     let mut smoltcp = SmoltcpRig::connect(1);
     group.bench_function("smoltcp", |bench| bench.iter(|| smoltcp.bulk(BULK_BYTES)));
     group.finish();

@@ -4,6 +4,7 @@
 //! of 64 B (the default), the same on each of WORK connections if that is a number, or 1 MiB one way (`bulk`).
 
 use ringwire_micro::Rig;
+use ringwire_micro::bare_rig::BareRig;
 use ringwire_micro::ringwire_rig::RingwireRig;
 use ringwire_micro::smoltcp_rig::SmoltcpRig;
 
@@ -13,6 +14,7 @@ fn main() {
     let work = std::env::args().nth(3).unwrap_or_else(|| "1".to_owned());
     match stack.as_str() {
         "smoltcp" => run::<SmoltcpRig>(rounds, &work),
+        "bare" => run::<BareRig>(rounds, &work),
         _ => run::<RingwireRig>(rounds, &work),
     }
     println!("{stack}: {rounds} rounds of {work}");

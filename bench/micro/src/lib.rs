@@ -1,8 +1,9 @@
-//! The same TCP work on two stacks in memory: Ringwire and smoltcp.
+//! The same TCP work on two stacks in memory, Ringwire and smoltcp, and the floor that Ringwire's frames and rings set.
 //!
 //! Equal on both: one thread, two hosts, MTU 1500, 64 KiB socket buffers, one clock read per poll, one copy per packet on the wire,
 //! checksums computed and verified. A *round* is what one call of [`Rig::round`] does, so rates compare directly.
 
+pub mod bare_rig;
 pub mod ringwire_rig;
 pub mod smoltcp_rig;
 

@@ -17,10 +17,11 @@
 //! reading. Handles move; a frame is never named by a number outside this crate and the port implementations.
 //!
 //! Owned here: frame states, their counts and the floors; the lifetime of the memory; the [`Port`] trait and its
-//! in-memory implementation [`MemPort`]. Not owned here: what is in the packets, when rings are served, and any
+//! in-memory implementation [`MemPort`]; the checksum loop that asks what the machine can do. Not owned here: what is in the packets, when rings are served, and any
 //! system call. `core.rs` says which thread touches which field.
 
 mod account;
+mod checksum;
 mod core;
 mod frame;
 mod lane;
@@ -36,6 +37,7 @@ mod send;
 mod sync;
 
 pub use account::{Class, Counts, Floors, FrameState, Geometry};
+pub use checksum::sum_words;
 pub use frame::Frame;
 pub use mem::{MemPort, RX_HEADROOM};
 pub use pool::{Device, Pool};

@@ -41,21 +41,22 @@ pub fn check_transport(
     transport: &Transport<'_>,
 ) -> Result<(), DropReason> {
     match transport {
-        Transport::Tcp(segment) => check_tcp(policy, scope, ip, segment),
-        Transport::Udp(datagram) => udp::check(policy, ip, datagram),
+        Transport::Tcp(segment) => check_tcp(policy, scope, ip, segment, Sum::of),
+        Transport::Udp(datagram) => udp::check(policy, ip, datagram, Sum::of),
         Transport::Icmp(message) => check_icmp(message),
         Transport::Fragment => Err(DropReason::IpFragment),
         Transport::Other => Err(DropReason::IpUnknownProtocol),
     }
 }
 
-/// Decides whether a connection or a listener may see this segment.
+/// Decides whether a connection or a listener may see this segment; `sum` adds up its payload.
 #[inline]
 pub fn check_tcp(
     policy: ChecksumPolicy,
     scope: Scope,
     ip: &ipv4::Packet<'_>,
     segment: &tcp::Segment<'_>,
+    sum: impl FnOnce(&[u8]) -> Sum,
 ) -> Result<(), DropReason> {
     // RFC 9293 3.9.2.3 (MUST-57): TCP to a broadcast or multicast address is silently discarded.
     if scope == Scope::Group {
@@ -65,7 +66,7 @@ pub fn check_tcp(
         return Err(DropReason::TcpPortZero);
     }
     let pseudo = Sum::pseudo_v4(ip.src(), ip.dst(), ip.protocol(), ip.payload_len());
-    let is_right = segment.verify_checksum(pseudo)
+    let is_right = segment.verify_checksum_by(pseudo, sum)
         || policy == ChecksumPolicy::PartialOk && segment.has_partial_checksum(pseudo);
     if is_right { Ok(()) } else { Err(DropReason::TcpChecksum) }
 }

@@ -201,7 +201,13 @@ impl<'a> Segment<'a> {
     /// Whether the checksum is right; `pseudo` carries the length of the whole IP payload.
     #[inline]
     pub fn verify_checksum(&self, pseudo: Sum) -> bool {
-        (pseudo + Sum::of(self.fixed) + Sum::of(self.options) + Sum::of(self.payload)).is_valid()
+        self.verify_checksum_by(pseudo, Sum::of)
+    }
+
+    /// [`Segment::verify_checksum`] with the caller's loop for the payload.
+    #[inline]
+    pub fn verify_checksum_by(&self, pseudo: Sum, sum: impl FnOnce(&[u8]) -> Sum) -> bool {
+        (pseudo + Sum::of(self.fixed) + Sum::of(self.options) + sum(self.payload)).is_valid()
     }
 
     /// Whether the field holds only the pseudo header's sum: a local sender left the rest to a device

@@ -73,7 +73,13 @@ impl<'a> Datagram<'a> {
     /// `pseudo` carries [`Datagram::total_len`], which may be less than the IP payload.
     #[inline]
     pub fn verify_checksum(&self, pseudo: Sum) -> bool {
-        self.checksum() == 0 || (pseudo + Sum::of(self.fixed) + Sum::of(self.payload)).is_valid()
+        self.verify_checksum_by(pseudo, Sum::of)
+    }
+
+    /// [`Datagram::verify_checksum`] with the caller's loop for the payload.
+    #[inline]
+    pub fn verify_checksum_by(&self, pseudo: Sum, sum: impl FnOnce(&[u8]) -> Sum) -> bool {
+        self.checksum() == 0 || (pseudo + Sum::of(self.fixed) + sum(self.payload)).is_valid()
     }
 
     /// Whether the field holds only the pseudo header's sum: a local sender left the rest to a device

@@ -10,6 +10,7 @@ use ringwire_table::FlowKey;
 use ringwire_wire::eth::{self, EtherType, Mac};
 use ringwire_wire::{icmp, ipv4, tcp, udp};
 
+use super::link::sum;
 use super::net::Net;
 use crate::buffer::RxBuf;
 
@@ -147,14 +148,14 @@ fn classify_ip(
     let payload = match ip.protocol() {
         ipv4::Protocol::TCP => {
             let segment = tcp::Segment::parse(ip.payload())?;
-            input::check_tcp(net.checksum_policy(), scope, &ip, &segment)?;
+            input::check_tcp(net.checksum_policy(), scope, &ip, &segment, sum)?;
             (flow.src_port, flow.dst_port) = (segment.src_port(), segment.dst_port());
             flow.transport = Transported::Tcp;
             segment.payload()
         }
         ipv4::Protocol::UDP => {
             let datagram = udp::Datagram::parse(ip.payload())?;
-            ringwire_proto::udp::check(net.checksum_policy(), &ip, &datagram)?;
+            ringwire_proto::udp::check(net.checksum_policy(), &ip, &datagram, sum)?;
             (flow.src_port, flow.dst_port) = (datagram.src_port(), datagram.dst_port());
             flow.transport = Transported::Udp;
             datagram.payload()

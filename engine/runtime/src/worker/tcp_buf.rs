@@ -7,7 +7,7 @@ use ringwire_frame::{Class, Pool, SendFrame};
 use ringwire_proto::tcp;
 use ringwire_wire::checksum::Sum;
 
-use super::link::TX_HEADROOM;
+use super::link::{TX_HEADROOM, sum, sum_copied};
 use crate::buffer::TxParts;
 
 /// One segment's payload.
@@ -35,7 +35,7 @@ const _: () = assert!(size_of::<TcpBuf>() == 32);
 impl TcpBuf {
     /// Holds what the parts hold, or nothing; it takes at most `limit_bytes`.
     pub(crate) fn new(parts: TxParts, limit_bytes: usize) -> TcpBuf {
-        let payload_sum = Sum::of(parts.bytes());
+        let payload_sum = sum(parts.bytes());
         let store = match parts {
             TxParts::Frame(frame) => Store::Frame(frame.into_send()),
             TxParts::Heap(bytes) => Store::Heap(Box::new(HeapPiece(bytes))),
@@ -107,17 +107,17 @@ impl tcp::SendBuf for TcpBuf {
         let offset = self.len();
         let len = bytes.len().min(self.spare());
         let Some(from) = bytes.get(..len) else { return 0 };
-        let sum = match &mut self.store {
+        let added = match &mut self.store {
             Store::Frame(frame) => match frame.append(len) {
-                Some(to) => Sum::copy(to, from),
+                Some(to) => sum_copied(to, from),
                 None => return 0,
             },
             Store::Heap(piece) => {
                 piece.0.extend_from_slice(from);
-                Sum::of(from)
+                sum(from)
             }
         };
-        self.payload_sum = self.payload_sum.add_at_offset(sum, offset);
+        self.payload_sum = self.payload_sum.add_at_offset(added, offset);
         len
     }
 

@@ -2,11 +2,11 @@
 
 use ringwire_frame::Class;
 use ringwire_proto::tcp::{Body, SendBuf, SendPool, Transmit};
-use ringwire_wire::checksum::Sum;
 use ringwire_wire::tcp::{Header, Options};
 
 use super::*;
 use crate::worker::flow::CachedHop;
+use crate::worker::link::sum_copied;
 use crate::worker::net::{Net, Resolution};
 
 /// What became of one flow's turn.
@@ -200,7 +200,7 @@ fn send_copy(io: &mut Io, hop: &Hop, (header, options): (&Header, &Options), byt
     let Some(mut frame) = io.link.alloc(Class::Control) else { return };
     let payload_len = bytes.len().min(frame.tailroom());
     let Some(bytes) = bytes.get(..payload_len) else { return };
-    let payload_sum = Sum::copy(frame.append(payload_len), bytes);
+    let payload_sum = sum_copied(frame.append(payload_len), bytes);
     io.counters.now.copied_bytes += payload_len as u64;
     let segment = TcpSegment { header, options, payload_sum, payload_len };
     let head = frame.prepend(tcp_head_len(options));
