@@ -22,9 +22,7 @@
 #define bpf_ntohs(x) ((__u16)__builtin_bswap16(x))
 #define bpf_htonl(x) ((__u32)__builtin_bswap32(x))
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "Ringwire builds for little-endian machines only"static long (*const bpf_xdp_load_bytes)(struct xdp_md *ctx, __u32 offset, void *buf, __u32 len) =
-	(void *)BPF_FUNC_xdp_load_bytes;
-
+#error "Ringwire builds for little-endian machines only"
 #endif
 
 /* Hides from the compiler what it knows about `var`, so that a bound written for the verifier's sake stays in the code. */
@@ -32,7 +30,10 @@
 
 static void *(*const bpf_map_lookup_elem)(void *map, const void *key) = (void *)BPF_FUNC_map_lookup_elem;
 static long (*const bpf_redirect_map)(void *map, __u32 key, __u64 flags) = (void *)BPF_FUNC_redirect_map;
-static __u64 (*const bpf_xdp_get_buff_len)(struct xdp_md *ctx) = (void *)BPF_FUNC_xdp_get_buff_len;static long (*const bpf_xdp_load_bytes)(struct xdp_md *ctx, __u32 offset, void *buf, __u32 len) =
+static __u64 (*const bpf_xdp_get_buff_len)(struct xdp_md *ctx) = (void *)BPF_FUNC_xdp_get_buff_len;
+static long (*const bpf_xdp_load_bytes)(struct xdp_md *ctx, __u32 offset, void *buf, __u32 len) =
 	(void *)BPF_FUNC_xdp_load_bytes;
+static long (*const bpf_skb_load_bytes)(const void *skb, __u32 offset, void *to, __u32 len) =
+	(void *)BPF_FUNC_skb_load_bytes;
 
 #endif

@@ -232,6 +232,17 @@ impl Steering {
         }
     }
 
+    /// Lets a raw socket (TCP, UDP or ICMP over IPv4) receive only what is ours of a shared address: packets to a steered port that
+    /// the kernel has received, because they came from a local client or in fragments, and ICMP errors about what such a port sent.
+    ///
+    /// # Errors
+    /// The descriptor is no socket, or the kernel refuses the filter.
+    pub fn filter_kernel_path(&self, socket: BorrowedFd<'_>) -> Result<(), SteerError> {
+        let filter = self.object.progs_mut().find(|program| program.name() == load::KERNEL_FILTER);
+        let filter = filter.ok_or_else(|| SteerError::unexpected("find a filter", load::KERNEL_FILTER))?;
+        attach::filter(filter.as_fd(), socket)
+    }
+
     /// Follows a change of the interface's address.
     ///
     /// # Errors
@@ -282,7 +293,9 @@ impl Steering {
 
     fn program(&self) -> ProgramMut<'_> {
         // `load` chose one of the two in the object, and would have failed without it.
-        self.object.progs_mut().find(|program| program.autoload()).expect("the object has the program")
+        let is_steering =
+            |program: &ProgramMut<'_>| program.autoload() && program.name() != load::KERNEL_FILTER;
+        self.object.progs_mut().find(is_steering).expect("the object has the program")
     }
 
     fn position(&self, wanted: impl Fn(&Option<(IpAddr, Ownership)>) -> bool) -> Option<AddrIndex> {

@@ -173,4 +173,54 @@ int steer_frags(struct xdp_md *ctx)
 	return steer_packet(ctx);
 }
 
+/*
+ * The filter of the raw sockets that the control thread reads: of what the kernel has received for a shared address (local
+ * clients, packets that came in fragments) it keeps what is to a port of ours, and errors about what we sent. A raw socket's
+ * packet begins with its IPv4 header and has been reassembled and checked by the kernel.
+ */
+static __always_inline bool kernel_key(const struct __sk_buff *skb, struct steer_key *key)
+{
+	struct iphdr ip, quoted;
+	struct transport transport;
+	__u32 offset;
+
+	if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)) < 0)
+		return false;
+	offset = ip.ihl * 4;
+	if (bpf_skb_load_bytes(skb, offset, &transport, sizeof(transport)) < 0)
+		return false;
+	key->local = map_ipv4(ip.daddr);
+	key->protocol = ip.protocol;
+	key->port = bpf_ntohs(transport.dest);
+	if (ip.protocol != IPPROTO_ICMP)
+		return has_ports(ip.protocol);
+	if (!is_icmp_error(transport.icmp_type))
+		return false;
+	offset += sizeof(transport);
+	if (bpf_skb_load_bytes(skb, offset, &quoted, sizeof(quoted)) < 0 || !quotes_us(&quoted, key))
+		return false;
+	offset += quoted.ihl * 4;
+	if (bpf_skb_load_bytes(skb, offset, &transport, sizeof(transport)) < 0)
+		return false;
+	key->protocol = quoted.protocol;
+	key->port = bpf_ntohs(transport.source);
+	return true;
+}
+
+SEC("socket")
+int steer_kernel(struct __sk_buff *skb)
+{
+	struct steer_key key = {};
+	struct steer_address local;
+	struct steer_address_entry *address;
+
+	if (!kernel_key(skb, &key))
+		return 0;
+	local = key.local;
+	address = bpf_map_lookup_elem(&steer_addresses, &local);
+	if (!address || address->owner)
+		return 0;
+	return port_owner(address->index, &key) ? 0x7fffffff : 0;
+}
+
 char steer_license[] SEC("license") = "MIT";

@@ -91,6 +91,19 @@ fn create_link(program: BorrowedFd<'_>, ifindex: u32, mode: Mode) -> Result<Owne
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Puts a socket filter program in front of a socket.
+pub(super) fn filter(program: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> Result<(), SteerError> {
+    let fd: libc::c_int = program.as_raw_fd();
+    let len = size_of::<libc::c_int>() as libc::socklen_t;
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_ATTACH_BPF);
+    // SAFETY: both descriptors are open, and the kernel reads `len` bytes of `fd` during the call.
+    let status = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const fd).cast(), len) };
+    if status == 0 {
+        return Ok(());
+    }
+    Err(SteerError::unexpected("attach a socket filter", &std::io::Error::last_os_error()))
+}
+
 /// Which of the two modes the kernel lists our program under.
 fn read_mode(program: BorrowedFd<'_>, config: &AttachConfig) -> Result<Mode, SteerError> {
     let ours = Program::id_from_fd(program)

@@ -73,7 +73,10 @@ pub(super) fn first_config(config: &AttachConfig) -> abi::Config {
     }
 }
 
-/// Loads one of the two programs, with the maps sized for `config`.
+/// Reads what the kernel received of ours; see `steer.bpf.c`.
+pub(super) const KERNEL_FILTER: &str = "steer_kernel";
+
+/// Loads one of the two steering programs and the kernel path's filter, with the maps sized for `config`.
 pub(super) fn object(config: &AttachConfig) -> Result<Object, SteerError> {
     let (loaded, log) = with_log(|| {
         let mut open = ObjectBuilder::default().name("ringwire")?.open_memory(abi::OBJECT)?;
@@ -87,7 +90,7 @@ pub(super) fn object(config: &AttachConfig) -> Result<Object, SteerError> {
 fn choose_program(open: &mut OpenObject, config: &AttachConfig) {
     let wanted = if config.frags { "steer_frags" } else { "steer" };
     for mut program in open.progs_mut() {
-        let chosen = program.name() == wanted;
+        let chosen = program.name() == wanted || program.name() == KERNEL_FILTER;
         program.set_autoload(chosen);
     }
 }

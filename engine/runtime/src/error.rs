@@ -66,6 +66,9 @@ pub enum WorkerError {
     /// The wait for packets was refused by the kernel.
     #[error("waiting for packets failed (errno {0})")]
     Wait(i32),
+    /// The interface was removed, or moved to another network namespace.
+    #[error("the network interface is gone")]
+    InterfaceGone,
 }
 
 /// Why a listener or datagram socket could not be bound.

@@ -31,9 +31,11 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Packets taken from the rings.
+    /// Packets received.
     rx_packets,
-    /// Bytes of those packets, with headers.
+    /// Those of them that came by no ring but by way of the kernel: from local clients, or in fragments.
+    kernel_packets,
+    /// Bytes of the packets received, with headers.
     rx_bytes,
     /// Packets put on the rings.
     tx_packets,

@@ -35,6 +35,7 @@ pub(crate) mod flow;
 mod handover;
 pub(crate) mod ingress;
 pub(crate) mod io;
+mod kernel_path;
 pub(crate) mod link;
 pub(crate) mod net;
 mod seed;
@@ -50,6 +51,8 @@ use net::Net;
 use stream::Streams;
 
 pub use seed::WorkerSeed;
+#[cfg(feature = "xdp")]
+pub(crate) use seed::random_secret;
 pub(crate) use seed::{Home, SeedParts};
 
 /// Packets taken from one queue per turn.
@@ -158,6 +161,7 @@ impl Core {
         while let Some(arp) = self.shared().and_then(WorkerShared::next_heard) {
             control_packets::on_passed_arp(&mut self.io, &arp, &mut self.streams);
         }
+        self.take_kernel_packets();
         if self.io.net.take_news(self.io.now) {
             let io = &mut self.io;
             self.streams.unpark(io);

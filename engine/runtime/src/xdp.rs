@@ -28,8 +28,8 @@ pub(crate) use crate::interface::system;
 use crate::metrics::SteeringCounters;
 use crate::wake::Waker;
 use crate::worker::link::{AnyPort, Link};
-use crate::worker::net::{NetConfig, Ownership, Route};
-use crate::worker::{SeedParts, WorkerSeed};
+use crate::worker::net::{Control, NetConfig, Ownership, Route};
+use crate::worker::{SeedParts, WorkerSeed, random_secret};
 
 /// What XDP keeps free in front of a received packet (`XDP_PACKET_HEADROOM`).
 const XDP_HEADROOM_BYTES: u32 = 256;
@@ -76,27 +76,28 @@ pub(crate) fn set_up(config: &Config) -> Result<Engine, SetupError> {
     let steering: SharedSteering = Arc::new(Mutex::new(Some(steering)));
     let stats = Box::new(SteeringView(Arc::downgrade(&steering)));
     let shared = Arc::new(Shared::new(wakers.clone(), modes, addresses.clone(), stats));
-    let mut nets: Vec<NetConfig> = links
-        .iter()
-        .map(|_| NetConfig { addresses: addresses.clone(), ..NetConfig::dedicated(interface, Mac(link.mac)) })
-        .collect();
-    let mut control = None;
-    if !is_dedicated {
-        let kernel = KernelSide {
-            link: &link,
-            addresses: &addresses,
-            steering: &steering,
-            wakers: &wakers,
-            shared_ports: config.shared_ports.unwrap_or(control::DEFAULT_SHARED_PORTS),
-        };
-        let started = kernel.start(netlink)?;
-        for (net, ownership) in nets.iter_mut().zip(started.ownerships) {
-            net.routes.clone_from(&started.routes);
-            net.ownership = ownership;
+    let kernel = KernelSide {
+        link: &link,
+        addresses: &addresses,
+        ownership: if is_dedicated { Owned::Dedicated } else { Owned::Shared },
+        steering: &steering,
+        wakers: &wakers,
+        shared_ports: config.shared_ports.unwrap_or(control::DEFAULT_SHARED_PORTS),
+    };
+    let started = kernel.start(netlink)?;
+    let net = NetConfig { addresses, ..NetConfig::dedicated(interface, Mac(link.mac)) };
+    let nets = started.controls.into_iter().map(|control| {
+        let net = NetConfig { control: Some(control), ..net.clone() };
+        if is_dedicated {
+            return net;
         }
-        control = Some(started.thread);
-    }
-    let guard = Arc::new(Guard { shared: Arc::clone(&shared), steering: Some(steering), control });
+        NetConfig { ownership: Ownership::Shared, routes: started.routes.clone(), ..net }
+    });
+    let guard = Arc::new(Guard {
+        shared: Arc::clone(&shared),
+        steering: Some(steering),
+        control: Some(started.thread),
+    });
     let seeds = links.into_iter().zip(nets).zip(0_u8..).map(|((link, net), id)| {
         let cpu = config.cpus.get(usize::from(id)).copied();
         WorkerSeed::new(SeedParts { id, cpu, link, net, guard: Arc::clone(&guard) }, config)
@@ -312,10 +313,11 @@ fn wait_for_carrier(netlink: &mut Netlink, link: &netlink::Link) -> Result<(), S
     ))
 }
 
-/// What the control thread of shared addresses is made from.
+/// What the control thread is made from.
 struct KernelSide<'a> {
     link: &'a netlink::Link,
     addresses: &'a [Cidr],
+    ownership: Owned,
     steering: &'a SharedSteering,
     wakers: &'a [Waker],
     shared_ports: u32,
@@ -324,7 +326,7 @@ struct KernelSide<'a> {
 /// The running control thread, each worker's link to it, and the kernel's routes.
 struct StartedControl {
     thread: ControlThread,
-    ownerships: Vec<Ownership>,
+    controls: Vec<Control>,
     routes: Vec<Route>,
 }
 
@@ -333,17 +335,30 @@ impl KernelSide<'_> {
         let waker = Waker::new().map_err(|error| system("eventfd", &error))?;
         let (links, workers): (Vec<_>, Vec<_>) =
             self.wakers.iter().map(|worker| control_link::pair(worker.clone(), waker.clone())).unzip();
+        let kernel_mac = kernel_mac()?;
         let (thread, routes) = ControlThread::start(control::Parts {
             netlink,
             ifindex: self.link.index,
+            mac: Mac(self.link.mac),
+            kernel_mac,
+            ownership: self.ownership,
             addresses: self.addresses.to_vec(),
             steering: Arc::clone(self.steering),
             workers,
             waker,
             shared_ports: self.shared_ports,
         })?;
-        Ok(StartedControl { thread, ownerships: links.into_iter().map(Ownership::Shared).collect(), routes })
+        let controls = links.into_iter().map(|link| Control { link, kernel_mac }).collect();
+        Ok(StartedControl { thread, controls, routes })
     }
+}
+
+/// Names the kernel of this host to workers: local clients may send from our own address, and nobody on the wire may pretend to be one,
+/// so it is not to be guessed.
+fn kernel_mac() -> Result<Mac, SetupError> {
+    let [first, b, c, d, e, f, ..] = random_secret()?;
+    // Locally administered, unicast.
+    Ok(Mac([first & 0xfc | 0x02, b, c, d, e, f]))
 }
 
 /// Reads the program's counters while it is attached.

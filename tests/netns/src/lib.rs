@@ -18,6 +18,7 @@ mod pattern;
 pub mod program;
 mod scene;
 mod service;
+mod sink;
 mod transfers;
 mod watchdog;
 
@@ -27,5 +28,6 @@ pub use echo::Echo;
 pub use pattern::{Digest, Digester, Pattern};
 pub use scene::{Addressing, Scene};
 pub use service::{App, Service};
+pub use sink::Sink;
 pub use transfers::{Closing, Ended, Pace, Script, Transfers, options};
 pub use watchdog::{eventually, within};

@@ -117,7 +117,7 @@ fn a_low_port_without_the_capability_for_it() {
         let wrapper = ["setpriv", "--inh-caps=-all", "--bounding-set=-net_bind_service"];
         let args = [&SERVE[..], &["--port=80"]].concat();
         let (what, hint) = refusal(&scene.host, &wrapper, &args);
-        assert_eq!(what, "cannot reserve 0.0.0.0:80/tcp: bind: Permission denied (os error 13)");
+        assert_eq!(what, "cannot reserve 10.77.0.1:80/tcp: bind: Permission denied (os error 13)");
         assert_eq!(
             hint,
             "hint: ports below 1024 need CAP_NET_BIND_SERVICE: grant it, or use a higher --port"
@@ -168,12 +168,12 @@ fn a_port_that_a_kernel_socket_holds_names_the_holder() {
         let holder = format!("(pid {})", process::id());
         let tcp = scene.host.run(|| TcpListener::bind(at)).expect("a free port");
         let (what, hint) = refusal(&scene.host, &[], &SERVE);
-        assert!(what.starts_with("0.0.0.0:9000/tcp is held by ") && what.ends_with(&holder), "{what}");
+        assert!(what.starts_with("10.77.0.1:9000/tcp is held by ") && what.ends_with(&holder), "{what}");
         assert_eq!(hint, "hint: another --port, or end what holds this one: ss -ltnup");
         drop(tcp);
         let udp = scene.host.run(|| UdpSocket::bind(at)).expect("a free port");
         let (what, _) = refusal(&scene.host, &[], &SERVE);
-        assert!(what.starts_with("0.0.0.0:9000/udp is held by ") && what.ends_with(&holder), "{what}");
+        assert!(what.starts_with("10.77.0.1:9000/udp is held by ") && what.ends_with(&holder), "{what}");
         drop(udp);
         assert_eq!(run(&scene.host, &[], &SERVE).exit, Some(0), "the port is free again");
     });

@@ -1,17 +1,13 @@
 //! Other ways between the two ends: generic XDP, large packets, routers with a narrow link between them, a cable that is pulled.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use ringwire::{
-    AttachMode, Batch, Datagram, DropReason, Engine, Event, Interface, PollMode, RxBuf, Udp, UdpOptions,
-    Worker,
-};
+use ringwire::{AttachMode, DropReason, Engine, Interface, PollMode};
 use ringwire_lab::{Carrier, Lab, Link, Node};
 use ringwire_netns::{
-    Addressing, App, Closing, Digest, Digester, Echo, Pattern, Scene, Script, Service, Transfers, kernel,
-    options, within,
+    Addressing, Closing, Echo, Pattern, Scene, Script, Service, Sink, Transfers, kernel, options, within,
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -89,10 +85,7 @@ fn a_datagram_in_several_frames_is_one_piece_to_the_application() {
         let scene = Scene::shaped(Addressing::Dedicated, |link| link.mtu(9000));
         let addr = scene.at(7);
         let (received, lengths) = channel();
-        let service = Service::start(scene.engine(), move |worker| {
-            let socket = worker.bind_udp(addr, &UdpOptions::default()).expect("the port is free");
-            Sink { socket, batch: Batch::with_capacity(16), received: received.clone() }
-        });
+        let service = Service::start(scene.engine(), move |worker| Sink::new(worker, addr, received.clone()));
         let socket = kernel::udp(&scene.peer, scene.peer_ip(), addr);
         let mut sent = vec![0; 8972];
         for len in [8972, 4097, 3600, 1] {
@@ -105,25 +98,6 @@ fn a_datagram_in_several_frames_is_one_piece_to_the_application() {
         }
         service.finish().assert_balanced(&[]);
     });
-}
-
-/// Reads datagrams and says what was in them.
-struct Sink {
-    socket: Udp,
-    batch: Batch<Datagram<RxBuf>>,
-    received: Sender<Digest>,
-}
-
-impl App for Sink {
-    fn on_event(&mut self, worker: &mut Worker, _event: Event) {
-        while worker.recv_batch(self.socket, &mut self.batch).expect("the socket is open") > 0 {
-            for datagram in self.batch.drain() {
-                let mut digester = Digester::default();
-                digester.add(&datagram.payload);
-                self.received.send(digester.finish()).expect("the test listens");
-            }
-        }
-    }
 }
 
 /// The engine's node, two routers and a far node in a row.

@@ -44,9 +44,9 @@ pub(super) fn serve(
     let mut timeout = TICK;
     let mut draining = false;
     loop {
-        let turn = worker
-            .poll(&mut events, Some(timeout))
-            .map_err(|error| Refusal::new(Exit::Failed, error, "look at dmesg; the interface may be gone"))?;
+        let turn = worker.poll(&mut events, Some(timeout)).map_err(|error| {
+            Refusal::new(Exit::Failed, error, "see: ip link; start again when it is there")
+        })?;
         match turn {
             Turn::Stop => return Ok(()),
             Turn::Drain if !draining => {

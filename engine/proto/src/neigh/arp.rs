@@ -48,6 +48,15 @@ impl<T> Cache<T> {
         self.wake_at(now);
     }
 
+    /// The station has another hardware address from now on, and says so for every address it answers for.
+    pub fn set_mac(&mut self, now: Instant, mac: Mac) {
+        self.mac = mac;
+        for address in &mut self.addresses {
+            (address.announcements_left, address.announce_at) = (ANNOUNCE_COUNT, now);
+        }
+        self.wake_at(now);
+    }
+
     /// Stops answering for `ip`.
     pub fn remove_address(&mut self, ip: Ipv4Addr) {
         self.addresses.retain(|address| address.ip != ip);

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use netlink_packet_core::{Emitable, NLM_F_CREATE, ParseableParametrized};
 use netlink_packet_route::address::AddressMessage;
@@ -152,6 +152,21 @@ impl Netlink {
             RouteNetlinkMessage::NewAddress(address) if address.header.index == ifindex => {
                 decode::address(&address)
             }
+            _ => None,
+        })
+    }
+
+    /// The IPv4 addresses of all links of the namespace.
+    ///
+    /// # Errors
+    /// Those of the request.
+    pub(crate) fn local_ipv4(&mut self) -> io::Result<Vec<Ipv4Addr>> {
+        let wanted = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        self.request(wanted, Answers::Dump, |answer| match answer {
+            RouteNetlinkMessage::NewAddress(address) => match decode::address(&address)? {
+                (IpAddr::V4(address), _) => Some(address),
+                (IpAddr::V6(_), _) => None,
+            },
             _ => None,
         })
     }

@@ -161,7 +161,7 @@ fn port_unreachable(io: &mut Io, bytes: &[u8]) {
 }
 
 fn reply_hop(io: &Io, peer: Mac, ip: &ipv4::Packet<'_>) -> Hop {
-    Hop { port: 0, src_mac: io.net.mac(), dst_mac: peer, src: ip.dst(), dst: ip.src() }
+    Hop { port: io.net.port_to(peer, 0), src_mac: io.net.mac(), dst_mac: peer, src: ip.dst(), dst: ip.src() }
 }
 
 fn send_icmp(io: &mut Io, hop: &Hop, header: ringwire_wire::icmp::Header, data: &[u8]) {
@@ -173,7 +173,7 @@ fn send_icmp(io: &mut Io, hop: &Hop, header: ringwire_wire::icmp::Header, data: 
     let Some(data) = data.get(..len) else { return };
     let sum = Sum::copy(frame.append(len), data);
     io.link.emit_icmp(&mut frame, hop, header, sum);
-    io.link.submit_or_drop(0, frame, &mut io.counters);
+    io.link.submit_or_drop(hop.port, frame, &mut io.counters);
 }
 
 /// The same error in TCP's terms.

@@ -95,12 +95,12 @@ impl Datagrams {
             is_ready: false,
         };
         let Some(id) = self.sockets.insert(socket) else {
-            io.net.release_port(Protocol::UDP, port);
+            io.net.release_port(Protocol::UDP, local);
             return Err(BindError::TableFull);
         };
         if io.table.insert(&key, Socket::Udp(id.slot).pack()).is_err() {
             self.sockets.remove(id.slot);
-            io.net.release_port(Protocol::UDP, local.port());
+            io.net.release_port(Protocol::UDP, local);
             return Err(BindError::TableFull);
         }
         Ok(Udp(id.pack(self.worker)))
@@ -113,7 +113,7 @@ impl Datagrams {
         }
         let Some(closed) = self.sockets.remove(key.slot) else { return };
         io.table.remove(&bound_key(closed.local, closed.peer));
-        io.net.release_port(Protocol::UDP, closed.local.port());
+        io.net.release_port(Protocol::UDP, closed.local);
     }
 
     pub(crate) fn close_all(&mut self, io: &mut Io) {
@@ -284,11 +284,11 @@ fn copy_in(io: &mut Io, bytes: &[u8]) -> Option<Frame> {
 pub(crate) fn transmit(io: &mut Io, waiting: Waiting) {
     match io.net.resolve(io.now, waiting.dst) {
         Resolution::Known(mac) => {
-            let hop =
-                Hop { port: 0, src_mac: io.net.mac(), dst_mac: mac, src: waiting.src, dst: waiting.dst };
+            let port = io.net.port_to(mac, 0);
+            let hop = Hop { port, src_mac: io.net.mac(), dst_mac: mac, src: waiting.src, dst: waiting.dst };
             let mut frame = waiting.frame;
             io.link.emit_udp(&mut frame, &hop, &waiting.head);
-            io.link.submit_or_drop(0, frame, &mut io.counters);
+            io.link.submit_or_drop(port, frame, &mut io.counters);
         }
         Resolution::Pending => {
             if let Err(reason) = io.net.hold_until_resolved(waiting) {

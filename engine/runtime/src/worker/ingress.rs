@@ -141,7 +141,8 @@ fn classify_ip(
     flow: &mut Ingress,
 ) -> Result<Arrival, DropReason> {
     let ip = ipv4::Packet::parse(frame.payload())?;
-    let scope = net.addresses().check(frame.dst(), &ip)?;
+    let checked = net.addresses().check(frame.dst(), &ip);
+    let scope = checked.or_else(|reason| net.admit(reason, frame.src(), &ip))?;
     if ip.is_fragment() {
         return Err(DropReason::IpFragment);
     }

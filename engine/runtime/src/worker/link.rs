@@ -8,11 +8,14 @@ use ringwire_wire::checksum::Sum;
 use ringwire_wire::eth::{self, EtherType, Mac};
 use ringwire_wire::{icmp, ipv4, tcp, udp};
 
+use crate::control_link::ControlLink;
 use crate::metrics::Counters;
 use crate::wake::Waker;
 
 /// Room in front of outgoing payload: Ethernet (14) + IPv4 (20) + the longest TCP header (60), rounded up to a cache line.
 pub(crate) const TX_HEADROOM: usize = 128;
+/// In place of a queue's index: the kernel of this host, which delivers to its own programs.
+pub(crate) const KERNEL_PORT: usize = usize::MAX;
 const ETH_IP_LEN: usize = eth::HEADER_LEN + ipv4::HEADER_LEN;
 
 /// The ports a worker can have; dispatched once per batch.
@@ -96,6 +99,8 @@ pub(crate) struct Link {
     ip_payload_bytes: usize,
     ip_ident: u16,
     is_refused: bool,
+    /// Behind [`KERNEL_PORT`].
+    kernel: Option<ControlLink>,
 }
 
 impl Link {
@@ -103,7 +108,7 @@ impl Link {
         let frame_bytes = ports.iter().map(|port| on_port!(port, p => p.max_frame_bytes())).min();
         let room = frame_bytes.unwrap_or(0).saturating_sub(TX_HEADROOM);
         let ip_payload_bytes = mtu_bytes.min(room).saturating_sub(ipv4::HEADER_LEN);
-        Link { pool, ports, mtu_bytes, ip_payload_bytes, ip_ident: 0, is_refused: false }
+        Link { pool, ports, mtu_bytes, ip_payload_bytes, ip_ident: 0, is_refused: false, kernel: None }
     }
 
     pub(crate) fn ports(&self) -> &[AnyPort] {
@@ -175,9 +180,16 @@ impl Link {
         self.is_refused
     }
 
+    /// Gives the link a way to the programs of this host.
+    pub(crate) fn set_kernel(&mut self, kernel: ControlLink) {
+        self.kernel = Some(kernel);
+    }
+
     /// Descriptors free on the TX ring of `port`.
     pub(crate) fn tx_room(&mut self, port: usize) -> usize {
-        let Some(port) = self.ports.get_mut(port) else { return 0 };
+        let Some(port) = self.ports.get_mut(port) else {
+            return self.kernel.as_ref().map_or(0, ControlLink::kernel_room);
+        };
         on_port!(port, p => p.tx_room())
     }
 
@@ -221,11 +233,20 @@ impl Link {
         frame: &SendFrame,
         counters: &mut Counters,
     ) -> Result<(), TxFull> {
-        let Some(port) = self.ports.get_mut(port) else { return Err(TxFull) };
-        on_port!(port, p => p.submit(&mut self.pool, frame))?;
+        match self.ports.get_mut(port) {
+            Some(port) => on_port!(port, p => p.submit(&mut self.pool, frame))?,
+            None => self.submit_to_kernel(frame)?,
+        }
         counters.now.tx_packets += 1;
         counters.now.tx_bytes += frame.len() as u64;
         Ok(())
+    }
+
+    /// A copy, so the frame is free at once.
+    #[cold]
+    fn submit_to_kernel(&self, frame: &SendFrame) -> Result<(), TxFull> {
+        let kernel = self.kernel.as_ref().ok_or(TxFull)?;
+        if kernel.send_to_kernel(frame.bytes().to_vec()) { Ok(()) } else { Err(TxFull) }
     }
 
     /// [`Link::submit`] for packets that cannot wait: a full ring is a drop.

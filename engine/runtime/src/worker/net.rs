@@ -9,7 +9,7 @@ use std::time::Duration;
 use ringwire_frame::Class;
 use ringwire_proto::icmp::ErrorSource;
 use ringwire_proto::input::ChecksumPolicy;
-use ringwire_proto::ip::Addresses;
+use ringwire_proto::ip::{Addresses, Scope};
 use ringwire_proto::neigh::{Cache, Limits, Lookup, Released};
 use ringwire_proto::prf::Prf;
 use ringwire_proto::{DropReason, Instant};
@@ -17,9 +17,9 @@ use ringwire_wire::eth::{self, EtherType, Mac};
 use ringwire_wire::{arp, ipv4};
 
 use super::datagrams::Waiting;
-use super::link::Link;
+use super::link::{KERNEL_PORT, Link};
 use crate::config::{Cidr, Interface, VerifyChecksum};
-use crate::control_link::{ControlLink, News, Request};
+use crate::control_link::{ControlLink, News, Release, Request};
 use crate::error::BindError;
 use crate::metrics::Counters;
 
@@ -39,23 +39,33 @@ pub(crate) struct Route {
 }
 
 /// Where the addresses come from.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ownership {
     /// Ours alone: ARP and ICMP are ours too, and every port.
     Dedicated,
     /// The kernel's: it answers for them, and ports are reserved from it.
     #[cfg_attr(not(feature = "xdp"), allow(dead_code))]
-    Shared(ControlLink),
+    Shared,
+}
+
+/// The control thread, as a worker knows it.
+#[derive(Debug, Clone)]
+pub(crate) struct Control {
+    pub(crate) link: ControlLink,
+    /// Where packets come from that the kernel received, and go that it shall deliver.
+    pub(crate) kernel_mac: Mac,
 }
 
 /// What a worker's [`Net`] starts from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct NetConfig {
     pub(crate) mac: Mac,
     pub(crate) addresses: Vec<Cidr>,
     pub(crate) routes: Vec<Route>,
     pub(crate) verify_checksum: VerifyChecksum,
     pub(crate) ownership: Ownership,
+    /// None for in-memory ports.
+    pub(crate) control: Option<Control>,
 }
 
 impl NetConfig {
@@ -73,6 +83,7 @@ impl NetConfig {
             routes: on_link.chain(default).collect(),
             verify_checksum: interface.verify_checksum,
             ownership: Ownership::Dedicated,
+            control: None,
         }
     }
 }
@@ -100,6 +111,8 @@ pub(crate) struct Net {
     routes: Vec<Route>,
     checksum_policy: ChecksumPolicy,
     ownership: Ownership,
+    control: Option<Control>,
+    is_interface_gone: bool,
     neighbours: Cache<Waiting>,
     pub(super) errors: ErrorSource,
     /// Ports the control thread has reserved for active opens; empty for dedicated addresses.
@@ -122,6 +135,10 @@ impl Net {
                 neighbours.add_address(now, cidr.address);
             }
         }
+        if let Some(control) = &config.control {
+            // The kernel's own addresses lie behind it; the first of a thousand places is free.
+            let _ = neighbours.insert_static(now, Ipv4Addr::LOCALHOST, control.kernel_mac);
+        }
         let errors =
             ErrorSource::new(now, prf.clone(), ErrorSource::DEFAULT_RATE_PER_SEC, ErrorSource::DEFAULT_BURST);
         let mut net = Net {
@@ -133,6 +150,8 @@ impl Net {
                 VerifyChecksum::PartialOk => ChecksumPolicy::PartialOk,
             },
             ownership: config.ownership,
+            control: config.control,
+            is_interface_gone: false,
             neighbours,
             errors,
             granted_ports: Vec::new(),
@@ -150,6 +169,11 @@ impl Net {
         routes.sort_by_key(|route| core::cmp::Reverse(route.net.prefix_len));
         self.routes = routes;
         self.epoch = self.epoch.wrapping_add(1);
+    }
+
+    fn set_mac(&mut self, now: Instant, mac: Mac) {
+        self.mac = mac;
+        self.neighbours.set_mac(now, mac);
     }
 
     pub(crate) fn mac(&self) -> Mac {
@@ -170,7 +194,37 @@ impl Net {
 
     /// Whether ARP and ICMP for our addresses are ours to answer.
     pub(crate) fn is_dedicated(&self) -> bool {
-        matches!(self.ownership, Ownership::Dedicated)
+        self.ownership == Ownership::Dedicated
+    }
+
+    /// Whether there is nothing left to send and receive by.
+    pub(crate) fn is_interface_gone(&self) -> bool {
+        self.is_interface_gone
+    }
+
+    /// The control thread, where it owns the ports.
+    fn shared(&self) -> Option<&ControlLink> {
+        self.control.as_ref().map(|control| &control.link).filter(|_| self.ownership == Ownership::Shared)
+    }
+
+    /// The port that leads to `mac`: the kernel, or `port`.
+    pub(crate) fn port_to(&self, mac: Mac, port: usize) -> usize {
+        let is_kernel = self.control.as_ref().is_some_and(|control| control.kernel_mac == mac);
+        if is_kernel { KERNEL_PORT } else { port }
+    }
+
+    /// A second look at a packet with an impossible source: a local client sends from an address of this host, which is ours too.
+    #[cold]
+    pub(crate) fn admit(
+        &self,
+        reason: DropReason,
+        src_mac: Mac,
+        packet: &ipv4::Packet<'_>,
+    ) -> Result<Scope, DropReason> {
+        let is_source = matches!(reason, DropReason::IpOwnSource | DropReason::IpMartianSource);
+        let is_kernels = self.port_to(src_mac, 0) == KERNEL_PORT;
+        // The kernel has looked at everything else.
+        if is_source && is_kernels && self.is_ours(packet.dst()) { Ok(Scope::Unicast) } else { Err(reason) }
     }
 
     pub(crate) fn epoch(&self) -> u32 {
@@ -246,9 +300,9 @@ impl Net {
             self.on_neighbour_change();
         }
         while let Some(transmit) = self.neighbours.poll_transmit(now) {
-            match &self.ownership {
-                Ownership::Dedicated => send_arp(link, counters, self.mac, transmit.dst, &transmit.packet),
-                Ownership::Shared(control) => control.ask(Request::Resolve { ip: transmit.packet.target_ip }),
+            match self.shared() {
+                None => send_arp(link, counters, self.mac, transmit.dst, &transmit.packet),
+                Some(control) => control.ask(Request::Resolve { ip: transmit.packet.target_ip }),
             }
         }
         is_new_epoch
@@ -269,45 +323,55 @@ impl Net {
         addr: SocketAddrV4,
         is_free: impl Fn(u16) -> bool,
     ) -> Result<u16, BindError> {
-        match &self.ownership {
-            Ownership::Shared(control) => control.reserve(protocol, addr),
-            Ownership::Dedicated if addr.port() != 0 => Ok(addr.port()),
-            Ownership::Dedicated => DYNAMIC_PORTS
+        match self.shared() {
+            Some(control) => control.reserve(protocol, addr),
+            None if addr.port() != 0 => Ok(addr.port()),
+            None => DYNAMIC_PORTS
                 .into_iter()
                 .find(|port| is_free(*port))
                 .ok_or_else(|| BindError::AddressInUse("every dynamic port is in use".to_owned())),
         }
     }
 
-    pub(crate) fn release_port(&mut self, protocol: ipv4::Protocol, port: u16) {
-        if let Ownership::Shared(control) = &self.ownership {
-            self.granted_ports.retain(|granted| *granted != port || protocol != ipv4::Protocol::TCP);
-            control.ask(Request::Release { protocol, port });
+    /// Gives back what [`Net::reserve_port`] or the control thread gave: `addr` is as it was then.
+    pub(crate) fn release_port(&mut self, protocol: ipv4::Protocol, addr: SocketAddrV4) {
+        if protocol == ipv4::Protocol::TCP && addr.ip().is_unspecified() {
+            self.granted_ports.retain(|granted| *granted != addr.port());
+        }
+        if let Some(control) = self.shared() {
+            control.release(Release { protocol, addr });
         }
     }
 
     pub(crate) fn granted_ports(&self) -> PortGrant<'_> {
-        match &self.ownership {
+        match self.ownership {
             Ownership::Dedicated => PortGrant::All,
-            Ownership::Shared(_) => PortGrant::Only(&self.granted_ports),
+            Ownership::Shared => PortGrant::Only(&self.granted_ports),
         }
     }
 
     /// Asks the control thread for more ports; false when there are none to be had.
     pub(crate) fn ask_for_ports(&mut self) -> bool {
-        let Ownership::Shared(control) = &self.ownership else { return false };
         if core::mem::take(&mut self.has_no_ports) {
             return false;
         }
+        let Some(control) = self.shared() else { return false };
         if !self.is_asking_for_ports {
-            self.is_asking_for_ports = true;
             control.ask(Request::Ports);
+            self.is_asking_for_ports = true;
         }
         true
     }
 
     pub(crate) fn has_news(&self) -> bool {
-        matches!(&self.ownership, Ownership::Shared(control) if control.has_news())
+        let link = self.control.as_ref().map(|control| &control.link);
+        link.is_some_and(|link| link.has_news() || link.has_kernel_packets())
+    }
+
+    /// The next packet that the kernel received for us.
+    pub(crate) fn next_kernel_packet(&self) -> Option<Vec<u8>> {
+        let link = &self.control.as_ref()?.link;
+        if link.has_kernel_packets() { link.next_kernel_packet() } else { None }
     }
 
     /// Takes what the control thread has found out; true if anything changed.
@@ -328,6 +392,8 @@ impl Net {
                     self.granted_ports.extend(ports);
                 }
                 News::Routes(routes) => self.set_routes(routes),
+                News::Mac(mac) => self.set_mac(now, mac),
+                News::InterfaceGone => self.is_interface_gone = true,
             }
             self.on_neighbour_change();
         }
@@ -335,10 +401,8 @@ impl Net {
     }
 
     fn next_news(&self) -> Option<News> {
-        match &self.ownership {
-            Ownership::Dedicated => None,
-            Ownership::Shared(control) => control.next_news(),
-        }
+        let link = &self.control.as_ref()?.link;
+        if link.has_news() { link.next_news() } else { None }
     }
 }
 

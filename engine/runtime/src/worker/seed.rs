@@ -92,6 +92,9 @@ impl WorkerSeed {
             core_affinity::set_for_current(core_affinity::CoreId { id: cpu });
         }
         self.link.pool.adopt();
+        if let Some(control) = &self.net.control {
+            self.link.set_kernel(control.link.clone());
+        }
         self.link.refill();
         let now = self.clock.now();
         let waker = match self.guard.shared.workers.get(usize::from(self.id)) {
@@ -139,7 +142,7 @@ fn port_map(workers: usize) -> PortMap {
     PortMap::split(net::DYNAMIC_PORTS, u8::try_from(workers).unwrap_or(u8::MAX))
 }
 
-fn random_secret() -> Result<[u8; 16], SetupError> {
+pub(crate) fn random_secret() -> Result<[u8; 16], SetupError> {
     let mut secret = [0; 16];
     getrandom::fill(&mut secret).map_err(|error| {
         let what = format!("cannot get random bytes from the kernel: {error}");

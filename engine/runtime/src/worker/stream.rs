@@ -406,7 +406,7 @@ impl Streams {
         };
         // Back the way it came: no route or neighbour is looked up for a stranger.
         let hop = Hop {
-            port: at.ingress.way_back(),
+            port: io.net.port_to(at.ingress.src_mac, at.ingress.way_back()),
             src_mac: io.net.mac(),
             dst_mac: at.ingress.src_mac,
             src: at.ingress.dst,

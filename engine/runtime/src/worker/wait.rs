@@ -25,6 +25,10 @@ impl Core {
         let mut deadline = None;
         loop {
             self.run_once(events);
+            if self.io.net.is_interface_gone() {
+                self.publish();
+                return Err(WorkerError::InterfaceGone);
+            }
             // From the first turn's clock: one clock read per turn.
             let deadline = *deadline
                 .get_or_insert_with(|| timeout.map_or(Instant::MAX, |timeout| self.io.now + timeout));

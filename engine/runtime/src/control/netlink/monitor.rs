@@ -5,8 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use netlink_packet_core::ParseableParametrized;
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::neighbour::NeighbourMessage;
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::SocketAddr;
 use netlink_sys::protocols::NETLINK_ROUTE;
 
@@ -24,8 +24,13 @@ const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
 /// Something changed in the namespace; not limited to one link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// A link is new, or its state changed; a deleted one is down and has no carrier.
+    /// A link is new, or its state changed.
     Link(Link),
+    /// A link is no more, or has gone to another network namespace.
+    LinkGone {
+        /// The index that it had.
+        ifindex: u32,
+    },
     /// A neighbour entry is new, or its state changed; a deleted one has no address.
     Neighbour(Neighbour),
     /// An IPv4 address came or went.
@@ -94,9 +99,9 @@ fn changes(bytes: &[u8]) -> impl Iterator<Item = Change> {
 fn change(message: RouteNetlinkMessage) -> Option<Change> {
     match message {
         RouteNetlinkMessage::NewLink(link) => Some(Change::Link(decode::link(&link))),
-        RouteNetlinkMessage::DelLink(link) => {
-            Some(Change::Link(Link { is_up: false, has_carrier: false, ..decode::link(&link) }))
-        }
+        // One of another family says that the link has left a bridge.
+        RouteNetlinkMessage::DelLink(link) => (link.header.interface_family == AddressFamily::Unspec)
+            .then_some(Change::LinkGone { ifindex: link.header.index }),
         RouteNetlinkMessage::NewNeighbour(neighbour) => decode_neighbour(&neighbour),
         RouteNetlinkMessage::DelNeighbour(mut neighbour) => {
             neighbour.header.state = Default::default();

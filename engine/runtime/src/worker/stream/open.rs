@@ -23,8 +23,8 @@ pub(crate) struct PortUse {
 struct Users {
     /// Flows and listeners.
     sockets: u32,
-    /// Reservations that go back when the last socket has gone.
-    reservations: u32,
+    /// Reservations that go back when the last socket has gone, with the address that each was made for.
+    reserved_for: Vec<Ipv4Addr>,
 }
 
 impl PortUse {
@@ -37,8 +37,8 @@ impl PortUse {
     }
 
     /// One more reservation stands behind the port.
-    fn on_reserved(&mut self, port: u16) {
-        self.users.entry(port).or_default().reservations += 1;
+    fn on_reserved(&mut self, addr: SocketAddrV4) {
+        self.users.entry(addr.port()).or_default().reserved_for.push(*addr.ip());
     }
 
     /// A closed listener's port stays ours until its last flow and TIME-WAIT entry ended (design 4).
@@ -46,12 +46,14 @@ impl PortUse {
         let Some(users) = self.users.get_mut(&port) else { return };
         users.sockets = users.sockets.saturating_sub(1);
         if users.sockets == 0 {
-            // A port that the control thread granted has one reservation that nobody here asked for.
-            let reservations = users.reservations.max(1);
+            let mut reserved_for = core::mem::take(&mut users.reserved_for);
             self.users.remove(&port);
-            self.allocator.release(port);
-            for _ in 0..reservations {
-                net.release_port(Protocol::TCP, port);
+            if reserved_for.is_empty() {
+                // The control thread granted it, on every address.
+                reserved_for.push(Ipv4Addr::UNSPECIFIED);
+            }
+            for ip in reserved_for {
+                net.release_port(Protocol::TCP, SocketAddrV4::new(ip, port));
             }
         }
     }
@@ -77,16 +79,16 @@ impl Streams {
         let options = self.intern(io, options);
         let listening = Listening { addr: *local.ip(), port: local.port(), options, half_open: 0 };
         let Some(key) = self.listeners.insert(listening) else {
-            io.net.release_port(Protocol::TCP, port);
+            io.net.release_port(Protocol::TCP, local);
             return Err(BindError::TableFull);
         };
         if io.table.insert(&listen_key(*local.ip(), local.port()), Socket::Listener(key.slot).pack()).is_err()
         {
             self.listeners.remove(key.slot);
-            io.net.release_port(Protocol::TCP, local.port());
+            io.net.release_port(Protocol::TCP, local);
             return Err(BindError::TableFull);
         }
-        self.ports.on_reserved(local.port());
+        self.ports.on_reserved(local);
         self.ports.on_flow_made(local.port());
         Ok(Listener(key.pack(self.worker)))
     }
@@ -156,10 +158,10 @@ impl Streams {
             let addr = SocketAddrV4::new(local, local_port);
             io.net.reserve_port(Protocol::TCP, addr, |_| true).map_err(|_| ConnectError::NoPorts)?;
             let Some(slot) = self.insert(io, flow) else {
-                io.net.release_port(Protocol::TCP, local_port);
+                io.net.release_port(Protocol::TCP, addr);
                 return Err(ConnectError::TooManyConnections);
             };
-            self.ports.on_reserved(local_port);
+            self.ports.on_reserved(addr);
             self.reschedule(slot);
             return self.conn(slot).ok_or(ConnectError::TooManyConnections);
         }

@@ -110,7 +110,7 @@ impl Streams {
         let Tuple { local, remote, .. } = flow.tuple;
         let open = |dst_mac, net: &Net| {
             Way::Open(Hop {
-                port: usize::from(flow.port),
+                port: net.port_to(dst_mac, usize::from(flow.port)),
                 src_mac: net.mac(),
                 dst_mac,
                 src: local,
