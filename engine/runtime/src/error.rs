@@ -134,6 +134,12 @@ pub enum ConnError {
     /// The connection was reset by the peer.
     #[error("the peer reset the connection")]
     Reset,
+    /// Nobody has the port that a datagram was sent to (connected sockets only).
+    #[error("nobody listens on the peer's port")]
+    Refused,
+    /// A router or the peer's host said that a datagram cannot be delivered (connected sockets only).
+    #[error("the peer cannot be reached")]
+    Unreachable,
 }
 
 /// Why a connection ended without, or before, the application's own `close`.
@@ -219,6 +225,8 @@ impl ConnError {
             ConnError::TooLong => rustix::io::Errno::MSGSIZE.raw_os_error(),
             ConnError::NoRoute => rustix::io::Errno::NETUNREACH.raw_os_error(),
             ConnError::Reset => rustix::io::Errno::CONNRESET.raw_os_error(),
+            ConnError::Refused => rustix::io::Errno::CONNREFUSED.raw_os_error(),
+            ConnError::Unreachable => rustix::io::Errno::HOSTUNREACH.raw_os_error(),
         }
     }
 }

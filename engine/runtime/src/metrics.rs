@@ -49,6 +49,8 @@ counters! {
     handed_over,
     /// ARP and ICMP packets handled.
     control_packets,
+    /// ICMP errors about datagrams of sockets without a peer; a connected socket's next call returns the error instead.
+    datagram_errors,
     /// Connections opened by peers.
     accepted,
     /// Connections opened by the application.

@@ -210,7 +210,9 @@ impl Core {
             }
             Ok(Arrival::Arp) => self.on_arp(&packet),
             Ok(Arrival::Icmp(scope)) => {
-                control_packets::on_icmp(&mut self.io, scope, packet, &mut self.streams);
+                let (streams, datagrams) = (&mut self.streams, &mut self.datagrams);
+                let mut sockets = control_packets::Sockets { streams, datagrams };
+                control_packets::on_icmp(&mut self.io, &mut sockets, (scope, queue), packet);
             }
             Err(reason) => self.io.counters.drop_packet(reason),
         }
@@ -481,7 +483,7 @@ impl Worker {
     /// `recvmmsg` for frames: fills the free places of `out`, returns how many.
     ///
     /// # Errors
-    /// The id is stale.
+    /// The id is stale; or, once for a connected socket, what ICMP said about something that it sent.
     pub fn recv_batch(&mut self, socket: Udp, out: &mut Batch<Datagram<RxBuf>>) -> Result<usize, ConnError> {
         self.core_mut().datagrams.recv_batch(socket, out)
     }
@@ -489,7 +491,8 @@ impl Worker {
     /// `sendmmsg` for frames: takes from the front; what was not sent stays in `batch`.
     ///
     /// # Errors
-    /// When the first datagram can never be sent (too long, no route), which stays in front.
+    /// When the first datagram can never be sent (too long, no route), which stays in front; or, once for a connected socket, what ICMP
+    /// said about an earlier one.
     pub fn send_batch(
         &mut self,
         socket: Udp,

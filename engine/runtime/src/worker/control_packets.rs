@@ -7,12 +7,12 @@ use ringwire_proto::{DropReason, SeqNum, tcp};
 use ringwire_wire::checksum::Sum;
 use ringwire_wire::eth::Mac;
 use ringwire_wire::icmp::Kind;
-use ringwire_wire::ipv4::Protocol;
 use ringwire_wire::packet::{self, Transport};
 use ringwire_wire::{arp, ipv4};
 
 use super::datagrams;
 use super::handover::Offered;
+use super::ingress::NO_QUEUE;
 use super::io::{Io, Socket};
 use super::link::Hop;
 use super::net::send_arp;
@@ -74,52 +74,68 @@ pub(super) fn send_resolved(io: &mut Io) {
     }
 }
 
+/// What a packet may be about.
+pub(super) struct Sockets<'a> {
+    pub(super) streams: &'a mut Streams,
+    pub(super) datagrams: &'a mut Datagrams,
+}
+
+/// Echo requests, and errors about what we sent.
 #[cold]
-pub(super) fn on_icmp(io: &mut Io, scope: Scope, packet: RxBuf, streams: &mut Streams) {
+pub(super) fn on_icmp(io: &mut Io, sockets: &mut Sockets<'_>, (scope, queue): (Scope, u16), packet: RxBuf) {
     // Parsed a second time: echo and errors are rare, and the batch path stays small.
     let Ok(packet::Packet { eth, net: packet::Net::Ipv4(ip, Transport::Icmp(message)) }) =
         packet::parse(&packet)
     else {
         return io.counters.drop_packet(DropReason::BadField);
     };
-    io.counters.now.control_packets += 1;
-    match message.kind() {
+    let handled = match message.kind() {
         Kind::EchoRequest(echo) if io.net.is_dedicated() => {
-            match icmp::echo_reply(scope, io.link.mtu_bytes(), &echo) {
-                Ok(reply) => {
-                    let hop = reply_hop(io, eth.src(), &ip);
-                    send_icmp(io, &hop, reply.header, reply.data);
-                }
-                Err(reason) => io.counters.drop_packet(reason),
+            icmp::echo_reply(scope, io.link.mtu_bytes(), &echo).map(|reply| {
+                let hop = reply_hop(io, eth.src(), &ip);
+                send_icmp(io, &hop, reply.header, reply.data);
+            })
+        }
+        Kind::Error(error) => {
+            match icmp::on_error(scope, &ip, &error).and_then(|error| on_icmp_error(io, sockets, &error)) {
+                Ok(None) => Ok(()),
+                // What another worker has passed on stays here, or it would go to and fro.
+                Ok(Some(key)) if queue != NO_QUEUE => return pass_error_on(io, &key, packet),
+                Ok(Some(_)) => Err(DropReason::IcmpUnknownFlow),
+                Err(reason) => Err(reason),
             }
         }
-        Kind::Error(error) => match icmp::on_error(scope, &ip, &error) {
-            Ok(error) => {
-                if let Some(key) = on_icmp_error(io, &error, streams) {
-                    pass_error_on(io, &key, packet);
-                }
-            }
-            Err(reason) => io.counters.drop_packet(reason),
-        },
-        _ => io.counters.drop_packet(DropReason::IcmpUnknownType),
+        _ => Err(DropReason::IcmpUnknownType),
+    };
+    match handled {
+        Ok(()) => io.counters.now.control_packets += 1,
+        Err(reason) => io.counters.drop_packet(reason),
     }
 }
 
-/// An error about a packet of ours: told to its connection, which checks that it was in flight (RFC 5927 4). Returns the flow of an
-/// error that nobody here knows.
-fn on_icmp_error(io: &mut Io, error: &icmp::ErrorIn, streams: &mut Streams) -> Option<FlowKey> {
+/// An error about a packet of ours: told to its connection, which checks that it was in flight (RFC 5927 4), or to its socket. Returns
+/// the flow of an error that nobody here knows.
+fn on_icmp_error(
+    io: &mut Io,
+    sockets: &mut Sockets<'_>,
+    error: &icmp::ErrorIn,
+) -> Result<Option<FlowKey>, DropReason> {
     let flow = &error.flow;
     let (std::net::IpAddr::V4(local), std::net::IpAddr::V4(remote)) = (flow.local, flow.remote) else {
-        io.counters.drop_packet(DropReason::IcmpUnknownFlow);
-        return None;
+        return Err(DropReason::IcmpUnknownFlow);
     };
     let key = FlowKey::v4(error.protocol.0, (local, flow.local_port), (remote, flow.remote_port));
-    match io.table.reader().lookup(&key).map(Socket::unpack) {
-        Some(Socket::Flow(slot)) if error.protocol == Protocol::TCP => {
-            streams.on_icmp_error(io, slot, tcp_error(error.kind), SeqNum(error.seq));
-            None
+    let reader = io.table.reader();
+    match reader.lookup(&key).or_else(|| reader.lookup_listener(&key)).map(Socket::unpack) {
+        Some(Socket::Flow(slot)) => {
+            let (error, seq) = (tcp_error(error.kind), SeqNum(error.seq));
+            sockets.streams.on_icmp_error(io, slot, error, seq).map(|()| None)
         }
-        _ => Some(key),
+        Some(Socket::Udp(slot)) => {
+            sockets.datagrams.on_icmp_error(io, slot, error.kind);
+            Ok(None)
+        }
+        Some(Socket::Listener(_)) | None => Ok(Some(key)),
     }
 }
 

@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use ringwire_frame::{Class, Frame};
 use ringwire_proto::DropReason;
+use ringwire_proto::icmp::ErrorKind;
 use ringwire_table::FlowKey;
 use ringwire_wire::ipv4::Protocol;
 
@@ -31,6 +32,8 @@ struct UdpSocket {
     queue_limit: usize,
     ttl: u8,
     is_ready: bool,
+    /// What became known about something sent; the next call says it (`SO_ERROR`).
+    error: Option<ConnError>,
 }
 
 /// A datagram whose next hop is being resolved.
@@ -93,6 +96,7 @@ impl Datagrams {
             queue_limit: options.recv_queue_datagrams,
             ttl: options.ttl,
             is_ready: false,
+            error: None,
         };
         let Some(id) = self.sockets.insert(socket) else {
             io.net.release_port(Protocol::UDP, local);
@@ -159,11 +163,35 @@ impl Datagrams {
         Matched::Somebody
     }
 
+    /// An ICMP error about a datagram of this socket. Without a peer of its own it could not say which datagram that was.
+    #[cold]
+    pub(crate) fn on_icmp_error(&mut self, io: &mut Io, slot: u32, kind: ErrorKind) {
+        let Some(socket) = self.sockets.at_mut(slot) else { return };
+        if socket.peer.is_none() {
+            io.counters.now.datagram_errors += 1;
+            return;
+        }
+        socket.error = Some(match kind {
+            ErrorKind::Port | ErrorKind::Protocol => ConnError::Refused,
+            ErrorKind::FragmentationNeeded { .. } => ConnError::TooLong,
+            ErrorKind::Net
+            | ErrorKind::Host
+            | ErrorKind::Prohibited
+            | ErrorKind::SourceRoute
+            | ErrorKind::TimeExceeded
+            | ErrorKind::ParameterProblem => ConnError::Unreachable,
+        });
+        if !socket.is_ready {
+            socket.is_ready = true;
+            io.ready.push_back(Ready::Udp(slot));
+        }
+    }
+
     pub(crate) fn take_events(&mut self, slot: u32, events: &mut Events) {
         let Some(key) = self.sockets.key_at(slot) else { return };
         let Some(socket) = self.sockets.at_mut(slot) else { return };
         socket.is_ready = false;
-        if !socket.queue.is_empty() {
+        if !socket.queue.is_empty() || socket.error.is_some() {
             events.push(Event::Datagrams(Udp(key.pack(self.worker))));
         }
     }
@@ -179,6 +207,9 @@ impl Datagrams {
         out: &mut Batch<Datagram<RxBuf>>,
     ) -> Result<usize, ConnError> {
         let socket = self.socket_mut(socket)?;
+        if let Some(error) = socket.error.take() {
+            return Err(error);
+        }
         let mut count = 0;
         while !out.is_full()
             && let Some(mut datagram) = socket.queue.pop_front()
@@ -201,6 +232,9 @@ impl Datagrams {
         batch: &mut Batch<Datagram<TxBuf>>,
     ) -> Result<usize, ConnError> {
         let socket = self.socket_mut(socket)?;
+        if let Some(error) = socket.error.take() {
+            return Err(error);
+        }
         let mut room = io.link.tx_room(0);
         let mut count = 0;
         while room > 0

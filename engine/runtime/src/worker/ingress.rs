@@ -33,7 +33,7 @@ pub(crate) struct Ingress {
     pub(crate) queue: u16,
 }
 
-/// The queue of a packet that another worker has received.
+/// The queue of a packet that another worker, or the kernel, has received.
 pub(crate) const NO_QUEUE: u16 = u16::MAX;
 
 /// Which batch path a packet takes.

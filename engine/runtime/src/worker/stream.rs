@@ -212,13 +212,18 @@ impl Streams {
     }
 
     /// An ICMP error that quoted a segment of this connection.
-    pub(crate) fn on_icmp_error(&mut self, io: &mut Io, slot: u32, error: tcp::IcmpError, seq: SeqNum) {
+    pub(crate) fn on_icmp_error(
+        &mut self,
+        io: &mut Io,
+        slot: u32,
+        error: tcp::IcmpError,
+        seq: SeqNum,
+    ) -> Result<(), DropReason> {
         let outcome = with_machine!(self, io, slot, |flow, cx| flow.tcb.on_icmp_error(&mut cx, error, seq));
-        let Some(outcome) = outcome else { return };
-        if let Some(reason) = outcome.drop {
-            io.counters.drop_packet(reason);
-        }
+        let outcome = outcome.ok_or(DropReason::IcmpUnknownFlow)?;
+        let handled = outcome.drop.map_or(Ok(()), Err);
         self.settle(io, slot, outcome);
+        handled
     }
 
     /// After anything happened to a connection: events, deadline, output, end.
@@ -314,6 +319,10 @@ impl Streams {
         let is_syn = at.seg.header.flags.contains(Flags::SYN);
         if let Some(listener) = self.listener_for(io, at.ingress).filter(|_| is_syn) {
             return self.on_listener_segment(io, listener, at);
+        }
+        if at.ingress.queue == NO_QUEUE {
+            // Another worker has passed it on and may have a listener there too: offered again it would go to and fro.
+            return self.refuse(io, at);
         }
         match io.handover.offer(&at.ingress.key(), packet) {
             Offered::Taken => io.counters.now.handed_over += 1,
