@@ -121,6 +121,8 @@ static __always_inline struct decision judge(const struct steer_key *key)
 		return (struct decision){.verdict = STEER_PASS_ETHERTYPE};
 	case KEY_MAC:
 		return (struct decision){.verdict = STEER_PASS_MAC};
+	case KEY_VLAN:
+		return (struct decision){.verdict = STEER_PASS_VLAN};
 	}
 	address = bpf_map_lookup_elem(&steer_addresses, &local);
 	if (!address)

@@ -85,6 +85,7 @@ enum steer_verdict {
 	STEER_REDIRECT_DEDICATED,  /* any IPv4 packet to a dedicated address */
 	STEER_REDIRECT_ARP,	   /* ARP for a dedicated address */
 	STEER_DROP_NO_SOCKET,	   /* ours, but no socket is bound to this queue */
+	STEER_PASS_VLAN,	   /* tagged for a VLAN: not to this interface but to one on top of it */
 	STEER_VERDICTS
 };
 

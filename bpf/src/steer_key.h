@@ -15,6 +15,7 @@
 #include "steer_abi.h"
 
 #define MAX_VLAN_TAGS 2
+#define VLAN_ID_MASK 0x0fff
 #define MAX_OPTIONS_BYTES 40
 #define FRAGMENT_OFFSET_MASK 0x1fff
 #define FRAGMENT_MASK 0x3fff /* more-fragments flag and offset */
@@ -29,6 +30,7 @@ enum key_kind {
 	KEY_PROTOCOL,	/* local, protocol: no port to steer by */
 	KEY_FLOW,	/* local, protocol, port */
 	KEY_ICMP_ERROR, /* local; protocol and port of the quoted packet */
+	KEY_VLAN,	/* in a VLAN */
 };
 
 struct steer_key {
@@ -123,8 +125,11 @@ static __always_inline bool is_vlan(__be16 ethertype)
 	return ethertype == bpf_htons(ETH_P_8021Q) || ethertype == bpf_htons(ETH_P_8021AD);
 }
 
-/* Leaves the innermost EtherType in `ethertype`; false when the packet ends inside a tag. */
-static __always_inline bool skip_vlan_tags(struct cursor *cursor, __be16 *ethertype)
+/*
+ * Leaves the innermost EtherType in `ethertype` and something other than zero in `vlan` if one of the tags names a VLAN; a tag
+ * without one (IEEE 802.1Q: VID 0) only carries a priority. False when the packet ends inside a tag.
+ */
+static __always_inline bool skip_vlan_tags(struct cursor *cursor, __be16 *ethertype, __be16 *vlan)
 {
 #pragma unroll
 	for (int i = 0; i < MAX_VLAN_TAGS; i++) {
@@ -134,6 +139,7 @@ static __always_inline bool skip_vlan_tags(struct cursor *cursor, __be16 *ethert
 		if (!advance(cursor, sizeof(*tag)))
 			return false;
 		*ethertype = tag->ethertype;
+		*vlan |= tag->tci & bpf_htons(VLAN_ID_MASK);
 	}
 	return true;
 }
@@ -315,15 +321,17 @@ static __always_inline void extract_key(struct xdp_md *ctx, const __u8 *mac, str
 		.end = (void *)(long)ctx->data_end,
 	};
 	struct ethhdr *eth = cursor.pos;
-	__be16 ethertype;
+	__be16 ethertype, vlan = 0;
 
 	*key = (struct steer_key){.kind = KEY_MALFORMED};
 	if (!advance(&cursor, sizeof(*eth)))
 		return;
 	ethertype = eth->h_proto;
-	if (!skip_vlan_tags(&cursor, &ethertype))
+	if (!skip_vlan_tags(&cursor, &ethertype, &vlan))
 		return;
-	if (ethertype == bpf_htons(ETH_P_ARP))
+	if (vlan)
+		key->kind = KEY_VLAN;
+	else if (ethertype == bpf_htons(ETH_P_ARP))
 		key->kind = is_mac(eth->h_dest, mac) || is_broadcast(eth->h_dest) ? arp_key(&cursor, key) : KEY_MAC;
 	else if (ethertype == bpf_htons(ETH_P_IP))
 		key->kind = is_mac(eth->h_dest, mac) ? ipv4_key(&cursor, key) : KEY_MAC;

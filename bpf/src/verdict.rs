@@ -71,6 +71,8 @@ verdicts! {
     RedirectArp = STEER_REDIRECT_ARP, "redirect_arp", Redirect;
     /// Ours, but no socket is bound to the queue it came in on; passed on, the kernel would answer RST.
     DropNoSocket = STEER_DROP_NO_SOCKET, "drop_no_socket", Drop;
+    /// Tagged for a VLAN: not to this interface but to one on top of it.
+    PassVlan = STEER_PASS_VLAN, "pass_vlan", Pass;
 }
 
 pub(crate) const VERDICTS: usize = header::STEER_VERDICTS as usize;

@@ -33,6 +33,7 @@ enum Key {
     Protocol { local: Ipv4Addr, protocol: u8 },
     Flow { local: Ipv4Addr, protocol: u8, port: u16 },
     IcmpError { local: Ipv4Addr, protocol: u8, port: u16 },
+    Vlan,
 }
 
 // -- the model: the `wire` parser ------------------------------------------------------------------
@@ -40,6 +41,7 @@ enum Key {
 fn model_key(bytes: &[u8]) -> Key {
     let Ok(eth) = Frame::parse(bytes) else { return Key::Malformed };
     match eth.ethertype() {
+        _ if eth.vlan().is_some_and(|id| id != 0) => Key::Vlan,
         EtherType::ARP if eth.dst() != MAC && !eth.dst().is_broadcast() => Key::Mac,
         EtherType::ARP => match arp::Packet::parse(eth.payload()) {
             Ok(arp) => Key::Arp { local: arp.target_ip },
@@ -82,6 +84,7 @@ fn model_verdict(key: Key) -> Verdict {
         Key::Malformed => return Verdict::PassMalformed,
         Key::EtherType => return Verdict::PassEtherType,
         Key::Mac => return Verdict::PassMac,
+        Key::Vlan => return Verdict::PassVlan,
         Key::Arp { local } => (local, Verdict::PassArp),
         Key::Fragment { local, .. } => (local, Verdict::PassFragment),
         Key::Options { local, .. } => (local, Verdict::PassOptions),
@@ -118,7 +121,7 @@ fn check_whole_parse(bytes: &[u8], key: Key) -> Result<(), String> {
     };
     match key {
         Key::Flow { protocol, port, .. } if (protocol, port) == seen => Ok(()),
-        Key::Options { .. } | Key::Mac => Ok(()),
+        Key::Options { .. } | Key::Mac | Key::Vlan => Ok(()),
         _ => Err(format!("the whole parse sees {seen:?}, the model {key:?}")),
     }
 }
@@ -174,6 +177,7 @@ fn early_key(kind: u8) -> Key {
         0 => Key::Malformed,
         1 => Key::EtherType,
         2 => Key::Mac,
+        9 => Key::Vlan,
         _ => panic!("kind {kind} without a mapped IPv4 address"),
     }
 }
@@ -217,15 +221,16 @@ fn generate(random: &mut Random) -> Vec<u8> {
         _ => MAC,
     };
     let tag_count = random.pick(&[0, 0, 0, 1, 2, 3]);
-    let tags: Vec<u16> = (0..tag_count).map(|_| random.pick(&[0x8100, 0x88a8])).collect();
+    let tag = |random: &mut Random| (random.pick(&[0x8100, 0x88a8]), random.pick(&[0, PRIORITY_ONLY, 100]));
+    let tags: Vec<(u16, u16)> = (0..tag_count).map(|_| tag(random)).collect();
     let mut bytes = match random.below(20) {
-        0 => frame(dst, &tags, EtherType(random.next() as u16), &random.bytes(60)),
-        1 => frame(dst, &tags, EtherType::IPV6, &random.bytes(60)),
+        0 => tagged_frame(dst, &tags, EtherType(random.next() as u16), &random.bytes(60)),
+        1 => tagged_frame(dst, &tags, EtherType::IPV6, &random.bytes(60)),
         2..=4 => {
             let dst = if random.percent(50) { Mac::BROADCAST } else { dst };
-            frame(dst, &tags, EtherType::ARP, &generate_arp(random))
+            tagged_frame(dst, &tags, EtherType::ARP, &generate_arp(random))
         }
-        _ => frame(dst, &tags, EtherType::IPV4, &generate_ip(random)),
+        _ => tagged_frame(dst, &tags, EtherType::IPV4, &generate_ip(random)),
     };
     if random.percent(50) {
         let padding_len = random.below(30);

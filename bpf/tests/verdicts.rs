@@ -117,10 +117,35 @@ fn only_frames_to_the_interface_are_ours() {
 }
 
 #[test]
-fn vlan_tags() {
-    let tagged = |tags: &[u16]| frame(MAC, tags, EtherType::IPV4, &tcp(SHARED, TCP_PORT).bytes());
+fn frames_of_a_vlan_are_the_kernels() {
+    let tagged =
+        |tags: &[(u16, u16)]| tagged_frame(MAC, tags, EtherType::IPV4, &tcp(SHARED, TCP_PORT).bytes());
+    let arp = arp_packet(arp::Op::Request, DEDICATED);
+    let priority = PRIORITY_ONLY;
     expect(vec![
-        ("vlan", tagged(&[0x8100]), Verdict::RedirectTcp),
+        ("vlan", tagged(&[(0x8100, 1)]), Verdict::PassVlan),
+        ("vlan with a priority", tagged(&[(0x8100, priority | 4095)]), Verdict::PassVlan),
+        ("s-tag alone", tagged(&[(0x88a8, 7)]), Verdict::PassVlan),
+        ("q-in-q", tagged(&[(0x88a8, 100), (0x8100, 101)]), Verdict::PassVlan),
+        ("a vlan behind a priority", tagged(&[(0x8100, priority), (0x8100, 101)]), Verdict::PassVlan),
+        ("a priority behind a vlan", tagged(&[(0x8100, 101), (0x8100, priority)]), Verdict::PassVlan),
+        (
+            "arp for a dedicated address",
+            tagged_frame(Mac::BROADCAST, &[(0x8100, 100)], EtherType::ARP, &arp),
+            Verdict::PassVlan,
+        ),
+    ]);
+}
+
+#[test]
+fn tags_that_only_carry_a_priority_are_walked() {
+    let tagged = |tpids: &[u16]| {
+        let tags: Vec<_> = tpids.iter().map(|tpid| (*tpid, PRIORITY_ONLY)).collect();
+        tagged_frame(MAC, &tags, EtherType::IPV4, &tcp(SHARED, TCP_PORT).bytes())
+    };
+    let arp = arp_packet(arp::Op::Request, DEDICATED);
+    expect(vec![
+        ("c-tag", tagged(&[0x8100]), Verdict::RedirectTcp),
         ("s-tag alone", tagged(&[0x88a8]), Verdict::RedirectTcp),
         ("q-in-q", tagged(&[0x88a8, 0x8100]), Verdict::RedirectTcp),
         ("two c-tags", tagged(&[0x8100, 0x8100]), Verdict::RedirectTcp),
@@ -128,18 +153,13 @@ fn vlan_tags() {
         ("ends inside the tag", cut(tagged(&[0x8100]), 17), Verdict::PassMalformed),
         ("ends inside the second tag", cut(tagged(&[0x88a8, 0x8100]), 20), Verdict::PassMalformed),
         (
-            "arp in q-in-q",
-            frame(
-                Mac::BROADCAST,
-                &[0x88a8, 0x8100],
-                EtherType::ARP,
-                &arp_packet(arp::Op::Request, DEDICATED),
-            ),
+            "arp",
+            tagged_frame(Mac::BROADCAST, &[(0x8100, PRIORITY_ONLY)], EtherType::ARP, &arp),
             Verdict::RedirectArp,
         ),
         (
-            "vlan, other port",
-            { frame(MAC, &[0x8100], EtherType::IPV4, &tcp(SHARED, 80).bytes()) },
+            "other port",
+            tagged_frame(MAC, &[(0x8100, PRIORITY_ONLY)], EtherType::IPV4, &tcp(SHARED, 80).bytes()),
             Verdict::PassPort,
         ),
     ]);

@@ -47,13 +47,27 @@ pub(crate) fn xsk() -> OwnedFd {
     socket(family, SocketType::RAW, None).expect("AF_XDP socket")
 }
 
-/// A frame to `dst` with the given VLAN tags (outermost first).
+/// A frame to `dst` with VLAN tags of the given types (outermost first), for VLANs 100 and up.
 pub(crate) fn frame(dst: eth::Mac, tags: &[u16], ethertype: eth::EtherType, payload: &[u8]) -> Vec<u8> {
+    let tags: Vec<(u16, u16)> = tags.iter().copied().zip(100..).collect();
+    tagged_frame(dst, &tags, ethertype, payload)
+}
+
+/// A tag's control information with a priority and no VLAN.
+pub(crate) const PRIORITY_ONLY: u16 = 0xa000;
+
+/// A frame to `dst` with VLAN tags: type and control information, outermost first.
+pub(crate) fn tagged_frame(
+    dst: eth::Mac,
+    tags: &[(u16, u16)],
+    ethertype: eth::EtherType,
+    payload: &[u8],
+) -> Vec<u8> {
     let mut bytes = Vec::from(dst.0);
     bytes.extend(PEER_MAC.0);
-    for (number, tpid) in tags.iter().enumerate() {
+    for (tpid, tci) in tags {
         bytes.extend(tpid.to_be_bytes());
-        bytes.extend(u16::try_from(100 + number).unwrap().to_be_bytes());
+        bytes.extend(tci.to_be_bytes());
     }
     bytes.extend(ethertype.0.to_be_bytes());
     bytes.extend(payload);

@@ -29,7 +29,11 @@ pub fn check_link(ours: Mac, frame: &Frame<'_>) -> Result<(), DropReason> {
         return Err(DropReason::EthNotForUs);
     }
     let src = frame.src();
-    if src == ours || src.is_multicast() { Err(DropReason::EthBadSource) } else { Ok(()) }
+    if src == ours || src.is_multicast() {
+        return Err(DropReason::EthBadSource);
+    }
+    // Answered without its tag it would come from elsewhere. Identifier 0 is no VLAN (IEEE 802.1Q 9.6).
+    if frame.vlan().is_some_and(|id| id != 0) { Err(DropReason::EthVlan) } else { Ok(()) }
 }
 
 /// Decides whether the transport layer of a packet that IP accepted may be looked at by its protocol.

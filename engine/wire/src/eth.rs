@@ -134,7 +134,7 @@ impl<'a> Frame<'a> {
         self.ethertype
     }
 
-    /// VLAN identifier (12 bits) of the outermost tag.
+    /// VLAN identifier (12 bits) of the outermost tag that has one; 0 when the tags only carry a priority.
     #[inline]
     pub fn vlan(&self) -> Option<u16> {
         self.vlan
@@ -153,7 +153,7 @@ impl<'a> Frame<'a> {
                 break;
             }
             let (tag, rest) = self.payload.split_first_chunk::<VLAN_TAG_LEN>().ok_or(Malformed::Truncated)?;
-            self.vlan = self.vlan.or(Some(be16(tag, 0) & 0x0fff));
+            self.vlan = self.vlan.filter(|id| *id != 0).or(Some(be16(tag, 0) & 0x0fff));
             self.ethertype = EtherType(be16(tag, 2));
             self.payload = rest;
         }
