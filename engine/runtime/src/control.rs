@@ -186,6 +186,10 @@ impl Control {
             self.take_kernel_packets();
             self.sleep();
         }
+        // The last words of workers that have gone.
+        for worker in 0..self.parts.workers.len() {
+            self.serve(worker);
+        }
     }
 
     /// All that a worker wants.

@@ -1,5 +1,7 @@
 //! Slots with generations: an id of something that is gone never names its successor.
 
+use std::collections::VecDeque;
+
 /// A dense index and the generation of its occupant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
@@ -13,17 +15,17 @@ struct Slot<T> {
     value: Option<T>,
 }
 
-/// Grows up to `limit` slots and reuses the most recently freed one first.
+/// Grows up to `limit` slots and reuses the one that was freed longest ago: so each takes its share of the generations.
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
     slots: Vec<Slot<T>>,
-    free: Vec<u32>,
+    free: VecDeque<u32>,
     limit: usize,
 }
 
 impl<T> Slab<T> {
     pub(crate) fn new(limit: usize) -> Slab<T> {
-        Slab { slots: Vec::new(), free: Vec::new(), limit }
+        Slab { slots: Vec::new(), free: VecDeque::new(), limit }
     }
 
     /// Slots ever used, free ones included; all are below this.
@@ -42,7 +44,7 @@ impl<T> Slab<T> {
 
     /// `None` when `limit` values are held; the value is lost, so look at [`Slab::is_full`] first if it matters.
     pub(crate) fn insert(&mut self, value: T) -> Option<Key> {
-        if let Some(slot) = self.free.pop() {
+        if let Some(slot) = self.free.pop_front() {
             let entry = self.slots.get_mut(slot as usize)?;
             entry.value = Some(value);
             return Some(Key { slot, generation: entry.generation });
@@ -87,7 +89,7 @@ impl<T> Slab<T> {
         let entry = self.slots.get_mut(slot as usize)?;
         let value = entry.value.take()?;
         entry.generation = entry.generation.wrapping_add(1) & Key::GENERATION_MASK;
-        self.free.push(slot);
+        self.free.push_back(slot);
         Some(value)
     }
 
@@ -127,6 +129,20 @@ mod tests {
         assert_eq!(first.slot, second.slot);
         assert_eq!(slab.get(first), None);
         assert_eq!(slab.get(second), Some(&'b'));
+    }
+
+    #[test]
+    fn slots_take_turns() {
+        let mut slab = Slab::new(3);
+        let keys: Vec<Key> = (0..3).filter_map(|value| slab.insert(value)).collect();
+        for key in &keys {
+            slab.remove(key.slot);
+        }
+        for turn in 0..6 {
+            let key = slab.insert(turn).unwrap();
+            assert_eq!((key.slot, key.generation), (turn % 3, 1 + turn / 3));
+            slab.remove(key.slot);
+        }
     }
 
     #[test]

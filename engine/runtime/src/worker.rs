@@ -62,6 +62,9 @@ const PUBLISH_INTERVAL_NS: u64 = 100_000;
 /// The kernel's counters cost a syscall per queue.
 const PORT_STATS_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A worker that goes waits no longer than this for a device to take its resets.
+const ABANDON_LIMIT: Duration = Duration::from_millis(100);
+
 /// One worker. Not `Send`: it stays on the thread that started it.
 #[derive(Debug)]
 pub struct Worker {
@@ -300,9 +303,26 @@ impl Core {
         self.streams.abort_all(io);
         self.datagrams.close_all(io);
         self.io.ready.clear();
-        self.is_kick_pending = self.io.link.kick();
+        self.send_the_rest();
         self.io.counters.now.connections = self.streams.connections() as u64;
         self.publish();
+    }
+
+    /// Resets of many connections take more than one ring: until all have left, the device refuses, or the limit is over.
+    fn send_the_rest(&mut self) {
+        let began = std::time::Instant::now();
+        loop {
+            self.is_kick_pending = self.io.link.kick();
+            let is_sent = !self.streams.wants_transmit() && !self.is_kick_pending;
+            // In virtual time nothing happens while we wait.
+            let is_over = self.clock.is_manual() || began.elapsed() >= ABANDON_LIMIT;
+            if is_sent || is_over || self.io.link.is_refused() {
+                return;
+            }
+            self.io.link.reap();
+            self.streams.transmit(&mut self.io);
+            std::thread::yield_now();
+        }
     }
 }
 

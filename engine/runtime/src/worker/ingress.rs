@@ -127,8 +127,7 @@ pub(crate) fn classify(bytes: &[u8], net: &Net, flow: &mut Ingress) -> Result<Ar
     match frame.ethertype() {
         EtherType::IPV4 => classify_ip(bytes, &frame, net, flow),
         EtherType::ARP => Ok(Arrival::Arp),
-        // No interface of ours carries a tag, and an answer without the tag would leave the VLAN.
-        EtherType::VLAN | EtherType::QINQ => Err(DropReason::EthVlan),
+        EtherType::VLAN | EtherType::QINQ => classify_tagged(bytes, net, flow),
         _ => Err(DropReason::EthUnknownType),
     }
 }
@@ -171,6 +170,18 @@ fn classify_ip(
     // A part of an IP packet.
     flow.payload_len = payload.len() as u32;
     Ok(Arrival::Flow)
+}
+
+/// A tag without a VLAN only carries a priority. No interface of ours is in a VLAN, and an answer without the tag would leave it.
+#[cold]
+fn classify_tagged(bytes: &[u8], net: &Net, flow: &mut Ingress) -> Result<Arrival, DropReason> {
+    let frame = eth::Frame::parse(bytes)?;
+    input::check_link(net.mac(), &frame)?;
+    match frame.ethertype() {
+        EtherType::IPV4 => classify_ip(bytes, &frame, net, flow),
+        EtherType::ARP => Ok(Arrival::Arp),
+        _ => Err(DropReason::EthUnknownType),
+    }
 }
 
 #[cold]

@@ -1,0 +1,172 @@
+//! One engine on a wire in memory; the tests are the other end, packet by packet.
+
+mod packets;
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use packets::{HERE, tagged};
+use ringwire::frame::{Class, Floors, Geometry, MemPort, Packet, Pool, Port, Region};
+use ringwire::{DropReason, Engine, Events, Handle, Interface, TcpOptions, Turn, Worker};
+use ringwire_wire::packet::{self, Transport};
+use ringwire_wire::tcp::Flags;
+
+const PORT: u16 = 7;
+
+/// The engine and what is at the other end of its wire.
+struct Wire {
+    worker: Option<Worker>,
+    handle: Handle,
+    events: Events,
+    pool: Pool,
+    port: MemPort,
+}
+
+impl Wire {
+    /// The engine in this thread.
+    fn new() -> Wire {
+        let (wire, engine) = Wire::to_engine(256);
+        let worker = engine.into_workers().remove(0).start();
+        Wire { worker: Some(worker), ..wire }
+    }
+
+    /// With a ring of this many packets each way; the engine has not started yet.
+    fn to_engine(ring_packets: u32) -> (Wire, Engine) {
+        let geometry = Geometry { frame_bytes: 2048, frame_count: 4096 };
+        let mut pool =
+            Pool::new(Region::anonymous(geometry.region_bytes()), geometry, Floors::for_frames(4096));
+        pool.adopt();
+        let interface = Interface::new("memory").address(format!("{HERE}/24").parse().unwrap());
+        let mut port = None;
+        let engine = Engine::builder().interface(interface).start_on(|theirs| {
+            let (far, near) = MemPort::pair(ring_packets, theirs, &pool);
+            port = Some(near);
+            far
+        });
+        let (engine, mut port) = (engine.unwrap(), port.unwrap());
+        port.refill(&mut pool);
+        let (handle, events) = (engine.handle(), Events::with_capacity(1024));
+        (Wire { worker: None, handle, events, pool, port }, engine)
+    }
+
+    fn turn(&mut self) {
+        let Some(worker) = &mut self.worker else { return };
+        worker.poll(&mut self.events, Some(Duration::ZERO)).unwrap();
+        for _ in self.events.drain() {}
+    }
+
+    /// Sends a frame and lets the engine look at it.
+    fn send(&mut self, bytes: &[u8]) {
+        self.port.reap(&mut self.pool);
+        let mut frame = self.pool.alloc(Class::Control).unwrap();
+        frame.append(bytes.len()).copy_from_slice(bytes);
+        self.port.submit(&mut self.pool, &frame.into_send()).unwrap();
+        let _ = self.port.kick();
+        self.turn();
+    }
+
+    /// What the engine has sent since the last call.
+    fn received(&mut self) -> Vec<Vec<u8>> {
+        let mut packets: Vec<Packet> = Vec::new();
+        self.port.receive(&mut self.pool, &mut packets, usize::MAX);
+        let bytes = packets.drain(..).map(|packet| packet.head.bytes().to_vec()).collect();
+        self.port.refill(&mut self.pool);
+        let _ = self.port.kick();
+        bytes
+    }
+
+    fn dropped(&mut self, reason: DropReason) -> u64 {
+        std::thread::sleep(Duration::from_millis(1));
+        self.turn();
+        self.handle.metrics().dropped(reason)
+    }
+
+    /// Packets that the engine says it has done something with, and all drops.
+    fn accounts(&mut self) -> (u64, u64, u64) {
+        std::thread::sleep(Duration::from_millis(1));
+        self.turn();
+        let metrics = self.handle.metrics();
+        let drops = metrics.drops.iter().map(|(_, count)| count).sum();
+        let handled = metrics.sum(|worker| worker.delivered + worker.control_packets);
+        (metrics.sum(|worker| worker.rx_packets), handled, drops)
+    }
+}
+
+fn flags(frame: &[u8]) -> Option<Flags> {
+    match packet::parse(frame).unwrap().net {
+        packet::Net::Ipv4(_, Transport::Tcp(segment)) => Some(segment.flags()),
+        _ => None,
+    }
+}
+
+#[test]
+fn an_icmp_packet_is_handled_or_dropped_and_never_both() {
+    let mut wire = Wire::new();
+    // Echo, a type that we do not act on, an error about a flow that is not there.
+    wire.send(&packets::icmp(8, b"hello"));
+    assert_eq!(wire.accounts(), (1, 1, 0));
+    wire.send(&packets::icmp(13, &[0; 12]));
+    wire.send(&packets::icmp(3, &packets::udp(HERE, (PORT, 9), b"12345678")[14..]));
+    assert_eq!(wire.accounts(), (3, 1, 2));
+    assert_eq!(wire.dropped(DropReason::IcmpUnknownFlow), 1);
+}
+
+#[test]
+fn frames_of_a_vlan_are_not_answered_and_those_with_a_priority_are() {
+    let mut wire = Wire::new();
+    let echo = packets::icmp(8, b"hello");
+    wire.send(&tagged(&echo, &[100]));
+    wire.send(&tagged(&echo, &[0xa000, 1]));
+    assert_eq!(wire.dropped(DropReason::EthVlan), 2);
+    wire.received();
+    wire.send(&tagged(&echo, &[0xa000]));
+    assert_eq!(wire.received().len(), 1);
+}
+
+/// More connections than the ring has places: each peer hears of the end.
+#[test]
+fn every_connection_of_a_worker_that_goes_is_reset() {
+    const CONNECTIONS: u16 = 300;
+    let (mut wire, engine) = Wire::to_engine(64);
+    let handle = engine.handle();
+    let run = std::thread::spawn(move || {
+        let mut worker = engine.into_workers().remove(0).start();
+        worker.listen((HERE, PORT).into(), &TcpOptions::default()).unwrap();
+        let mut events = Events::with_capacity(64);
+        while worker.poll(&mut events, Some(Duration::from_millis(1))).unwrap() != Turn::Stop {}
+    });
+    wire.send(&packets::arp());
+    for port in 0..CONNECTIONS {
+        let from = (Ipv4Addr::new(10, 0, 0, 2), 10_000 + port);
+        wire.send(&packets::tcp(from, PORT, Flags::SYN, (1000, 0)));
+        let seq = wire.await_syn_ack();
+        wire.send(&packets::tcp(from, PORT, Flags::ACK, (1001, seq.wrapping_add(1))));
+    }
+    handle.stop();
+    let mut resets = 0;
+    while !run.is_finished() {
+        resets += wire.resets();
+    }
+    run.join().unwrap();
+    resets += wire.resets();
+    assert_eq!(resets, usize::from(CONNECTIONS));
+}
+
+impl Wire {
+    /// The sequence number of the next one.
+    fn await_syn_ack(&mut self) -> u32 {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let answers = self.received();
+            if let Some(frame) = answers.iter().find(|frame| flags(frame) == Some(Flags::SYN | Flags::ACK)) {
+                return packets::tcp_seq(frame);
+            }
+            assert!(Instant::now() < deadline, "no answer");
+        }
+    }
+
+    fn resets(&mut self) -> usize {
+        let is_reset = |frame: &&Vec<u8>| flags(frame).is_some_and(|flags| flags.contains(Flags::RST));
+        self.received().iter().filter(is_reset).count()
+    }
+}

@@ -1,0 +1,85 @@
+//! Frames from the peer's end, with right checksums.
+
+use std::net::Ipv4Addr;
+
+use ringwire_wire::checksum::Sum;
+use ringwire_wire::eth::{self, EtherType, Mac};
+use ringwire_wire::ipv4::{self, Protocol};
+use ringwire_wire::packet::{self, Transport};
+use ringwire_wire::tcp::{self, Flags};
+use ringwire_wire::{arp, udp};
+
+pub(crate) const HERE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+const PEER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+/// An engine in memory takes its hardware address from its first address.
+const HERE_MAC: Mac = Mac([2, 0, 10, 0, 0, 1]);
+const PEER_MAC: Mac = Mac([2, 0, 10, 0, 0, 2]);
+
+fn ipv4((src, dst): (Ipv4Addr, Ipv4Addr), protocol: Protocol, payload: &[u8]) -> Vec<u8> {
+    let mut frame = [0; eth::HEADER_LEN];
+    eth::Header { dst: HERE_MAC, src: PEER_MAC, ethertype: EtherType::IPV4 }.emit(&mut frame);
+    let mut header = [0; ipv4::HEADER_LEN];
+    let payload_len = u16::try_from(payload.len()).unwrap();
+    ipv4::Header { src, dst, protocol, tos: 0, ttl: 64, id: 1, dont_fragment: true, payload_len }
+        .emit(&mut header);
+    [&frame[..], &header, payload].concat()
+}
+
+/// The peer asks for the engine, which tells it where the peer is.
+pub(crate) fn arp() -> Vec<u8> {
+    let (sender_mac, sender_ip, target_mac, target_ip) = (PEER_MAC, PEER, Mac([0; 6]), HERE);
+    let mut body = [0; arp::PACKET_LEN];
+    arp::Packet { op: arp::Op::Request, sender_mac, sender_ip, target_mac, target_ip }.emit(&mut body);
+    let mut frame = [0; eth::HEADER_LEN];
+    eth::Header { dst: HERE_MAC, src: PEER_MAC, ethertype: EtherType::ARP }.emit(&mut frame);
+    [&frame[..], &body].concat()
+}
+
+/// A message whose second word is zero.
+pub(crate) fn icmp(kind: u8, data: &[u8]) -> Vec<u8> {
+    let mut message = [&[kind, 3, 0, 0, 0, 0, 0, 0], data].concat();
+    if kind != 3 {
+        message[1] = 0;
+    }
+    let checksum = Sum::of(&message).finish();
+    message[2..4].copy_from_slice(&checksum.to_be_bytes());
+    ipv4((PEER, HERE), Protocol::ICMP, &message)
+}
+
+/// A datagram from `src` to the peer, or from the peer here.
+pub(crate) fn udp(src: Ipv4Addr, (src_port, dst_port): (u16, u16), data: &[u8]) -> Vec<u8> {
+    let dst = if src == HERE { PEER } else { HERE };
+    let mut header = [0; udp::HEADER_LEN];
+    let len = u16::try_from(data.len()).unwrap();
+    let pseudo = Sum::pseudo_v4(src, dst, Protocol::UDP, len + 8);
+    udp::Header { src_port, dst_port, len }.emit(&mut header, pseudo + Sum::of(data));
+    ipv4((src, dst), Protocol::UDP, &[&header[..], data].concat())
+}
+
+/// A segment without payload.
+pub(crate) fn tcp(
+    (src, src_port): (Ipv4Addr, u16),
+    dst_port: u16,
+    flags: Flags,
+    (seq, ack): (u32, u32),
+) -> Vec<u8> {
+    let header = tcp::Header { src_port, dst_port, seq, ack, flags, window: 10_000, urgent: 0 };
+    let mut bytes = [0; tcp::HEADER_LEN];
+    let pseudo = Sum::pseudo_v4(src, HERE, Protocol::TCP, 20);
+    header.emit(&tcp::Options::default(), pseudo, &mut bytes);
+    ipv4((src, HERE), Protocol::TCP, &bytes)
+}
+
+/// The sequence number of a segment.
+pub(crate) fn tcp_seq(frame: &[u8]) -> u32 {
+    match packet::parse(frame).unwrap().net {
+        packet::Net::Ipv4(_, Transport::Tcp(segment)) => segment.header().seq,
+        _ => panic!("no TCP"),
+    }
+}
+
+/// The same frame with 802.1Q tags of this control information, outermost first.
+pub(crate) fn tagged(frame: &[u8], tags: &[u16]) -> Vec<u8> {
+    let tags: Vec<u8> = tags.iter().flat_map(|tci| [[0x81, 0x00], tci.to_be_bytes()].concat()).collect();
+    [&frame[..12], &tags, &frame[12..]].concat()
+}
