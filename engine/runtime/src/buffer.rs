@@ -148,7 +148,16 @@ pub struct TxBuf {
 #[derive(Debug)]
 enum TxInner {
     Frame(Frame),
+    /// Full: what was received.
     Heap(Vec<u8>),
+    Long(Box<Long>),
+}
+
+/// Room for a datagram that takes several frames; its first `len` bytes are written.
+#[derive(Debug)]
+struct Long {
+    bytes: Vec<u8>,
+    len: usize,
 }
 
 impl TxBuf {
@@ -162,6 +171,12 @@ impl TxBuf {
     pub(crate) fn with_limit(frame: Frame, limit_bytes: usize) -> TxBuf {
         let limit = limit_bytes.min(frame.len() + frame.tailroom());
         TxBuf { inner: TxInner::Frame(frame), limit }
+    }
+
+    /// Empty, on the heap: for what no frame holds.
+    pub(crate) fn long(limit_bytes: usize) -> TxBuf {
+        let long = Long { bytes: vec![0; limit_bytes], len: 0 };
+        TxBuf { inner: TxInner::Long(Box::new(long)), limit: limit_bytes }
     }
 
     /// Copies as much of `bytes` behind what is there as fits; returns how much.
@@ -183,14 +198,19 @@ impl TxBuf {
                 frame.spare_mut().get_mut(..room).unwrap_or_default()
             }
             TxInner::Heap(_) => &mut [],
+            TxInner::Long(long) => long.bytes.get_mut(long.len..).unwrap_or_default(),
         }
     }
 
     /// Counts `len` bytes of [`TxBuf::spare`] as written (at most all of it).
     pub fn advance(&mut self, len: usize) {
         let len = len.min(self.limit - self.len().min(self.limit));
-        if let TxInner::Frame(frame) = &mut self.inner {
-            frame.append(len.min(frame.tailroom()));
+        match &mut self.inner {
+            TxInner::Frame(frame) => {
+                frame.append(len.min(frame.tailroom()));
+            }
+            TxInner::Heap(_) => {}
+            TxInner::Long(long) => long.len += len,
         }
     }
 
@@ -198,6 +218,11 @@ impl TxBuf {
         match self.inner {
             TxInner::Frame(frame) => TxParts::Frame(frame),
             TxInner::Heap(bytes) => TxParts::Heap(bytes),
+            TxInner::Long(long) => {
+                let Long { mut bytes, len } = *long;
+                bytes.truncate(len);
+                TxParts::Heap(bytes)
+            }
         }
     }
 }
@@ -233,6 +258,7 @@ impl Deref for TxBuf {
         match &self.inner {
             TxInner::Frame(frame) => frame.bytes(),
             TxInner::Heap(bytes) => bytes,
+            TxInner::Long(long) => long.bytes.get(..long.len).unwrap_or_default(),
         }
     }
 }

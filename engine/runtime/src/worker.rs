@@ -432,6 +432,16 @@ impl Worker {
         Some(TxBuf::with_limit(frame?, limit_bytes))
     }
 
+    /// Room for a datagram of `len_bytes`, at most what the interface takes in one packet (on an MTU above one frame that is more than
+    /// [`Worker::tx_buf`] has; such a datagram is copied once and leaves as a chain of frames).
+    pub fn tx_buf_for(&mut self, len_bytes: usize) -> Option<TxBuf> {
+        let link = &self.core().io.link;
+        if len_bytes <= link.datagram_bytes() {
+            return self.tx_buf();
+        }
+        Some(TxBuf::long(len_bytes.min(link.longest_datagram_bytes())))
+    }
+
     /// Copies nothing, as long as the piece fits one segment.
     ///
     /// # Errors

@@ -4,7 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use ringwire::{AttachMode, DropReason, Engine, Interface, PollMode};
+use ringwire::{
+    AttachMode, Batch, Datagram, DropReason, Engine, Events, Interface, PollMode, TxBuf, UdpOptions, Worker,
+};
 use ringwire_lab::{Carrier, Lab, Link, Node};
 use ringwire_netns::{
     Addressing, Closing, Echo, Pattern, Scene, Script, Service, Sink, Transfers, kernel, options, within,
@@ -54,20 +56,28 @@ fn a_busy_worker_serves_too() {
     });
 }
 
-/// Packets of 9,000 bytes arrive as chains of frames; what the engine sends fits one frame.
+/// Packets of 9,000 bytes arrive as chains of frames, and so do those leave that are longer than a frame.
 #[test]
-fn large_packets_arrive_in_pieces() {
+fn large_packets_travel_in_pieces_both_ways() {
     within(LIMIT, || {
         for addressing in Addressing::BOTH {
             let scene = Scene::shaped(addressing, |link| link.mtu(9000));
             let service = echo_on(scene.engine(), scene.at(7));
             let socket = kernel::udp(&scene.peer, scene.peer_ip(), scene.at(7));
-            let mut sent = [0; 3000];
-            Pattern::new(1, 3000).fill(&mut sent);
-            socket.send(&sent).expect("a send");
-            let mut received = [0; 9000];
-            assert_eq!(socket.recv(&mut received).expect("an echo"), 3000, "{addressing:?}");
-            assert!(received[..3000] == sent);
+            let (mut sent, mut received) = ([0; 8972], [0; 9000]);
+            // Every size around the ends of frames, some in between.
+            let near = |len: usize| len.saturating_sub(5)..(len + 6).min(sent.len() + 1);
+            let lengths: Vec<usize> =
+                (0..8972).step_by(97).chain([0, 3000, 3684, 7368, 8972].into_iter().flat_map(near)).collect();
+            for len in lengths {
+                Pattern::new(len as u64, len as u64).fill(&mut sent);
+                socket.send(&sent[..len]).expect("a send");
+                let back = socket.recv(&mut received);
+                let back = back.unwrap_or_else(|error| {
+                    panic!("{addressing:?}, {len} bytes: {error}\n{}", service.handle().metrics())
+                });
+                assert!(received[..back] == sent[..len], "{addressing:?}, {len} bytes: {back} came back");
+            }
             let stream = kernel::connect(&scene.peer, scene.at(7)).expect("a connection");
             let pattern = Pattern::new(1, 5_000_000);
             assert_eq!(kernel::exchange(&stream, &pattern).expect("an echo"), pattern.digest());
@@ -75,6 +85,40 @@ fn large_packets_arrive_in_pieces() {
             let books = service.finish();
             assert!(books.modes[0].multi_buffer);
             books.assert_balanced(&[]);
+        }
+    });
+}
+
+/// What the application writes itself: up to the MTU, and no further.
+#[test]
+fn a_datagram_of_the_mtus_length_is_sent_and_a_longer_one_is_refused() {
+    within(LIMIT, || {
+        let scene = Scene::shaped(Addressing::Dedicated, |link| link.mtu(9000));
+        let socket = kernel::udp(&scene.peer, scene.peer_ip(), scene.at(7));
+        let to = socket.local_addr().expect("it is bound");
+        let mut worker = scene.engine().into_workers().remove(0).start();
+        let own = worker.bind_udp(scene.at(7), &UdpOptions::default()).expect("the port is free");
+        let mut batch: Batch<Datagram<TxBuf>> = Batch::with_capacity(1);
+        let mut write = |worker: &mut Worker, wanted: usize| {
+            let mut payload = worker.tx_buf_for(wanted).expect("a buffer");
+            let len = payload.put(&vec![7; wanted]);
+            assert!(batch.push(Datagram { peer: to, local: None, tos: 0, ttl: 0, payload }).is_ok());
+            (len, worker.send_batch(own, &mut batch))
+        };
+        assert_eq!(write(&mut worker, 100), (100, Ok(1)));
+        assert_eq!(write(&mut worker, 8972), (8972, Ok(1)));
+        assert_eq!(write(&mut worker, 9001), (8972, Ok(1)), "there is no room for more");
+        let mut received = [0; 9000];
+        let mut events = Events::with_capacity(16);
+        for len in [100, 8972, 8972] {
+            // The neighbour is asked for first.
+            socket.set_read_timeout(Some(Duration::from_millis(1))).expect("a time limit");
+            let back = (0..2000).find_map(|_| {
+                worker.poll(&mut events, Some(Duration::ZERO)).expect("the worker polls");
+                socket.recv(&mut received).ok()
+            });
+            assert_eq!(back, Some(len), "{}", received[0]);
+            assert!(received[..len].iter().all(|byte| *byte == 7));
         }
     });
 }

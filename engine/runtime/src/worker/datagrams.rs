@@ -40,6 +40,8 @@ struct UdpSocket {
 #[derive(Debug)]
 pub(crate) struct Waiting {
     frame: Frame,
+    /// Of a datagram that is longer than a frame.
+    rest: Vec<Frame>,
     head: UdpHead,
     src: Ipv4Addr,
     dst: Ipv4Addr,
@@ -240,8 +242,8 @@ impl Datagrams {
         while room > 0
             && let Some(datagram) = batch.pop()
         {
-            match socket.send(io, datagram) {
-                Sent::Yes => {}
+            let sent = match socket.send(io, datagram, room) {
+                Sent::Frames(frames) => frames,
                 Sent::Later(datagram) => {
                     batch.unpop(datagram);
                     break;
@@ -250,9 +252,9 @@ impl Datagrams {
                     batch.unpop(datagram);
                     return if count > 0 { Ok(count) } else { Err(error) };
                 }
-            }
+            };
             count += 1;
-            room -= 1;
+            room -= sent;
         }
         Ok(count)
     }
@@ -265,17 +267,18 @@ pub(crate) enum Matched {
 }
 
 enum Sent {
-    Yes,
-    /// No frame for a copy now.
+    /// In so many.
+    Frames(usize),
+    /// No frames for a copy, or no room for all of them, now.
     Later(Datagram<TxBuf>),
     Never(Datagram<TxBuf>, ConnError),
 }
 
 impl UdpSocket {
     #[inline]
-    fn send(&self, io: &mut Io, datagram: Datagram<TxBuf>) -> Sent {
+    fn send(&self, io: &mut Io, datagram: Datagram<TxBuf>, room: usize) -> Sent {
         let SocketAddr::V4(peer) = datagram.peer else { return Sent::Never(datagram, ConnError::NoRoute) };
-        if datagram.payload.len() > io.link.datagram_bytes() {
+        if datagram.payload.len() > io.link.longest_datagram_bytes() {
             return Sent::Never(datagram, ConnError::TooLong);
         }
         let bound = Some(*self.local.ip()).filter(|local| !local.is_unspecified());
@@ -287,30 +290,42 @@ impl UdpSocket {
             return Sent::Never(datagram, ConnError::NoRoute);
         };
         let Datagram { peer: to, local, tos, ttl, payload } = datagram;
-        let frame = match payload.into_parts() {
-            TxParts::Frame(frame) => frame,
-            TxParts::Heap(bytes) => match copy_in(io, &bytes) {
-                Some(frame) => frame,
+        let (frame, rest) = match payload.into_parts() {
+            TxParts::Frame(frame) => (frame, Vec::new()),
+            TxParts::Heap(bytes) => match copy_in(io, &bytes, room) {
+                Some(frames) => frames,
                 None => {
                     let payload = TxParts::Heap(bytes).into();
                     return Sent::Later(Datagram { peer: to, local, tos, ttl, payload });
                 }
             },
         };
+        let frames = 1 + rest.len();
         let ttl = if ttl == 0 { self.ttl } else { ttl };
         let head = UdpHead { src_port: self.local.port(), dst_port: peer.port(), ttl, tos };
-        transmit(io, Waiting { frame, head, src, dst: *peer.ip() });
-        Sent::Yes
+        transmit(io, Waiting { frame, rest, head, src, dst: *peer.ip() });
+        Sent::Frames(frames)
     }
 }
 
-/// A heap copy needs a frame to leave in.
+/// A heap copy needs frames to leave in, at most `room`; all but the last hold an even number of bytes, so that their checksums add up.
 #[cold]
-fn copy_in(io: &mut Io, bytes: &[u8]) -> Option<Frame> {
-    let mut frame = io.link.alloc(Class::Send)?;
-    frame.append(bytes.len()).copy_from_slice(bytes);
+fn copy_in(io: &mut Io, bytes: &[u8], room: usize) -> Option<(Frame, Vec<Frame>)> {
+    let frame_bytes = io.link.datagram_bytes() & !1;
+    let is_one = bytes.len() <= io.link.datagram_bytes();
+    let (first, others) = if is_one { (bytes, &[][..]) } else { bytes.split_at(frame_bytes) };
+    if 1 + others.len().div_ceil(frame_bytes) > room {
+        return None;
+    }
+    let mut copy = |bytes: &[u8]| {
+        let mut frame = io.link.alloc(Class::Send)?;
+        frame.append(bytes.len()).copy_from_slice(bytes);
+        Some(frame)
+    };
+    let first = copy(first)?;
+    let others = others.chunks(frame_bytes).map(copy).collect::<Option<Vec<Frame>>>()?;
     io.counters.now.copied_bytes += bytes.len() as u64;
-    Some(frame)
+    Some((first, others))
 }
 
 /// Sends a datagram whose next hop is known, or leaves it with the neighbour machine until it is.
@@ -320,9 +335,13 @@ pub(crate) fn transmit(io: &mut Io, waiting: Waiting) {
         Resolution::Known(mac) => {
             let port = io.net.port_to(mac, 0);
             let hop = Hop { port, src_mac: io.net.mac(), dst_mac: mac, src: waiting.src, dst: waiting.dst };
-            let mut frame = waiting.frame;
-            io.link.emit_udp(&mut frame, &hop, &waiting.head);
-            io.link.submit_or_drop(port, frame, &mut io.counters);
+            let Waiting { mut frame, rest, .. } = waiting;
+            io.link.emit_udp(&mut frame, &rest, &hop, &waiting.head);
+            if rest.is_empty() {
+                io.link.submit_or_drop(port, frame, &mut io.counters);
+            } else {
+                io.link.submit_chain_or_drop(port, (frame, rest), &mut io.counters);
+            }
         }
         Resolution::Pending => {
             if let Err(reason) = io.net.hold_until_resolved(waiting) {

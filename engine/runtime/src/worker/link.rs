@@ -16,6 +16,8 @@ use crate::wake::Waker;
 pub(crate) const TX_HEADROOM: usize = 128;
 /// In place of a queue's index: the kernel of this host, which delivers to its own programs.
 pub(crate) const KERNEL_PORT: usize = usize::MAX;
+/// The length field of IPv4.
+const MAX_IP_BYTES: usize = 65_535;
 const ETH_IP_LEN: usize = eth::HEADER_LEN + ipv4::HEADER_LEN;
 
 /// The ports a worker can have; dispatched once per batch.
@@ -52,6 +54,17 @@ impl AnyPort {
             AnyPort::Xsk(_) => {}
             #[cfg(feature = "packet")]
             AnyPort::Packet(_) => {}
+        }
+    }
+
+    /// Whether a packet may leave as a chain of frames.
+    fn sends_chains(&self) -> bool {
+        match self {
+            AnyPort::Mem(_) => true,
+            #[cfg(feature = "xdp")]
+            AnyPort::Xsk(port) => port.mode().multi_buffer,
+            #[cfg(feature = "packet")]
+            AnyPort::Packet(_) => true,
         }
     }
 
@@ -97,6 +110,8 @@ pub(crate) struct Link {
     mtu_bytes: usize,
     /// What one packet in one frame carries above IP.
     ip_payload_bytes: usize,
+    /// What one packet in a chain of frames carries above UDP.
+    longest_datagram_bytes: usize,
     ip_ident: u16,
     is_refused: bool,
     /// Behind [`KERNEL_PORT`].
@@ -108,7 +123,19 @@ impl Link {
         let frame_bytes = ports.iter().map(|port| on_port!(port, p => p.max_frame_bytes())).min();
         let room = frame_bytes.unwrap_or(0).saturating_sub(TX_HEADROOM);
         let ip_payload_bytes = mtu_bytes.min(room).saturating_sub(ipv4::HEADER_LEN);
-        Link { pool, ports, mtu_bytes, ip_payload_bytes, ip_ident: 0, is_refused: false, kernel: None }
+        let is_chained = ports.iter().all(AnyPort::sends_chains);
+        let longest =
+            if is_chained { mtu_bytes.min(MAX_IP_BYTES) - ipv4::HEADER_LEN } else { ip_payload_bytes };
+        Link {
+            pool,
+            ports,
+            mtu_bytes,
+            ip_payload_bytes,
+            longest_datagram_bytes: longest.max(ip_payload_bytes) - udp::HEADER_LEN,
+            ip_ident: 0,
+            is_refused: false,
+            kernel: None,
+        }
     }
 
     pub(crate) fn ports(&self) -> &[AnyPort] {
@@ -123,6 +150,11 @@ impl Link {
     /// Payload of one UDP datagram, in one frame: bytes.
     pub(crate) fn datagram_bytes(&self) -> usize {
         self.ip_payload_bytes - udp::HEADER_LEN
+    }
+
+    /// Payload of one UDP datagram in as many frames as it takes: bytes.
+    pub(crate) fn longest_datagram_bytes(&self) -> usize {
+        self.longest_datagram_bytes
     }
 
     /// Has in-memory peers wake this worker; a NIC's descriptors are watched by the sleep itself.
@@ -235,7 +267,7 @@ impl Link {
     ) -> Result<(), TxFull> {
         match self.ports.get_mut(port) {
             Some(port) => on_port!(port, p => p.submit(&mut self.pool, frame))?,
-            None => self.submit_to_kernel(frame)?,
+            None => self.submit_to_kernel(core::slice::from_ref(frame))?,
         }
         counters.now.tx_packets += 1;
         counters.now.tx_bytes += frame.len() as u64;
@@ -244,9 +276,10 @@ impl Link {
 
     /// A copy, so the frame is free at once.
     #[cold]
-    fn submit_to_kernel(&self, frame: &SendFrame) -> Result<(), TxFull> {
+    fn submit_to_kernel(&self, chain: &[SendFrame]) -> Result<(), TxFull> {
         let kernel = self.kernel.as_ref().ok_or(TxFull)?;
-        if kernel.send_to_kernel(frame.bytes().to_vec()) { Ok(()) } else { Err(TxFull) }
+        let bytes = chain.iter().flat_map(SendFrame::bytes).copied().collect();
+        if kernel.send_to_kernel(bytes) { Ok(()) } else { Err(TxFull) }
     }
 
     /// [`Link::submit`] for packets that cannot wait: a full ring is a drop.
@@ -254,6 +287,27 @@ impl Link {
         if self.submit(port, &frame.into_send(), counters).is_err() {
             counters.drop_packet(DropReason::TxFull);
         }
+    }
+
+    /// [`Link::submit_or_drop`] for a packet in several frames, which leaves whole or not at all.
+    #[cold]
+    pub(crate) fn submit_chain_or_drop(
+        &mut self,
+        port: usize,
+        (head, rest): (Frame, Vec<Frame>),
+        counters: &mut Counters,
+    ) {
+        let chain: Vec<SendFrame> =
+            core::iter::once(head).chain(rest).map(|frame| frame.into_send()).collect();
+        let submitted = match self.ports.get_mut(port) {
+            Some(port) => on_port!(port, p => p.submit_chain(&mut self.pool, &chain)),
+            None => self.submit_to_kernel(&chain),
+        };
+        if submitted.is_err() {
+            return counters.drop_packet(DropReason::TxFull);
+        }
+        counters.now.tx_packets += 1;
+        counters.now.tx_bytes += chain.iter().map(|frame| frame.len() as u64).sum::<u64>();
     }
 
     fn ip_header(&mut self, hop: &Hop, protocol: ipv4::Protocol, payload_len: usize) -> ipv4::Header {
@@ -281,10 +335,10 @@ impl Link {
         }
     }
 
-    /// All headers of a UDP datagram, whose payload `frame` holds, in front of it.
-    pub(crate) fn emit_udp(&mut self, frame: &mut Frame, hop: &Hop, datagram: &UdpHead) {
-        let payload_len = frame.len();
-        let payload_sum = sum(frame.bytes());
+    /// All headers of a UDP datagram in front of its payload: what `frame` holds, then `rest`, of even lengths but for the last.
+    pub(crate) fn emit_udp(&mut self, frame: &mut Frame, rest: &[Frame], hop: &Hop, datagram: &UdpHead) {
+        let payload_len = frame.len() + rest.iter().map(Frame::len).sum::<usize>();
+        let payload_sum = rest.iter().fold(sum(frame.bytes()), |before, frame| before + sum(frame.bytes()));
         let mut ip = self.ip_header(hop, ipv4::Protocol::UDP, udp::HEADER_LEN + payload_len);
         ip.ttl = datagram.ttl;
         ip.tos = datagram.tos;
@@ -292,7 +346,7 @@ impl Link {
         let header = udp::Header {
             src_port: datagram.src_port,
             dst_port: datagram.dst_port,
-            // Callers refuse payloads above `datagram_bytes`.
+            // Callers refuse payloads above `longest_datagram_bytes`.
             len: u16::try_from(payload_len).unwrap_or(u16::MAX),
         };
         let head = frame.prepend(ETH_IP_LEN + udp::HEADER_LEN);
