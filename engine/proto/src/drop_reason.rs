@@ -114,14 +114,10 @@ drop_reasons! {
     TcpNoSocket = "tcp_no_socket",
     /// A flag combination that means nothing in this state.
     TcpBadFlags = "tcp_bad_flags",
-    /// A segment to a listener that is neither SYN nor a valid cookie ACK.
+    /// A segment to a listener that is no SYN.
     TcpListenNotSyn = "tcp_listen_not_syn",
     /// A SYN while the SYN queue was full.
     TcpSynQueueFull = "tcp_syn_queue_full",
-    /// A handshake that found the accept queue full.
-    TcpAcceptQueueFull = "tcp_accept_queue_full",
-    /// An ACK whose SYN cookie does not verify.
-    TcpBadCookie = "tcp_bad_cookie",
     /// In SYN-SENT, an ACK for something we did not send.
     TcpSynSentBadAck = "tcp_syn_sent_bad_ack",
     /// Outside the receive window.
@@ -155,15 +151,13 @@ drop_reasons! {
     NoFrame = "no_frame",
     /// The transmit ring was full and the packet cannot wait.
     TxFull = "tx_full",
-    /// Longer than the interface can send.
-    TooBig = "too_big",
     /// No route to the destination.
     NoRoute = "no_route",
     /// The hand-over ring to the owning worker was full.
     HandOffFull = "hand_off_full",
     /// A limit on connections or sockets was reached.
     TableFull = "table_full",
-    /// The engine is shutting down.
+    /// A SYN while the engine is shutting down.
     ShuttingDown = "shutting_down",
 }
 

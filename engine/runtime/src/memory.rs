@@ -53,6 +53,12 @@ fn assemble(config: Config, pool: Pool, port: MemPort) -> Result<Engine, SetupEr
     if config.workers.is_some_and(|workers| workers != 1) {
         return Err(config_error("an in-memory port serves one worker", "use workers(1)"));
     }
+    if config.netns.is_some() {
+        return Err(config_error("an in-memory engine is in no network namespace", "leave netns(..) out"));
+    }
+    if interface.queues.as_ref().is_some_and(|queues| queues != &[0]) {
+        return Err(config_error("an in-memory port has one queue", "leave the queues out"));
+    }
     // Locally administered, and as unique as the address.
     let [b0, b1, b2, b3] = first.address.octets();
     let mac = Mac([0x02, 0x00, b0, b1, b2, b3]);
@@ -70,6 +76,7 @@ fn assemble(config: Config, pool: Pool, port: MemPort) -> Result<Engine, SetupEr
     let guard = Arc::new(Guard::without_kernel_side(Arc::clone(&shared)));
     let net = NetConfig::dedicated(&interface, mac);
     let link = Link::new(pool, vec![AnyPort::Mem(port)], MTU_BYTES);
-    let seed = WorkerSeed::new(SeedParts { id: 0, cpu: None, link, net, guard }, &config)?;
+    let seed =
+        WorkerSeed::new(SeedParts { id: 0, cpu: config.cpus.first().copied(), link, net, guard }, &config)?;
     Ok(Engine::assemble(vec![seed], shared))
 }

@@ -1,4 +1,4 @@
-//! Ephemeral ports: which worker owns one, and which are free (RFC 6056).
+//! Ephemeral ports: which worker owns one, and where the search for a free one begins (RFC 6056).
 //!
 //! The range is dealt out in blocks of 64 ports, so that the owner of a port is one load from a small array. Workers allocate only from
 //! their own blocks: no two can take the same port, and a segment that lands on the wrong worker names the right one by its port.
@@ -39,30 +39,13 @@ impl core::fmt::Display for Exhausted {
 
 impl core::error::Error for Exhausted {}
 
-/// What is left of a port after one use of it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Released {
-    /// Other connections still use it.
-    InUse,
-    /// Nobody uses it: its reservation and steering may go.
-    Idle,
-    /// It was not in use, or is not this worker's.
-    NotOurs,
-}
-
 /// The ephemeral ports of one worker. One port serves many connections, as long as their destinations differ.
 #[derive(Debug)]
 pub struct PortAllocator {
-    ports: Vec<Port>,
+    /// Sorted.
+    ports: Vec<u16>,
     /// RFC 6056 3.3.3: counts allocations, so that consecutive ones to one destination take consecutive ports.
     next_ephemeral: u32,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Port {
-    number: u16,
-    /// Connections on it.
-    uses: u32,
 }
 
 impl PortMap {
@@ -91,41 +74,27 @@ impl PortMap {
     /// The allocator of one worker's ports.
     pub fn allocator(&self, worker: u8) -> PortAllocator {
         let is_its = |&port: &u16| self.owner_of(port) == Some(worker);
-        let ports = (self.first..=self.last).filter(is_its).map(|number| Port { number, uses: 0 }).collect();
-        PortAllocator { ports, next_ephemeral: 0 }
+        PortAllocator { ports: (self.first..=self.last).filter(is_its).collect(), next_ephemeral: 0 }
     }
 }
 
 impl PortAllocator {
-    /// Takes a port that `is_free` accepts, trying all of them from an unpredictable one on.
+    /// A port that `is_free` accepts, trying all of them from an unpredictable one on.
     ///
     /// `offset` is the keyed hash of local address, remote address and remote port (RFC 6056 3.3.3). `is_free` answers whether a connection
     /// from this port to that destination can be made: no flow has the tuple, and the port is not a listener's.
     pub fn allocate(&mut self, offset: u32, mut is_free: impl FnMut(u16) -> bool) -> Result<u16, Exhausted> {
         let start = offset.wrapping_add(self.next_ephemeral) as usize % self.ports.len().max(1);
-        let (before, from_start) = self.ports.split_at_mut(start);
-        let tried = from_start.iter_mut().chain(before).zip(1u32..);
-        let (port, tries) = tried.into_iter().find(|(port, _)| is_free(port.number)).ok_or(Exhausted)?;
+        let (before, from_start) = self.ports.split_at(start);
+        let tried = from_start.iter().chain(before).zip(1u32..);
+        let (port, tries) = tried.into_iter().find(|(port, _)| is_free(**port)).ok_or(Exhausted)?;
         self.next_ephemeral = self.next_ephemeral.wrapping_add(tries);
-        port.uses += 1;
-        Ok(port.number)
-    }
-
-    /// Gives back one use of a port.
-    pub fn release(&mut self, port: u16) -> Released {
-        let found = self.ports.binary_search_by_key(&port, |port| port.number);
-        match found.ok().and_then(|index| self.ports.get_mut(index)) {
-            Some(Port { uses: 0, .. }) | None => Released::NotOurs,
-            Some(Port { uses, .. }) => {
-                *uses -= 1;
-                if *uses == 0 { Released::Idle } else { Released::InUse }
-            }
-        }
+        Ok(*port)
     }
 
     /// True if this worker may allocate the port.
     pub fn owns(&self, port: u16) -> bool {
-        self.ports.binary_search_by_key(&port, |port| port.number).is_ok()
+        self.ports.binary_search(&port).is_ok()
     }
 
     /// Number of ports.
@@ -200,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn one_port_serves_many_destinations_until_the_last_is_gone() {
+    fn one_port_serves_many_destinations() {
         let mut allocator = PortMap::split(3_000..=3_000, 1).allocator(0);
         let mut flows = HashSet::new();
         for destination in 0..1_000 {
@@ -208,12 +177,8 @@ mod tests {
             flows.insert((port, destination));
         }
         assert_eq!(allocator.allocate(5, |port| !flows.contains(&(port, 5))), Err(Exhausted));
-        for _ in 0..999 {
-            assert_eq!(allocator.release(3_000), Released::InUse);
-        }
-        assert_eq!(allocator.release(3_000), Released::Idle);
-        assert_eq!(allocator.release(3_000), Released::NotOurs);
-        assert_eq!(allocator.release(3_001), Released::NotOurs);
+        flows.remove(&(3_000, 5));
+        assert_eq!(allocator.allocate(5, |port| !flows.contains(&(port, 5))), Ok(3_000));
     }
 
     #[test]

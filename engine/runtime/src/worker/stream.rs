@@ -379,7 +379,10 @@ impl Streams {
         if io.link.pool.is_low() {
             return Err(DropReason::NoFrame);
         }
-        if self.flows.is_full() || io.net.is_draining() {
+        if io.net.is_draining() {
+            return Err(DropReason::ShuttingDown);
+        }
+        if self.flows.is_full() {
             return Err(DropReason::TableFull);
         }
         let tuple = at.tuple();

@@ -123,6 +123,27 @@ fn frames_of_a_vlan_are_not_answered_and_those_with_a_priority_are() {
     assert_eq!(wire.received().len(), 1);
 }
 
+#[test]
+fn a_syn_to_an_engine_that_shuts_down_is_counted_as_such() {
+    let mut wire = Wire::new();
+    wire.send(&packets::arp());
+    let worker = wire.worker.as_mut().unwrap();
+    worker.listen((HERE, PORT).into(), &TcpOptions::default()).unwrap();
+    let handle = wire.handle.clone();
+    let shutdown = std::thread::spawn(move || handle.shutdown(Duration::from_secs(5)));
+    for port in 10_000..11_000 {
+        let from = (Ipv4Addr::new(10, 0, 0, 2), port);
+        wire.send(&packets::tcp(from, PORT, Flags::SYN, (1000, 0)));
+        if wire.dropped(DropReason::ShuttingDown) > 0 {
+            break;
+        }
+        wire.received();
+    }
+    assert!(wire.dropped(DropReason::ShuttingDown) > 0);
+    wire.worker.take();
+    shutdown.join().unwrap();
+}
+
 /// More connections than the ring has places: each peer hears of the end.
 #[test]
 fn every_connection_of_a_worker_that_goes_is_reset() {
