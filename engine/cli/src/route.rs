@@ -24,12 +24,25 @@ pub(crate) struct Interface {
     pub(crate) has_carrier: bool,
     pub(crate) is_loopback: bool,
     pub(crate) mtu: u32,
+    /// Made with; [`Interface::look_closer`]: used.
     pub(crate) rx_queues: u32,
     /// `veth`, `vlan`, `bond`; absent for most hardware.
     pub(crate) kind: Option<String>,
     /// The id of the XDP program that sits there.
     pub(crate) xdp_program: Option<u32>,
+    /// Its name, id and holder in words.
+    pub(crate) xdp_incumbent: Option<String>,
     pub(crate) addresses: Vec<(Ipv4Addr, u8)>,
+}
+
+impl Interface {
+    /// Asks what the list of interfaces does not say: the queues in use, and whose program it is. What the kernel does not tell stays.
+    pub(crate) fn look_closer(mut self) -> Interface {
+        self.rx_queues = ringwire::Interface::new(&self.name).rx_queue_count().unwrap_or(self.rx_queues);
+        let incumbent = ringwire_bpf::incumbent(self.index).ok().flatten();
+        self.xdp_incumbent = incumbent.map(|incumbent| incumbent.to_string());
+        self
+    }
 }
 
 /// All interfaces of this network namespace.

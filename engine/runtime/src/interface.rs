@@ -32,6 +32,16 @@ impl Interface {
         })?;
         Ok(Interface::new(link.name))
     }
+
+    /// The receive queues that the interface uses now, which may be fewer than it was made with.
+    ///
+    /// # Errors
+    /// There is no such interface in the calling thread's network namespace, or netlink is not to be had.
+    pub fn rx_queue_count(&self) -> Result<u32, SetupError> {
+        let mut netlink = Netlink::open().map_err(|error| system("cannot open a netlink socket", &error))?;
+        let link = netlink.link_by_name(&self.name);
+        Ok(link.map_err(|error| system(&format!("cannot look at '{}'", self.name), &error))?.rx_queues)
+    }
 }
 
 /// The interface, if it can be used at all.

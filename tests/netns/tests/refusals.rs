@@ -243,7 +243,7 @@ fn a_second_engine_on_one_interface_names_the_first() {
         let doctor = run(&scene.host, &[], &["doctor", "-i", "eth0"]);
         assert_eq!(doctor.exit, Some(EXIT_REFUSED));
         assert!(
-            doctor.stdout.contains("FAIL  xdp           eth0 already runs XDP program id "),
+            doctor.stdout.contains("FAIL  xdp           eth0 already runs XDP program 'steer' (id "),
             "{doctor:?}"
         );
         // The first one was not disturbed.
@@ -271,8 +271,25 @@ fn another_program_on_the_interface_is_named_and_left_alone() {
         let (what, hint) = refusal(&scene.host, &[], &SERVE);
         assert!(what.starts_with("eth0 already runs XDP program 'foreigner' (id "), "{what}");
         assert_eq!(hint, "hint: use another interface, or detach it: ip link set dev eth0 xdp off");
+        let doctor = run(&scene.host, &[], &["doctor", "-i", "eth0"]);
+        let fact = "FAIL  xdp           eth0 already runs XDP program 'foreigner' (id ";
+        assert!(doctor.stdout.contains(fact), "{doctor:?}");
         let output = scene.host.command("ip").args(["-details", "link"]).output().expect("iproute2");
         assert!(String::from_utf8_lossy(&output.stdout).contains("foreigner"), "it was removed");
+    });
+}
+
+/// Made with four, of which two are in use.
+#[test]
+fn the_doctor_counts_the_queues_in_use() {
+    program::ringwire();
+    within(LIMIT, || {
+        let scene = Scene::shaped(Addressing::Shared, |link| link.queues(4));
+        let set = scene.host.command("ethtool").args(["-L", "eth0", "rx", "2", "tx", "2"]).output();
+        let set = set.expect("ethtool is installed");
+        assert!(set.status.success(), "{set:?}");
+        let doctor = run(&scene.host, &[], &["doctor", "-i", "eth0"]);
+        assert!(doctor.stdout.contains(" 2 receive queues, "), "{doctor:?}");
     });
 }
 

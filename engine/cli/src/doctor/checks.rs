@@ -173,12 +173,15 @@ fn mtu(interface: &Interface) -> Check {
 }
 
 fn program(interface: &Interface) -> Check {
-    let Interface { name, xdp_program, .. } = interface;
+    let Interface { name, xdp_program, xdp_incumbent, .. } = interface;
     match xdp_program {
         None => Check::ok("xdp", "no other program"),
         Some(id) => Check::fail(
             "xdp",
-            format!("{name} already runs XDP program id {id}"),
+            match xdp_incumbent {
+                Some(incumbent) => format!("{name} already runs XDP program {incumbent}"),
+                None => format!("{name} already runs XDP program id {id}"),
+            },
             format!("end its owner (bpftool prog show id {id}), or use another interface"),
         ),
     }

@@ -69,12 +69,13 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<Exit, Refusal> {
     let interface = checks::find(&interfaces, args.interface.as_deref());
     let name = match interface {
         Ok(interface) => {
-            checks.push(checks::memory(interface));
-            checks.extend(checks::of_interface(interface));
+            let interface = interface.clone().look_closer();
+            checks.push(checks::memory(&interface));
+            checks.extend(checks::of_interface(&interface));
             if args.probe && worst(&checks) < Level::Fail {
                 checks.push(probe(&interface.name));
             }
-            Some(interface.name.clone())
+            Some(interface.name)
         }
         Err(check) => {
             checks.push(check);
