@@ -137,5 +137,7 @@ impl HandOver {
     fn add(&mut self, peer: Peer, owners: &PortMap) {
         self.owners.get_or_insert_with(|| owners.clone());
         self.peers.push(peer);
+        // For the first turn, which may already bring packets for others.
+        self.searches_left = SEARCHES_PER_TURN;
     }
 }
