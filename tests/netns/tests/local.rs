@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use ringwire::{DropReason, Metrics};
 use ringwire_netns::{
-    Addressing, Closing, Echo, Pattern, Scene, Script, Service, Sink, Transfers, kernel, options, within,
+    Addressing, Closing, Echo, Pattern, Scene, Script, Service, Sink, Transfers, kernel, options, program,
+    within,
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -52,6 +53,24 @@ fn programs_on_the_same_host_are_served() {
         let books = service.finish();
         assert!(by_kernel(&books.metrics) > 0, "{}", books.metrics);
         books.assert_balanced(&[DropReason::TcpOutOfWindow, DropReason::TcpReassemblyFull]);
+    });
+}
+
+#[test]
+fn several_workers_share_local_clients() {
+    within(LIMIT, || {
+        let scene = Scene::shaped(Addressing::Shared, |link| link.queues(4));
+        let addr = scene.at(7);
+        let engine = scene.builder().workers(2).start().expect("the engine starts");
+        let service = Service::start(engine, move |worker| Echo::tcp(worker, addr, &options()));
+        for number in 0..32 {
+            let stream = kernel::connect(&scene.host, addr).expect("a connection");
+            let pattern = Pattern::new(number, 20_000);
+            assert_eq!(kernel::exchange(&stream, &pattern).expect("an echo"), pattern.digest());
+        }
+        let books = service.finish();
+        books.assert_balanced(&[DropReason::TcpOutOfWindow, DropReason::TcpReassemblyFull]);
+        assert!(books.metrics.workers.iter().all(|worker| worker.accepted > 0), "{}", books.metrics);
     });
 }
 
@@ -123,6 +142,26 @@ fn datagrams_in_fragments_arrive_whole() {
         let books = service.finish();
         books.assert_balanced(&[]);
         assert_eq!(by_kernel(&books.metrics), 3, "{}", books.metrics);
+    });
+}
+
+/// It has come in fragments, and the engine sends none: its sender gets no answer, and nobody else has to wait for that.
+#[test]
+fn an_echo_longer_than_the_mtu_is_left_out_and_the_next_one_is_sent() {
+    program::ringwire();
+    within(LIMIT, || {
+        let scene = Scene::new(Addressing::Shared);
+        let _served = program::serve(&scene.host, &["echo", "-i", "eth0"], Duration::from_secs(5));
+        let socket = kernel::udp(&scene.peer, scene.peer_ip(), scene.at(9000));
+        for _ in 0..3 {
+            socket.send(&[1; 5000]).expect("the kernel cuts it into fragments");
+            socket.send(b"short").expect("a send");
+            assert_eq!(socket.recv(&mut [0; 6000]).expect("an echo"), 5);
+        }
+        // From the same host it takes the same way, in one piece.
+        let socket = kernel::udp(&scene.host, scene.ip(), scene.at(9000));
+        socket.send(b"short").expect("a send");
+        assert_eq!(socket.recv(&mut [0; 16]).expect("an echo"), 5);
     });
 }
 
