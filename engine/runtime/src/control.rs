@@ -148,7 +148,9 @@ impl Shared {
             // Its connection is on the worker that RSS chose; any other would reset it. Lost, as it was on the way to us.
             Origin::Wire if received.protocol == Protocol::TCP && workers.len() > 1 => workers.clear(),
             Origin::Wire | Origin::Local => {
-                let spread = u32::from(*received.remote.ip()).wrapping_add(received.remote.port().into());
+                // By the high bits of a product (Knuth's golden ratio): the kernel's choice of ports has all of one parity.
+                let flow = u32::from(*received.remote.ip()).wrapping_add(received.remote.port().into());
+                let spread = flow.wrapping_mul(0x9e37_79b1) >> 16;
                 let chosen = workers.get(spread as usize % workers.len().max(1)).copied();
                 workers = chosen.into_iter().collect();
             }
