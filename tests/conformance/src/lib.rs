@@ -1,0 +1,21 @@
+//! Conformance: packet scripts, and the table that says which rule of which RFC is proved by which test.
+//!
+//! ```text
+//!   script --- inject / expect ---> Segment <-> Ethernet frames <-> MemPort --- Worker (one engine, manual clock)
+//!      |                                                                          ^
+//!      +---------------------- listen, connect, send, recv, close ----------------+
+//! ```
+//! A [`Script`] is the peer and the application of one worker at once. It owns the virtual clock: nothing moves unless the script
+//! injects, calls or waits, so that a case of 62 seconds takes milliseconds and always goes the same way. Sequence numbers are
+//! relative: 0 is the SYN of the side that the number belongs to.
+
+mod app;
+mod expected;
+mod host;
+mod script;
+mod segment;
+
+pub use expected::{run, script};
+pub use host::Sent;
+pub use script::{PEER, Script, WORKER};
+pub use segment::{Segment, ack, bare, data, fin, rst, rst_ack, syn, syn_ack};
