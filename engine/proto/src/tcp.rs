@@ -41,7 +41,7 @@ mod tests;
 
 pub use cold::ColdStore;
 pub use config::{Config, Keepalive};
-pub use congestion::{Acked, CongestionControl, NewReno, Window};
+pub use congestion::{Acked, Algorithm, CongestionControl, Cubic, NewReno, Window};
 pub use handshake::{ListenVerdict, on_listen, reset_for};
 pub use icmp::IcmpError;
 pub use info::{CongestionPhase, Info};

@@ -6,7 +6,7 @@ use super::arrival::{Arrival, Step};
 use super::config::after;
 use super::options::now_ms;
 use super::recovery::Phase;
-use super::send_queue::AckedRecords;
+use super::send_queue::{AckedRecords, Evidence};
 use super::tcb::{Bits, NEVER, State, Tcb, Timer};
 use super::{Acked, CloseReason, Cx, Outcome, Payload, SendPool, Signals};
 use crate::{DropReason, Instant, SeqNum};
@@ -40,14 +40,17 @@ impl Tcb {
         self.note_timestamp(arrival.first_seq, arrival.timestamps);
         let window = arrival.window << self.snd_shift;
         let is_duplicate = self.is_duplicate_ack(arrival, window);
+        let una_before = self.snd.una;
         if arrival.ack.after(self.snd.una) {
             self.on_ack_advance(cx, arrival.ack, arrival.timestamps, &mut arrival.outcome);
         }
+        let advanced_bytes = self.snd.una.distance(una_before);
         if let Some(cold) = cx.cold.get_mut(self.cold) {
             if self.flags.has(Bits::SACK) {
-                self.recover_on_sack(cold, &arrival.sack);
+                let evidence = self.evidence(cx.now, arrival.timestamps);
+                self.recover_on_sack(cold, &arrival.sack, (advanced_bytes, &evidence), cx.config);
             } else if is_duplicate {
-                self.recover_on_dup_ack(cold);
+                self.recover_on_dup_ack(cold, cx.config);
             }
         }
         self.update_window(arrival.seq, arrival.ack, window);
@@ -60,7 +63,7 @@ impl Tcb {
         self.heard_ms = now_ms(now);
         // Unanswered probes are counted in `tries`; retransmissions count until data is acknowledged, and whatever is sent for an
         // application that is gone counts always (RFC 6429).
-        if self.timer != Timer::Retransmit && !self.flags.has(Bits::ORPHAN) {
+        if !self.is_retransmit_armed() && !self.flags.has(Bits::ORPHAN) {
             self.tries = 0;
         }
     }
@@ -98,16 +101,30 @@ impl Tcb {
             self.rearm_retransmit(cx.now, cx.config);
             return;
         };
-        let records = cold.send.on_ack(ack);
+        let evidence = self.evidence(cx.now, timestamps);
+        let records = cold.send.on_ack(ack, &evidence);
         let rtt_us = self.measure(cx.now, &records, timestamps);
         if let Some(rtt_us) = rtt_us {
             self.rtt.on_sample(rtt_us, cx.config);
             // RFC 6298 (5.7), Karn: the back-off lasts until a measurement that is not ambiguous.
             self.backoff = 0;
         }
-        let after_timeout = cold.recovery.phase == Phase::Loss;
-        let acked = Acked { bytes, flight_bytes, mss: self.mss, rtt_us, after_timeout };
-        self.recover_on_ack(cold, records.segs, &acked);
+        if cold.recovery.phase != Phase::Open {
+            self.undo_on_echo(cold, evidence.echo_ms);
+        }
+        let acked = Acked {
+            bytes,
+            flight_bytes,
+            is_limited: cold.recovery.limited_to.is_some_and(|to| ack.before_eq(to)),
+            mss: self.mss,
+            rtt_us,
+            srtt_us: self.rtt.srtt_us(),
+            now: cx.now,
+            una: ack,
+            nxt: self.snd.nxt,
+            after_timeout: cold.recovery.phase == Phase::Loss,
+        };
+        self.recover_on_ack(cold, records.segs, &acked, cx.config);
         if cold.send.has_unsent() {
             self.flags.set(Bits::TX_DATA);
         }
@@ -174,6 +191,15 @@ impl Tcb {
         }
     }
 
+    /// When an acknowledgement came and which transmission of ours it answers.
+    #[inline]
+    fn evidence(&self, now: Instant, timestamps: Option<Timestamps>) -> Evidence {
+        let echo_ms = timestamps
+            .filter(|_| self.flags.has(Bits::TIMESTAMPS))
+            .map(|timestamps| timestamps.echo.wrapping_sub(self.ts_offset));
+        Evidence { now, echo_ms, srtt_ns: u64::from(self.rtt.srtt_us()) * 1_000 }
+    }
+
     /// A round-trip time by the segment's own send time or, where that is ambiguous, by the echoed timestamp.
     fn measure(&self, now: Instant, records: &AckedRecords, timestamps: Option<Timestamps>) -> Option<u32> {
         match records.sent_at {
@@ -189,7 +215,7 @@ impl Tcb {
             self.arm_retransmit(now, config);
             return;
         }
-        if self.timer == Timer::Retransmit {
+        if self.is_retransmit_armed() {
             self.timer = Timer::Idle;
             self.timer_at = NEVER;
             self.backoff = 0;

@@ -217,6 +217,9 @@ impl Tcb {
         let starts_inside = arrival.seq.distance(nxt) <= last.distance(nxt);
         let ends_inside = nxt.distance(arrival.seq) < arrival.len();
         if starts_inside || ends_inside {
+            if arrival.seq.before(nxt) && arrival.text_len() > 0 {
+                self.report_duplicate(cx, arrival.seq, nxt);
+            }
             if arrival.seq == edge && arrival.text_len() > 0 {
                 // RFC 9293 3.10.7.4: with a closed window, ACKs and RSTs still count. The text is answered with an ACK.
                 self.flags.set(Bits::TX_ACK);
@@ -226,6 +229,9 @@ impl Tcb {
         }
         if arrival.has(Flags::RST) {
             return Step::Drop(DropReason::TcpOutOfWindow);
+        }
+        if end.before_eq(nxt) && arrival.text_len() > 0 {
+            self.report_duplicate(cx, arrival.seq, arrival.seq + arrival.text_len());
         }
         self.ack_unacceptable(arrival, cx.now);
         Step::Drop(if end.before_eq(nxt) { DropReason::TcpDuplicate } else { DropReason::TcpOutOfWindow })

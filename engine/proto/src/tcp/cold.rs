@@ -6,7 +6,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::congestion::NewReno;
+use super::congestion::Congestion;
 use super::reassembly::Reassembly;
 use super::recovery::Recovery;
 use super::send_queue::SendQueue;
@@ -30,7 +30,7 @@ pub(super) struct Cold<P, S> {
     pub unread: VecDeque<P>,
     pub reassembly: Reassembly<P>,
     pub recovery: Recovery,
-    pub congestion: NewReno,
+    pub congestion: Congestion,
 }
 
 impl<P, S> Cold<P, S> {
@@ -40,7 +40,7 @@ impl<P, S> Cold<P, S> {
             unread: VecDeque::new(),
             reassembly: Reassembly::new(),
             recovery: Recovery::default(),
-            congestion: NewReno::default(),
+            congestion: Congestion::default(),
         }
     }
 
@@ -55,7 +55,7 @@ impl<P, S> Cold<P, S> {
         unread.clear();
         reassembly.clear();
         *recovery = Recovery::default();
-        *congestion = NewReno::default();
+        *congestion = Congestion::default();
         // One connection's burst must not pin memory for ever.
         send.shrink_to(MAX_KEPT);
         unread.shrink_to(MAX_KEPT);

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use super::Algorithm;
 use crate::time::Instant;
 
 /// Settings of one connection or of all connections of a listener.
@@ -50,6 +51,8 @@ pub struct Config {
     pub rto_min: Duration,
     /// Upper bound of the RTO and of probe intervals, at most one hour.
     pub rto_max: Duration,
+    /// Congestion control algorithm.
+    pub congestion: Algorithm,
     /// Initial congestion window in segments (RFC 6928).
     pub initial_window_segs: u8,
     /// How long TIME-WAIT lasts (2 MSL).
@@ -101,6 +104,7 @@ impl Default for Config {
             rto_initial: Duration::from_secs(1),
             rto_min: Duration::from_millis(200),
             rto_max: Duration::from_secs(120),
+            congestion: Algorithm::default(),
             initial_window_segs: 10,
             time_wait: Duration::from_secs(60),
             fin_wait2: Duration::from_secs(60),

@@ -1,6 +1,16 @@
-//! Congestion control: a small trait, and NewReno behind it (RFC 5681, RFC 3465, RFC 6928).
+//! Congestion control: a small trait, and the algorithms behind it.
 //!
-//! Loss detection belongs to `recovery`; an algorithm only moves the two numbers of [`Window`].
+//! Loss detection belongs to `recovery`; an algorithm only moves the two numbers of [`Window`]. All of them live side by side in a
+//! connection's cold part, so that a socket may change its algorithm at any time.
+
+mod cubic;
+mod hystart;
+mod newreno;
+
+pub use cubic::Cubic;
+pub use newreno::NewReno;
+
+use crate::{Instant, SeqNum};
 
 /// The two numbers every algorithm works on, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,10 +43,20 @@ pub struct Acked {
     pub bytes: u32,
     /// Bytes that were in flight before it.
     pub flight_bytes: u32,
+    /// Whether the window kept data back while what it acknowledges was in flight: growth needs that evidence (RFC 7661).
+    pub is_limited: bool,
     /// Sender maximum segment size.
     pub mss: u16,
     /// The latest round-trip measurement in microseconds, if there was one.
     pub rtt_us: Option<u32>,
+    /// Smoothed round-trip time in microseconds; 0 before the first measurement.
+    pub srtt_us: u32,
+    /// When it arrived.
+    pub now: Instant,
+    /// SND.UNA after it.
+    pub una: SeqNum,
+    /// SND.NXT.
+    pub nxt: SeqNum,
     /// Whether a retransmission timeout is being repaired.
     pub after_timeout: bool,
 }
@@ -45,17 +65,69 @@ pub struct Acked {
 pub trait CongestionControl: Default {
     /// New data was acknowledged outside of fast recovery.
     fn on_ack(&mut self, window: &mut Window, acked: &Acked);
-    /// Loss was inferred from duplicate acknowledgements while `flight_bytes` were out.
+    /// Loss was inferred from acknowledgements while `flight_bytes` were out, or the network said that it is congested.
     fn on_loss(&mut self, window: &mut Window, flight_bytes: u32, mss: u16);
     /// The retransmission timer fired for the first time for this data.
     fn on_timeout(&mut self, window: &mut Window, flight_bytes: u32, mss: u16);
 }
 
-/// RFC 5681 with appropriate byte counting.
+/// Which algorithm a connection uses (TCP_CONGESTION).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Algorithm {
+    /// CUBIC (RFC 9438) with HyStart++ (RFC 9406).
+    #[default]
+    Cubic,
+    /// NewReno (RFC 5681, RFC 6582).
+    NewReno,
+}
+
+impl Algorithm {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Cubic, Self::NewReno];
+
+    /// The name that sockets and configuration use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cubic => "cubic",
+            Self::NewReno => "newreno",
+        }
+    }
+}
+
+/// The state of every algorithm; one of them is in use.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct NewReno {
-    /// Bytes acknowledged since the window last grew in congestion avoidance.
-    acked_bytes: u32,
+pub(super) struct Congestion {
+    cubic: Cubic,
+    newreno: NewReno,
+}
+
+impl Congestion {
+    pub(super) fn on_ack(&mut self, algorithm: Algorithm, window: &mut Window, acked: &Acked) {
+        match algorithm {
+            Algorithm::Cubic => self.cubic.on_ack(window, acked),
+            Algorithm::NewReno => self.newreno.on_ack(window, acked),
+        }
+    }
+
+    pub(super) fn on_loss(&mut self, algorithm: Algorithm, window: &mut Window, flight_bytes: u32, mss: u16) {
+        match algorithm {
+            Algorithm::Cubic => self.cubic.on_loss(window, flight_bytes, mss),
+            Algorithm::NewReno => self.newreno.on_loss(window, flight_bytes, mss),
+        }
+    }
+
+    pub(super) fn on_timeout(
+        &mut self,
+        algorithm: Algorithm,
+        window: &mut Window,
+        flight_bytes: u32,
+        mss: u16,
+    ) {
+        match algorithm {
+            Algorithm::Cubic => self.cubic.on_timeout(window, flight_bytes, mss),
+            Algorithm::NewReno => self.newreno.on_timeout(window, flight_bytes, mss),
+        }
+    }
 }
 
 /// Most segments one acknowledgement may add in slow start. RFC 9406 4.3: 8 without pacing; a receiver that handles batches sends
@@ -65,41 +137,16 @@ const SLOW_START_SEGS: u32 = 8;
 /// Far above any send buffer, so that no arithmetic on it overflows.
 const MAX_CWND: u32 = 1 << 30;
 
-impl CongestionControl for NewReno {
-    fn on_ack(&mut self, window: &mut Window, acked: &Acked) {
+impl Window {
+    /// Slow start (RFC 5681 3.1, RFC 3465): by what was acknowledged, within the limit.
+    fn grow_slow_start(&mut self, acked: &Acked, divisor: u32) {
+        // RFC 7661: growth needs evidence; a window that was not half used is not probed any further.
+        if !acked.is_limited && acked.flight_bytes.saturating_mul(2) < self.cwnd {
+            return;
+        }
         let mss = u32::from(acked.mss);
-        if window.in_slow_start() {
-            // RFC 7661: growth needs evidence; a window that was not half used is not probed any further.
-            if acked.flight_bytes.saturating_mul(2) < window.cwnd {
-                return;
-            }
-            // RFC 3465 2.3: after a timeout one segment per acknowledgement.
-            let limit = if acked.after_timeout { mss } else { SLOW_START_SEGS * mss };
-            window.cwnd = window.cwnd.saturating_add(acked.bytes.min(limit)).min(MAX_CWND);
-            return;
-        }
-        if acked.flight_bytes.saturating_add(mss) < window.cwnd {
-            return;
-        }
-        // RFC 5681 3.1 with RFC 3465 2.1: one segment per window's worth of acknowledged bytes.
-        self.acked_bytes = self.acked_bytes.saturating_add(acked.bytes);
-        if self.acked_bytes >= window.cwnd {
-            self.acked_bytes -= window.cwnd;
-            window.cwnd = window.cwnd.saturating_add(mss).min(MAX_CWND);
-        }
-    }
-
-    fn on_loss(&mut self, window: &mut Window, flight_bytes: u32, mss: u16) {
-        // RFC 5681 (4)
-        window.ssthresh = (flight_bytes / 2).max(2 * u32::from(mss));
-        window.cwnd = window.ssthresh;
-        self.acked_bytes = 0;
-    }
-
-    fn on_timeout(&mut self, window: &mut Window, flight_bytes: u32, mss: u16) {
-        // RFC 5681 3.1: the loss window is one segment.
-        window.ssthresh = (flight_bytes / 2).max(2 * u32::from(mss));
-        window.cwnd = u32::from(mss);
-        self.acked_bytes = 0;
+        // RFC 3465 2.3: after a timeout one segment per acknowledgement.
+        let limit = if acked.after_timeout { mss } else { SLOW_START_SEGS * mss };
+        self.cwnd = self.cwnd.saturating_add(acked.bytes.min(limit) / divisor).min(MAX_CWND);
     }
 }

@@ -8,7 +8,7 @@ use super::{Cx, Outcome, Payload, SegmentIn, SendPool};
 use crate::SeqNum;
 
 /// Facts under which the steps of RFC 9293 3.10.7.4 must be walked one by one.
-const SLOW: Bits = Bits::RECOVERY.or(Bits::HOLES).or(Bits::READ_SHUT);
+const SLOW: Bits = Bits::RECOVERY.or(Bits::HOLES).or(Bits::READ_SHUT).or(Bits::TAIL_PROBED);
 
 impl Tcb {
     /// Does the whole work of an expected segment, or gives the payload back for the list of steps.

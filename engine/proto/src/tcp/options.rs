@@ -60,7 +60,8 @@ impl Tcb {
     /// The SACK blocks for a segment with `room` bytes to spare beside its text (RFC 2018 4).
     #[inline]
     pub(super) fn sack_blocks<P: Payload, S>(&self, cold: Option<&mut Cold<P, S>>, room: u32) -> SackBlocks {
-        if !self.flags.has(Bits::HOLES) || !self.flags.has(Bits::SACK) || room < MAX_SACK_LEN {
+        if !self.flags.has(Bits::HOLES.or(Bits::DSACK)) || !self.flags.has(Bits::SACK) || room < MAX_SACK_LEN
+        {
             return SackBlocks::NONE;
         }
         cold.map_or(SackBlocks::NONE, |cold| cold.reassembly.blocks(self.rcv.nxt))

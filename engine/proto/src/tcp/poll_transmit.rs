@@ -3,7 +3,7 @@
 use ringwire_wire::tcp::{Flags, Header, Options};
 
 use super::cold::Cold;
-use super::options::MAX_SACK_LEN;
+use super::options::{MAX_SACK_LEN, now_ms};
 use super::send_queue::RecordFlags;
 use super::tcb::{Bits, State, Tcb, Timer};
 use super::{Config, Cx, Payload, SendBuf, SendPool, Window};
@@ -126,6 +126,12 @@ impl Tcb {
     /// The first lost record. The one at SND.UNA goes whatever the windows say; the others obey both.
     #[cold]
     fn plan_retransmission<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) -> Option<Plan> {
+        if let Some(cold) = cx.cold.get_mut(self.cold)
+            && self.due_probe(cold) == Some(true)
+            && let Some(last) = cold.send.sent_segs().checked_sub(1)
+        {
+            return Some(Plan::Record(last, TransmitKind::Retransmission));
+        }
         let lost = cx.cold.get_mut(self.cold).and_then(|cold| Some((cold.send.next_lost()?, cold)));
         let Some((index, cold)) = lost else {
             if self.flags.has(Bits::FIN_LOST) {
@@ -166,7 +172,8 @@ impl Tcb {
         let (index, record) = cold.send.first_unsent()?;
         let len = record.len;
         let pipe = self.pipe(cold);
-        if pipe > 0 && pipe + len > self.window.cwnd {
+        if pipe > 0 && pipe + len > self.window.cwnd && self.due_probe(cold) != Some(false) {
+            cold.recovery.limited_to = Some(self.snd.nxt);
             return None;
         }
         if len > usable {
@@ -245,7 +252,7 @@ impl Tcb {
         if kind == TransmitKind::Retransmission {
             let lost_again_at = self.lost_again_at(cold);
             cold.send.mark_sent(index, cx.now, lost_again_at);
-            self.recover_on_retransmit(cold);
+            self.recover_on_retransmit(cold, now_ms(cx.now));
             self.flags.clear(Bits::RTX_COPY.or(Bits::RTX_IN_RING));
             if index == 0 {
                 self.arm_retransmit(cx.now, cx.config);
@@ -254,10 +261,15 @@ impl Tcb {
             self.before_new_data(cx.now, cx.config);
             cold.send.mark_sent(index, cx.now, 0);
             self.snd.nxt = end;
+            self.watch_new_data(cx.now, cx.config);
             self.flags.clear(Bits::OVERRIDE);
             if len < u32::from(self.mss) {
                 cold.recovery.small_end = Some(end);
             }
+        }
+        cold.recovery.on_sent(len);
+        if self.due_probe(cold).is_some() {
+            self.on_probe_sent(cold);
         }
         if cold.send.is_last(index) && self.fin_may_ride(end) {
             self.note_fin_sent(end);
@@ -272,7 +284,7 @@ impl Tcb {
         Some(Transmit { header, options, body: cold.send.body(index)?, kind })
     }
 
-    /// The first bytes into an idle pipe start the timers, and after a long silence the window is stale.
+    /// The first bytes into an idle pipe start the clock, and after a long silence the window is stale.
     #[inline]
     fn before_new_data(&mut self, now: Instant, config: &Config) {
         if self.snd.una == self.snd.nxt {
@@ -283,10 +295,23 @@ impl Tcb {
             }
             self.progress_at = now;
         }
-        if self.timer != Timer::Retransmit {
-            self.backoff = 0;
-            self.tries = 0;
-            self.arm_retransmit(now, config);
+    }
+
+    /// New data or a FIN is out: its acknowledgement is waited for.
+    #[inline]
+    fn watch_new_data(&mut self, now: Instant, config: &Config) {
+        match self.timer {
+            Timer::TailProbe | Timer::Retransmit
+                if self.backoff == 0 && !self.flags.has(Bits::TAIL_PROBED) =>
+            {
+                self.postpone_probe(now, config);
+            }
+            Timer::TailProbe | Timer::Retransmit | Timer::Reorder => {}
+            Timer::Idle | Timer::Persist | Timer::FinWait2 | Timer::TimeWait | Timer::Report => {
+                self.backoff = 0;
+                self.tries = 0;
+                self.arm_retransmit(now, config);
+            }
         }
     }
 
@@ -318,6 +343,9 @@ impl Tcb {
             self.retransmits = self.retransmits.saturating_add(1);
         }
         self.note_fin_sent(seq);
+        if kind == TransmitKind::Data {
+            self.watch_new_data(cx.now, cx.config);
+        }
         let options = self.segment_options(cx.now);
         Transmit { header: self.ack_header(seq, Flags::FIN), options, body: Body::None, kind }
     }
@@ -359,6 +387,10 @@ impl Tcb {
         let beyond = self.snd.nxt.offset_from(edge) > 1 << self.snd_shift;
         let seq = if beyond { edge } else { self.snd.nxt };
         let sack = self.sack_blocks(cx.cold.get_mut(self.cold), MAX_SACK_LEN);
+        if self.flags.has(Bits::DSACK) {
+            self.flags.clear(Bits::DSACK);
+            self.free_idle_cold(cx.cold);
+        }
         let options = Options { sack, ..self.segment_options(cx.now) };
         let header = self.ack_header(seq, Flags::NONE);
         Transmit { header, options, body: Body::None, kind: TransmitKind::Ack }

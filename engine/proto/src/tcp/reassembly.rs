@@ -35,6 +35,8 @@ pub(super) struct Reassembly<P> {
     /// Where the stream ends, once a FIN arrived ahead of data.
     fin: Option<SeqNum>,
     held: HeldBlocks,
+    /// What arrived twice last, to be reported once (RFC 2883 4).
+    duplicate: Option<(SeqNum, SeqNum)>,
 }
 
 /// The ranges held that changed last, the most recent first (RFC 2018 4).
@@ -85,17 +87,23 @@ impl HeldBlocks {
 
 impl<P> Reassembly<P> {
     pub(super) fn new() -> Self {
-        Self { pieces: VecDeque::new(), fin: None, held: HeldBlocks::NONE }
+        Self { pieces: VecDeque::new(), fin: None, held: HeldBlocks::NONE, duplicate: None }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.pieces.is_empty() && self.fin.is_none()
+        self.pieces.is_empty() && self.fin.is_none() && self.duplicate.is_none()
     }
 
     pub(super) fn clear(&mut self) {
         self.pieces.clear();
         self.fin = None;
         self.held = HeldBlocks::NONE;
+        self.duplicate = None;
+    }
+
+    /// [`left`, `right`) arrived again.
+    pub(super) fn report_duplicate(&mut self, left: SeqNum, right: SeqNum) {
+        self.duplicate = Some((left, right));
     }
 
     pub(super) fn shrink_to(&mut self, capacity: usize) {
@@ -158,10 +166,13 @@ impl<P: Payload> Reassembly<P> {
         Stored::Kept
     }
 
-    /// The blocks of a SACK option, the last change first (RFC 2018 4).
+    /// The blocks of a SACK option: a duplicate (RFC 2883 4), then the last change first (RFC 2018 4).
     pub(super) fn blocks(&mut self, rcv_nxt: SeqNum) -> SackBlocks {
         self.held.retain(|left, right| left.after(rcv_nxt).then_some((left, right)));
         let mut blocks = SackBlocks::NONE;
+        if let Some((left, right)) = self.duplicate.take() {
+            blocks.push(left.0, right.0);
+        }
         self.held.iter().for_each(|(left, right)| blocks.push(left.0, right.0));
         blocks
     }

@@ -1,21 +1,31 @@
-//! Loss detection and recovery: NewReno (RFC 6582) or, agreed with the peer, SACK (RFC 6675); limited transmit (RFC 3042), early
-//! retransmit (RFC 5827).
+//! Loss recovery: agreed with the peer, SACK with RACK-TLP (RFC 8985) and proportional rate reduction (RFC 6937); else NewReno
+//! (RFC 6582), limited transmit (RFC 3042), early retransmit (RFC 5827). Both take back what was spurious (`undo`).
 //!
+//! ```text
+//! ACK -> records off the queue, SACK marks -> spurious? undo -> phase -> RACK: lost, or wait -> rate reduction -> cwnd
+//! timer: reordering (look again) | tail loss probe | RTO
+//! ```
 //! Recovery is a matter of two estimates. *Missing* is what is presumed lost and not sent again. *Pipe* is what is still in the
 //! network: what is in flight, less what is missing, less what SACK says arrived or, without SACK, one segment for each duplicate
-//! ACK, since each says that one segment left the network. Sending is allowed while pipe is below cwnd; that one rule gives RFC 5681's window inflation, RFC 6582's
-//! deflation and RFC 3042's limited transmit.
+//! ACK, since each says that one segment left the network. Sending is allowed while pipe is below cwnd; that one rule gives RFC
+//! 5681's window inflation, RFC 6582's deflation and RFC 3042's limited transmit.
 //!
 //! Without SACK a lost retransmission normally costs an RTO. Not here: at most `pipe` segments can arrive ahead of it, each causes
 //! at most one ACK, so once more ACKs than that (plus the duplicate threshold) came back and the hole is still there, it was lost.
 
+mod prr;
+mod tail;
+mod undo;
+
 use ringwire_wire::tcp::SackBlocks;
 
+use self::prr::Reduction;
+pub(super) use self::tail::TailProbe;
+use self::undo::Undo;
 use super::cold::Cold;
-use super::congestion::CongestionControl;
-use super::send_queue::RecordFlags;
-use super::tcb::{Bits, Tcb};
-use super::{Acked, SendBuf};
+use super::send_queue::{Evidence, RecordFlags};
+use super::tcb::{Bits, Tcb, Timer};
+use super::{Acked, Config, SendBuf};
 use crate::SeqNum;
 
 /// RFC 5681 3.2
@@ -25,7 +35,7 @@ const DUP_THRESHOLD: u32 = 3;
 pub(super) enum Phase {
     #[default]
     Open,
-    /// Entered by duplicate ACKs; lasts until `recover` is acknowledged.
+    /// Entered by RACK or duplicate ACKs; lasts until `recover` is acknowledged.
     FastRecovery,
     /// Entered by the RTO; lasts until `recover` is acknowledged.
     Loss,
@@ -49,6 +59,33 @@ pub(super) struct Recovery {
     stale_dup_acks: u32,
     /// End of the last segment below the MSS that was sent (Minshall's variant of Nagle's algorithm).
     pub small_end: Option<SeqNum>,
+    /// snd.nxt when the congestion window last kept data back.
+    pub limited_to: Option<SeqNum>,
+    /// Not yet answered.
+    pub probe: Option<TailProbe>,
+    reduction: Reduction,
+    undo: Option<Undo>,
+    reordering: Reordering,
+}
+
+/// RACK.reo_wnd_mult and what moves it (RFC 8985 6.2, step 4).
+#[derive(Debug, Clone, Copy)]
+struct Reordering {
+    /// Quarters of the smallest round trip.
+    quarters: u8,
+    /// Recoveries until it is one again.
+    persist: u8,
+    /// DSACKs count again when this is acknowledged.
+    round_end: Option<SeqNum>,
+}
+
+/// RFC 8985 6.2, step 4: recoveries without a DSACK after which the window is small again.
+const REORDERING_PERSIST: u8 = 16;
+
+impl Default for Reordering {
+    fn default() -> Self {
+        Self { quarters: 1, persist: REORDERING_PERSIST, round_end: None }
+    }
 }
 
 impl Recovery {
@@ -61,12 +98,22 @@ impl Recovery {
         self.stale_dup_acks = 0;
     }
 
+    /// Data left, new or again.
+    pub(super) fn on_sent(&mut self, len: u32) {
+        self.reduction.on_sent(len);
+    }
+
     fn end(&mut self) {
         // Every ACK since the beginning accounts for at least one retransmission that arrived.
         let acks = self.acks.wrapping_sub(self.episode_acks);
         self.stale_dup_acks = self.resent_segs.saturating_sub(acks);
         self.phase = Phase::Open;
         self.dup_acks = 0;
+        self.undo = None;
+        self.reordering.persist = self.reordering.persist.saturating_sub(1);
+        if self.reordering.persist == 0 {
+            self.reordering = Reordering::default();
+        }
     }
 }
 
@@ -91,22 +138,33 @@ impl Tcb {
     }
 
     /// New data was acknowledged.
-    pub(super) fn recover_on_ack<P, S>(&mut self, cold: &mut Cold<P, S>, segs: u32, acked: &Acked) {
+    pub(super) fn recover_on_ack<P, S>(
+        &mut self,
+        cold: &mut Cold<P, S>,
+        segs: u32,
+        acked: &Acked,
+        config: &Config,
+    ) {
         let recovery = &mut cold.recovery;
         recovery.acks = recovery.acks.wrapping_add(1);
         match recovery.phase {
             Phase::Open => {
                 recovery.dup_acks = 0;
                 recovery.stale_dup_acks = 0;
-                self.leave_recovery(cold);
-                cold.congestion.on_ack(&mut self.window, acked);
+                self.leave_recovery(cold, config);
+                cold.congestion.on_ack(config.congestion, &mut self.window, acked);
             }
             Phase::FastRecovery if self.snd.una.after_eq(recovery.recover) => {
                 recovery.end();
-                // RFC 6582 3.2 (3), full acknowledgement, first option: no burst.
                 let mss = u32::from(self.mss);
-                self.window.cwnd = self.window.ssthresh.min(self.flight().max(mss) + mss);
-                self.leave_recovery(cold);
+                self.window.cwnd = if self.flags.has(Bits::SACK) {
+                    // RFC 6937 3: the rate has been brought down on the way.
+                    self.window.ssthresh
+                } else {
+                    // RFC 6582 3.2 (3), full acknowledgement, first option: no burst.
+                    self.window.ssthresh.min(self.flight().max(mss) + mss)
+                };
+                self.leave_recovery(cold, config);
             }
             Phase::FastRecovery => {
                 // RFC 6582 3.2 (3), partial acknowledgement: the next hole is the new snd.una. One segment of the acknowledged
@@ -122,17 +180,17 @@ impl Tcb {
                 recovery.dup_acks = recovery.dup_acks.saturating_sub(segs.saturating_sub(1));
                 if self.snd.una.after_eq(recovery.recover) {
                     recovery.end();
-                    self.leave_recovery(cold);
+                    self.leave_recovery(cold, config);
                 } else {
                     self.flags.set(Bits::TX_RTX);
                 }
-                cold.congestion.on_ack(&mut self.window, acked);
+                cold.congestion.on_ack(config.congestion, &mut self.window, acked);
             }
         }
     }
 
     /// A duplicate ACK arrived (RFC 5681 2).
-    pub(super) fn recover_on_dup_ack<P, S: SendBuf>(&mut self, cold: &mut Cold<P, S>) {
+    pub(super) fn recover_on_dup_ack<P, S: SendBuf>(&mut self, cold: &mut Cold<P, S>, config: &Config) {
         let sent = u32::try_from(cold.send.sent_segs()).unwrap_or(u32::MAX);
         if sent == 0 {
             return;
@@ -145,7 +203,7 @@ impl Tcb {
             (recovery.dup_acks + 1).min(sent.saturating_sub(1).max(1) + recovery.stale_dup_acks);
         self.flags.set(Bits::RECOVERY.or(Bits::TX_DATA));
         match recovery.phase {
-            Phase::Open if recovery.dup_acks >= threshold => self.enter_fast_recovery(cold),
+            Phase::Open if recovery.dup_acks >= threshold => self.enter_fast_recovery(cold, config),
             Phase::Open => {}
             Phase::FastRecovery | Phase::Loss => {
                 self.flags.set(Bits::TX_RTX);
@@ -154,32 +212,86 @@ impl Tcb {
         }
     }
 
-    /// An ACK of a SACK connection, after what it acknowledges was taken off the queue (RFC 6675 5).
-    pub(super) fn recover_on_sack<P, S: SendBuf>(&mut self, cold: &mut Cold<P, S>, blocks: &SackBlocks) {
-        let news = !blocks.is_empty() && cold.send.on_sack(blocks, self.snd.una, self.snd.nxt);
-        if cold.send.sacked_bytes() == 0 {
+    /// An ACK of a SACK connection, after what it acknowledges was taken off the queue; `advanced_bytes` is how far that was.
+    pub(super) fn recover_on_sack<P, S: SendBuf>(
+        &mut self,
+        cold: &mut Cold<P, S>,
+        blocks: &SackBlocks,
+        (advanced_bytes, evidence): (u32, &Evidence),
+        config: &Config,
+    ) {
+        let una = self.snd.una;
+        if !blocks.is_empty() {
+            let news = cold.send.on_sack(blocks, (una, self.snd.nxt), evidence);
+            if news.bytes > 0 {
+                self.flags.set(Bits::TX_DATA);
+            }
+            if news.duplicate.is_some() {
+                self.on_duplicate_reported(cold);
+            }
+        }
+        self.resolve_probe(cold, (advanced_bytes, blocks), config);
+        if cold.send.sacked_bytes() == 0 && cold.recovery.phase == Phase::Open {
             return;
         }
         self.flags.set(Bits::RECOVERY);
-        if news {
-            self.flags.set(Bits::TX_DATA);
-        }
-        let sent = u32::try_from(cold.send.sent_segs()).unwrap_or(u32::MAX);
-        let threshold = self.dup_threshold(cold, sent);
-        let lost = cold.send.mark_lost_by_sack(threshold);
+        self.look_for_losses(cold, evidence, config);
+        self.reduce(cold, advanced_bytes);
+    }
+
+    /// RACK's verdict, from an ACK or when its timer fires.
+    pub(super) fn look_for_losses<P, S>(
+        &mut self,
+        cold: &mut Cold<P, S>,
+        evidence: &Evidence,
+        config: &Config,
+    ) {
+        let verdict = cold.send.detect_losses(evidence.now, self.reordering_window_ns(cold));
         match cold.recovery.phase {
-            Phase::Open if lost => self.enter_fast_recovery(cold),
+            Phase::Open if verdict.is_lost => self.enter_fast_recovery(cold, config),
             Phase::Open => {}
             Phase::FastRecovery | Phase::Loss => self.flags.set(Bits::TX_RTX),
         }
+        if let Some(wait_ns) = verdict.wait_ns {
+            let deadline = evidence.now.add_nanos(wait_ns);
+            if matches!(self.timer, Timer::Idle | Timer::TailProbe) || deadline < self.timer_at {
+                self.arm(Timer::Reorder, deadline);
+            }
+        } else if self.timer == Timer::TailProbe {
+            // RFC 8985 7.2: what is SACKed tells more than a probe would.
+            self.arm_rto(evidence.now, config);
+        }
+    }
+
+    /// RFC 8985 6.2, step 4: none before any reordering was seen, when there is evidence enough.
+    fn reordering_window_ns<P, S>(&self, cold: &Cold<P, S>) -> u64 {
+        let is_certain = cold.recovery.phase != Phase::Open || cold.send.sacked_segs() >= DUP_THRESHOLD;
+        if !cold.send.is_reordering_seen() && is_certain {
+            return 0;
+        }
+        let quarter_ns = cold.send.min_rtt_ns().unwrap_or(0) / 4;
+        let wnd_ns = quarter_ns.saturating_mul(u64::from(cold.recovery.reordering.quarters));
+        wnd_ns.min(u64::from(self.rtt.srtt_us()) * 1_000)
+    }
+
+    /// The peer got something twice: what was sent again had not been lost (RFC 2883, RFC 8985 6.2, RFC 3708).
+    fn on_duplicate_reported<P, S>(&mut self, cold: &mut Cold<P, S>) {
+        let reordering = &mut cold.recovery.reordering;
+        if reordering.round_end.is_none_or(|end| self.snd.una.after_eq(end)) {
+            reordering.round_end = Some(self.snd.nxt);
+            reordering.quarters = reordering.quarters.saturating_add(1);
+            reordering.persist = REORDERING_PERSIST;
+        }
+        self.undo_on_duplicate(cold);
     }
 
     /// The RTO fired with data in flight.
-    pub(super) fn recover_on_timeout<P, S>(&mut self, cold: &mut Cold<P, S>) {
+    pub(super) fn recover_on_timeout<P, S>(&mut self, cold: &mut Cold<P, S>, config: &Config) {
         // RFC 5681 3.1: ssthresh is set once per loss, not by each timeout of the same segment.
         if cold.recovery.phase != Phase::Loss {
+            self.remember_for_undo(cold);
             let flight_bytes = self.flight();
-            cold.congestion.on_timeout(&mut self.window, flight_bytes, self.mss);
+            cold.congestion.on_timeout(config.congestion, &mut self.window, flight_bytes, self.mss);
         } else {
             self.window.cwnd = u32::from(self.mss);
         }
@@ -188,6 +300,7 @@ impl Tcb {
 
     /// Everything in flight is lost and goes again as the window allows; nothing is said about the window.
     pub(super) fn resend_all<P, S>(&mut self, cold: &mut Cold<P, S>) {
+        self.end_probe(cold);
         cold.recovery.begin(Phase::Loss, self.snd.nxt);
         cold.recovery.dup_acks = 0;
         cold.send.mark_all_lost();
@@ -195,14 +308,20 @@ impl Tcb {
     }
 
     /// A record was sent again.
-    pub(super) fn recover_on_retransmit<P, S>(&mut self, cold: &mut Cold<P, S>) {
+    pub(super) fn recover_on_retransmit<P, S>(&mut self, cold: &mut Cold<P, S>, now_ms: u32) {
         cold.recovery.resent_segs += 1;
         self.retransmits = self.retransmits.saturating_add(1);
+        if let Some(undo) = &mut cold.recovery.undo {
+            undo.on_retransmit(now_ms);
+        }
     }
 
-    fn enter_fast_recovery<P, S>(&mut self, cold: &mut Cold<P, S>) {
+    fn enter_fast_recovery<P, S>(&mut self, cold: &mut Cold<P, S>, config: &Config) {
+        self.remember_for_undo(cold);
         let flight_bytes = self.flight();
-        cold.congestion.on_loss(&mut self.window, flight_bytes, self.mss);
+        cold.recovery.reduction = Reduction::begin(flight_bytes, cold.send.delivered_bytes());
+        cold.congestion.on_loss(config.congestion, &mut self.window, flight_bytes, self.mss);
+        self.end_probe(cold);
         cold.recovery.begin(Phase::FastRecovery, self.snd.nxt);
         if !self.flags.has(Bits::SACK) {
             cold.send.mark_lost(0);
@@ -210,10 +329,10 @@ impl Tcb {
         self.flags.set(Bits::TX_RTX.or(Bits::RECOVERY));
     }
 
-    /// The episode is over. What SACK found lost of the data sent during it is the next one.
-    fn leave_recovery<P, S>(&mut self, cold: &mut Cold<P, S>) {
+    /// The episode is over. What was found lost of the data sent during it is the next one.
+    fn leave_recovery<P, S>(&mut self, cold: &mut Cold<P, S>, config: &Config) {
         if cold.send.lost_bytes() > 0 {
-            self.enter_fast_recovery(cold);
+            self.enter_fast_recovery(cold, config);
         } else if cold.send.sacked_bytes() == 0 {
             self.flags.clear(Bits::RECOVERY);
         }

@@ -4,10 +4,14 @@
 //! the peer's window forced a cut), the last of them owns it and the others count how far ahead the owner is; they leave as
 //! copies. The scoreboard of SACK is the records themselves.
 
+mod rack;
 mod scoreboard;
 
 use alloc::collections::VecDeque;
 
+pub(super) use self::rack::Evidence;
+
+use self::rack::Rack;
 use self::scoreboard::Scoreboard;
 use super::poll_transmit::Body;
 use super::{SendBuf, SendPool};
@@ -24,10 +28,8 @@ pub(super) struct Record<S> {
     pub flags: RecordFlags,
     /// When it last left.
     pub sent_at: Instant,
-    /// Count of ACKs at which a retransmission of it must be lost, see [`super::recovery`].
+    /// Count of ACKs at which a retransmission of it must be lost, without SACK; see [`super::recovery`].
     pub lost_again_at: u32,
-    /// Which transmission it left with last, counted over all records.
-    transmission: u32,
     buf: Option<S>,
 }
 
@@ -100,7 +102,11 @@ pub(super) struct SendQueue<S> {
     /// Part of `lost_bytes` that is in flight again.
     resent_bytes: u32,
     sacked_bytes: u32,
+    sacked_segs: u32,
+    /// Bytes known to have arrived, acknowledged or SACKed; wraps.
+    delivered_bytes: u32,
     scoreboard: Scoreboard,
+    rack: Rack,
 }
 
 impl<S> SendQueue<S> {
@@ -113,18 +119,20 @@ impl<S> SendQueue<S> {
             lost_bytes: 0,
             resent_bytes: 0,
             sacked_bytes: 0,
+            sacked_segs: 0,
+            delivered_bytes: 0,
             scoreboard: Scoreboard::NEW,
+            rack: Rack::NEW,
         }
     }
 
     pub(super) fn clear(&mut self) {
-        let Self { records, sent, lost_from, bytes, lost_bytes, resent_bytes, sacked_bytes, scoreboard } =
-            self;
+        let Self { records, sent, lost_from, bytes, lost_bytes, resent_bytes, scoreboard, rack, .. } = self;
         records.clear();
-        *sacked_bytes = 0;
-        *scoreboard = Scoreboard::NEW;
+        (*scoreboard, *rack) = (Scoreboard::NEW, Rack::NEW);
         (*sent, *lost_from) = (0, 0);
         (*bytes, *lost_bytes, *resent_bytes) = (0, 0, 0);
+        (self.sacked_bytes, self.sacked_segs, self.delivered_bytes) = (0, 0, 0);
     }
 
     pub(super) fn shrink_to(&mut self, capacity: usize) {
@@ -167,6 +175,16 @@ impl<S> SendQueue<S> {
         self.sacked_bytes
     }
 
+    /// Segments the receiver holds out of order.
+    pub(super) fn sacked_segs(&self) -> u32 {
+        self.sacked_segs
+    }
+
+    /// Bytes known to have arrived since the queue began; wraps.
+    pub(super) fn delivered_bytes(&self) -> u32 {
+        self.delivered_bytes
+    }
+
     pub(super) fn first_unsent(&self) -> Option<(usize, &Record<S>)> {
         self.records.get(self.sent).map(|record| (self.sent, record))
     }
@@ -185,7 +203,7 @@ impl<S> SendQueue<S> {
     }
 
     /// Removes what `una` acknowledges.
-    pub(super) fn on_ack(&mut self, una: SeqNum) -> AckedRecords {
+    pub(super) fn on_ack(&mut self, una: SeqNum, evidence: &Evidence) -> AckedRecords {
         let mut acked = AckedRecords::default();
         while self.sent > 0 && self.records.front().is_some_and(|front| front.end().before_eq(una)) {
             let Some(record) = self.records.pop_front() else { break };
@@ -199,13 +217,13 @@ impl<S> SendQueue<S> {
             }
             if record.flags.has(RecordFlags::SACKED) {
                 self.sacked_bytes -= record.len;
+                self.sacked_segs -= 1;
+            } else {
+                self.delivered_bytes = self.delivered_bytes.wrapping_add(record.len);
+                self.rack.on_arrival(&record, evidence);
             }
             acked.segs += 1;
-            if record.flags.has(RecordFlags::EVER_RETRANSMITTED) {
-                acked.retransmitted = true;
-            } else {
-                self.scoreboard.note_arrival(record.transmission);
-            }
+            acked.retransmitted |= record.flags.has(RecordFlags::EVER_RETRANSMITTED);
             acked.sent_at.get_or_insert(record.sent_at);
         }
         if acked.retransmitted {
@@ -235,7 +253,7 @@ impl<S> SendQueue<S> {
     /// Presumes everything sent lost, also what the receiver once said it had (RFC 2018 8).
     pub(super) fn mark_all_lost(&mut self) {
         self.scoreboard.forget();
-        self.sacked_bytes = 0;
+        (self.sacked_bytes, self.sacked_segs) = (0, 0);
         for index in 0..self.sent {
             if let Some(record) = self.records.get_mut(index) {
                 record.flags.clear(RecordFlags::SACKED);
@@ -260,7 +278,6 @@ impl<S> SendQueue<S> {
         let Some(record) = self.records.get_mut(index) else { return };
         record.sent_at = now;
         record.lost_again_at = lost_again_at;
-        record.transmission = self.scoreboard.next_transmission();
         if index >= self.sent {
             self.sent = index + 1;
             return;
@@ -270,6 +287,17 @@ impl<S> SendQueue<S> {
             record.flags.set(RecordFlags::RETRANSMITTED);
             self.resent_bytes += record.len;
         }
+    }
+
+    /// Takes back every presumption of loss: nothing was lost, it was late.
+    pub(super) fn forget_losses(&mut self) {
+        for record in self.records.iter_mut().take(self.sent) {
+            record.flags.clear(RecordFlags::LOST);
+            record.flags.clear(RecordFlags::RETRANSMITTED);
+        }
+        (self.lost_bytes, self.resent_bytes) = (0, 0);
+        self.lost_from = self.sent;
+        self.scoreboard.judge_anew(self.records.front().map(|front| front.seq));
     }
 
     /// Marks the end of a write.
@@ -325,7 +353,7 @@ impl<S: SendBuf> SendQueue<S> {
         let mut flags = record.flags;
         flags.clear(RecordFlags::PUSH);
         let (seq, offset, buf_ahead) = (record.seq, record.offset, record.buf_ahead);
-        let Record { sent_at, lost_again_at, transmission, .. } = *record;
+        let Record { sent_at, lost_again_at, .. } = *record;
         record.seq = seq + at;
         record.offset += at;
         record.len -= at;
@@ -337,13 +365,13 @@ impl<S: SendBuf> SendQueue<S> {
             flags,
             sent_at,
             lost_again_at,
-            transmission,
             buf: None,
         };
         self.records.insert(index, front);
         if index < self.sent {
             self.sent += 1;
         }
+        self.sacked_segs += u32::from(flags.has(RecordFlags::SACKED));
         // Earlier parts of the same buffer now have one more record between them and its owner.
         for earlier in (0..index).rev() {
             match self.records.get_mut(earlier) {
@@ -399,7 +427,6 @@ impl<S: SendBuf> SendQueue<S> {
             flags: RecordFlags::NONE,
             sent_at: Instant::ZERO,
             lost_again_at: 0,
-            transmission: 0,
             buf: Some(buf),
         });
     }

@@ -165,6 +165,10 @@ pub(super) enum Timer {
     Idle,
     /// Something is unacknowledged (RFC 6298 5).
     Retransmit,
+    /// The same, but a probe comes before the RTO (RFC 8985 7.2).
+    TailProbe,
+    /// The same, and something of it is lost unless it arrives before (RFC 8985 6.3).
+    Reorder,
     /// Nothing is in flight, but data waits for window, or for company under Nagle's, cork's or the SWS rule.
     Persist,
     FinWait2,
@@ -226,6 +230,12 @@ impl Bits {
     pub(super) const SACK: Self = Self(1 << 25);
     /// A retransmission due waits for the device to give its buffer back.
     pub(super) const RTX_IN_RING: Self = Self(1 << 24);
+    /// A tail loss probe is due or out, and not resolved.
+    pub(super) const TAIL_PROBED: Self = Self(1 << 26);
+    /// It has left.
+    pub(super) const PROBE_SENT: Self = Self(1 << 27);
+    /// The next ACK reports a duplicate (RFC 2883).
+    pub(super) const DSACK: Self = Self(1 << 28);
 
     pub(super) const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -243,6 +253,10 @@ impl Bits {
         Self(self.0 | other.0)
     }
 }
+
+/// Facts about what the cold part holds.
+const OF_COLD: Bits =
+    Bits::RECOVERY.or(Bits::HOLES).or(Bits::TAIL_PROBED).or(Bits::PROBE_SENT).or(Bits::DSACK);
 
 /// A deadline that never comes.
 pub(super) const NEVER: Instant = Instant::MAX;
@@ -355,7 +369,7 @@ impl Tcb {
         if store.get_mut(self.cold).is_some_and(|cold| cold.is_idle()) {
             store.free(self.cold);
             self.cold = ColdId::NONE;
-            self.flags.clear(Bits::RECOVERY.or(Bits::HOLES));
+            self.flags.clear(OF_COLD);
         }
     }
 }

@@ -10,6 +10,7 @@ mod script;
 mod arrival;
 mod bulk;
 mod fuzz;
+mod rack;
 mod reassembly;
 mod receiving;
 mod recovery;

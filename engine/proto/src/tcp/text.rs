@@ -9,7 +9,7 @@ use super::config::after;
 use super::reassembly::Stored;
 use super::tcb::{Bits, NEVER, State, Tcb};
 use super::{CloseReason, Config, Cx, Outcome, Payload, SendPool, Signals};
-use crate::{DropReason, Instant};
+use crate::{DropReason, Instant, SeqNum};
 
 impl Tcb {
     /// Seventh: text.
@@ -149,9 +149,24 @@ impl Tcb {
                 self.flags.set(Bits::HOLES);
                 Step::Next
             }
-            Stored::Duplicate if arrival.has(Flags::FIN) => Step::Next,
-            Stored::Duplicate => Step::Drop(DropReason::TcpDuplicate),
+            Stored::Duplicate => {
+                self.report_duplicate(cx, arrival.seq - len, arrival.seq);
+                if arrival.has(Flags::FIN) { Step::Next } else { Step::Drop(DropReason::TcpDuplicate) }
+            }
             Stored::Full => Step::Drop(DropReason::TcpReassemblyFull),
+        }
+    }
+
+    /// RFC 2883 4: the peer learns what it sent needlessly.
+    pub(super) fn report_duplicate<P: Payload, A: SendPool>(
+        &mut self,
+        cx: &mut Cx<'_, P, A>,
+        left: SeqNum,
+        right: SeqNum,
+    ) {
+        if self.flags.has(Bits::SACK) {
+            self.cold_mut(cx.cold).reassembly.report_duplicate(left, right);
+            self.flags.set(Bits::DSACK);
         }
     }
 

@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use super::config::{after, micros};
 use super::options::now_ms;
+use super::send_queue::Evidence;
 use super::tcb::{Bits, NEVER, State, Tcb, Timer};
 use super::{CloseReason, Config, Cx, Outcome, Payload, SendPool, Signals};
 use crate::Instant;
@@ -48,6 +49,11 @@ impl Tcb {
                     self.close_with(cx, CloseReason::TimedOut, outcome);
                 }
             }
+            Timer::TailProbe => {
+                let cold = cx.cold.get_mut(self.cold);
+                self.on_probe_timer(cold, cx.config, cx.now);
+            }
+            Timer::Reorder => self.on_reorder_timer(cx),
             Timer::Persist => {
                 if self.on_persist_timer(cx) == Limit::Reached {
                     self.flags.set(Bits::TX_RST);
@@ -60,6 +66,15 @@ impl Tcb {
                 outcome.closed = Some(CloseReason::Finished);
                 outcome.signals |= Signals::CLOSED;
             }
+        }
+    }
+
+    /// RFC 8985 6.3: what may have been late has had its time.
+    fn on_reorder_timer<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) {
+        self.arm_rto(cx.now, cx.config);
+        if let Some(cold) = cx.cold.get_mut(self.cold) {
+            let evidence = Evidence { now: cx.now, echo_ms: None, srtt_ns: 0 };
+            self.look_for_losses(cold, &evidence, cx.config);
         }
     }
 
@@ -96,7 +111,7 @@ impl Tcb {
             self.flags.set(Bits::RTX_COPY);
         }
         if let Some(cold) = cx.cold.get_mut(self.cold) {
-            self.recover_on_timeout(cold);
+            self.recover_on_timeout(cold, cx.config);
         }
         if self.flags.has(Bits::FIN_SENT) {
             self.flags.set(Bits::FIN_LOST.or(Bits::TX_RTX));
@@ -161,9 +176,28 @@ impl Tcb {
         self.timer_at = deadline;
     }
 
-    /// Starts the retransmission timer anew.
+    /// Starts the retransmission timer anew, with a probe before it where that helps.
     #[inline]
     pub(super) fn arm_retransmit(&mut self, now: Instant, config: &Config) {
+        self.arm_before(now, self.retransmit_deadline(now, config));
+    }
+
+    /// More data joins what is out: the probe waits for it too, the RTO does not (RFC 8985 7.2).
+    #[inline]
+    pub(super) fn postpone_probe(&mut self, now: Instant, config: &Config) {
+        self.arm_before(now, self.retransmit_deadline(self.progress_at, config).max(now));
+    }
+
+    #[inline]
+    fn arm_before(&mut self, now: Instant, rto_at: Instant) {
+        match self.probe_deadline(now, rto_at) {
+            Some(deadline) => self.arm(Timer::TailProbe, deadline),
+            None => self.arm(Timer::Retransmit, rto_at),
+        }
+    }
+
+    /// Starts the retransmission timer anew, without a probe.
+    pub(super) fn arm_rto(&mut self, now: Instant, config: &Config) {
         self.arm(Timer::Retransmit, self.retransmit_deadline(now, config));
     }
 

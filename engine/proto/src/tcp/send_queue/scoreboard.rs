@@ -1,7 +1,8 @@
-//! What SACK tells about the records (RFC 2018, RFC 6675 4).
+//! What SACK tells about the records (RFC 2018, RFC 2883, RFC 6675 4).
 
 use ringwire_wire::tcp::SackBlocks;
 
+use super::rack::Evidence;
 use super::{RecordFlags, SendQueue};
 use crate::SeqNum;
 
@@ -9,115 +10,65 @@ use crate::SeqNum;
 #[derive(Debug, Clone, Copy)]
 pub(in crate::tcp) struct Scoreboard {
     known: SackBlocks,
-    /// End of the highest record that is SACKed.
-    high_sacked: SeqNum,
     /// Everything before this was judged.
     judged_to: SeqNum,
-    /// Transmissions so far; wraps.
-    transmissions: u32,
-    /// The latest transmission known to have arrived.
-    arrived: u32,
 }
 
-/// How far a walk goes for its evidence. Reordering by as many segments does not happen; what lies below is lost.
-const MAX_WALK: usize = 128;
-
-/// How many records at the front are looked at for lost retransmissions: the first of them blocks everything.
-const FRONT: usize = 32;
+/// What the blocks of one ACK said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::tcp) struct SackNews {
+    /// Bytes that are newly known to have arrived.
+    pub bytes: u32,
+    /// The range that arrived twice (RFC 2883 4).
+    pub duplicate: Option<(SeqNum, SeqNum)>,
+}
 
 impl Scoreboard {
-    pub(super) const NEW: Self = Self {
-        known: SackBlocks::NONE,
-        high_sacked: SeqNum(0),
-        judged_to: SeqNum(0),
-        transmissions: 0,
-        arrived: 0,
-    };
+    pub(super) const NEW: Self = Self { known: SackBlocks::NONE, judged_to: SeqNum(0) };
 
-    /// Numbers a transmission.
-    pub(super) fn next_transmission(&mut self) -> u32 {
-        self.transmissions = self.transmissions.wrapping_add(1);
-        self.transmissions
+    pub(super) fn judged_to(&self) -> SeqNum {
+        self.judged_to
     }
 
-    /// The transmission with this number arrived, no doubt.
-    pub(super) fn note_arrival(&mut self, transmission: u32) {
-        if transmission.wrapping_sub(self.arrived).cast_signed() > 0 {
-            self.arrived = transmission;
-        }
+    pub(super) fn judge_to(&mut self, seq: SeqNum) {
+        self.judged_to = seq;
     }
 
     /// RFC 2018 8: after a timeout nothing the receiver said binds it any more.
     pub(super) fn forget(&mut self) {
         self.known = SackBlocks::NONE;
     }
+
+    /// Everything from `front` on is judged again.
+    pub(super) fn judge_anew(&mut self, front: Option<SeqNum>) {
+        self.judged_to = front.unwrap_or(self.judged_to);
+    }
 }
 
 impl<S> SendQueue<S> {
-    /// Takes in the blocks of one ACK; true if they say anything new. Blocks outside (`una`, `nxt`] are ignored.
-    pub(in crate::tcp) fn on_sack(&mut self, blocks: &SackBlocks, una: SeqNum, nxt: SeqNum) -> bool {
-        if self.sacked_bytes == 0 {
-            (self.scoreboard.high_sacked, self.scoreboard.judged_to) = (una, una);
+    /// Takes in the blocks of one ACK. Blocks outside (`una`, `nxt`] are ignored, but for a duplicate's.
+    pub(in crate::tcp) fn on_sack(
+        &mut self,
+        blocks: &SackBlocks,
+        (una, nxt): (SeqNum, SeqNum),
+        evidence: &Evidence,
+    ) -> SackNews {
+        if self.sacked_bytes == 0 && self.lost_bytes == 0 {
+            self.scoreboard.judge_to(una);
         }
-        let before = self.sacked_bytes;
-        for &(left, right) in blocks.as_slice() {
+        let before = self.delivered_bytes;
+        let duplicate = duplicate_of(blocks.as_slice(), una);
+        for &(left, right) in blocks.as_slice().iter().skip(usize::from(duplicate.is_some())) {
             let (left, right) = (SeqNum(left), SeqNum(right));
             if left.after(una) && right.after(left) && right.before_eq(nxt) {
-                self.mark_sacked(left, right);
+                self.mark_sacked(left, right, evidence);
             }
         }
         self.scoreboard.known = *blocks;
-        self.sacked_bytes != before
+        SackNews { bytes: self.delivered_bytes.wrapping_sub(before), duplicate }
     }
 
-    /// RFC 6675 4, IsLost: `threshold` segments above it arrived. True if a record was newly presumed lost.
-    pub(in crate::tcp) fn mark_lost_by_sack(&mut self, threshold: u32) -> bool {
-        if self.sacked_bytes == 0 {
-            return false;
-        }
-        let before = self.lost_bytes - self.resent_bytes;
-        let high = self.scoreboard.high_sacked;
-        let mut edge = self.first_ending_after(high).min(self.sent);
-        let mut evidence = 0;
-        for _ in 0..MAX_WALK {
-            if evidence >= threshold || edge == 0 {
-                break;
-            }
-            edge -= 1;
-            let sacked = self.records.get(edge).is_some_and(|record| record.flags.has(RecordFlags::SACKED));
-            evidence += u32::from(sacked);
-        }
-        let first = self.first_ending_after(self.scoreboard.judged_to);
-        for index in first..edge {
-            let open = |flags: RecordFlags| !flags.has(RecordFlags::SACKED) && !flags.has(RecordFlags::LOST);
-            if self.records.get(index).is_some_and(|record| open(record.flags)) {
-                self.mark_lost(index);
-            }
-        }
-        if first < edge
-            && let Some(record) = self.records.get(edge)
-        {
-            self.scoreboard.judged_to = record.seq;
-        }
-        self.mark_lost_again(threshold);
-        self.lost_bytes - self.resent_bytes != before
-    }
-
-    /// A retransmission is lost when `threshold` transmissions after it are known to have been overtaken by an arrival.
-    fn mark_lost_again(&mut self, threshold: u32) {
-        let arrived = self.scoreboard.arrived;
-        for index in 0..self.sent.min(FRONT) {
-            let lost = self.records.get(index).is_some_and(|record| {
-                let later = arrived.wrapping_sub(record.transmission).cast_signed();
-                record.flags.has(RecordFlags::RETRANSMITTED) && later >= threshold.cast_signed()
-            });
-            if lost {
-                self.mark_lost(index);
-            }
-        }
-    }
-
-    fn mark_sacked(&mut self, left: SeqNum, right: SeqNum) {
+    fn mark_sacked(&mut self, left: SeqNum, right: SeqNum, evidence: &Evidence) {
         let mut from = left;
         for &(known_left, known_right) in self.scoreboard.known.as_slice() {
             if left.after_eq(SeqNum(known_left)) && left.before_eq(SeqNum(known_right)) {
@@ -144,15 +95,23 @@ impl<S> SendQueue<S> {
             record.flags.clear(RecordFlags::RETRANSMITTED);
             record.flags.set(RecordFlags::SACKED);
             self.sacked_bytes += record.len;
-            self.scoreboard.high_sacked = self.scoreboard.high_sacked.later(record.end());
-            // Of a record sent twice nobody knows which copy it was.
-            if !record.flags.has(RecordFlags::EVER_RETRANSMITTED) {
-                self.scoreboard.note_arrival(record.transmission);
-            }
+            self.sacked_segs += 1;
+            self.delivered_bytes = self.delivered_bytes.wrapping_add(record.len);
+            self.rack.on_arrival(record, evidence);
         }
     }
 
-    fn first_ending_after(&self, seq: SeqNum) -> usize {
+    pub(super) fn first_ending_after(&self, seq: SeqNum) -> usize {
         self.records.partition_point(|record| record.end().before_eq(seq))
     }
+}
+
+/// RFC 2883 4: the first block reports a duplicate if it lies below the acknowledgement, or within the second block.
+fn duplicate_of(blocks: &[(u32, u32)], una: SeqNum) -> Option<(SeqNum, SeqNum)> {
+    let &(left, right) = blocks.first()?;
+    let (left, right) = (SeqNum(left), SeqNum(right));
+    let is_within = blocks.get(1).is_some_and(|&(outer_left, outer_right)| {
+        left.after_eq(SeqNum(outer_left)) && right.before_eq(SeqNum(outer_right))
+    });
+    (right.after(left) && (right.before_eq(una) || is_within)).then_some((left, right))
 }

@@ -4,8 +4,8 @@ use std::vec::Vec;
 
 use super::host::{Host, Wire};
 use super::script::*;
-use crate::SeqNum;
 use crate::tcp::{Acked, Config, CongestionControl, CongestionPhase, NewReno, TransmitKind, Window};
+use crate::{Instant, SeqNum};
 
 /// An established host with this many full segments in flight and more queued.
 fn in_flight(segs: u32, queued: u32) -> Host {
@@ -30,6 +30,22 @@ fn numbers(sent: &[Wire]) -> Vec<(u32, bool)> {
 
 fn phase(host: &mut Host) -> CongestionPhase {
     host.call(|tcb, cx| tcb.info(cx)).congestion
+}
+
+/// A whole window of `bytes` is acknowledged at once.
+fn acked(bytes: u32, after_timeout: bool) -> Acked {
+    Acked {
+        bytes,
+        flight_bytes: bytes,
+        mss: 1000,
+        rtt_us: None,
+        srtt_us: 0,
+        now: Instant::ZERO,
+        una: SeqNum(bytes),
+        nxt: SeqNum(bytes),
+        after_timeout,
+        is_limited: true,
+    }
 }
 
 #[test]
@@ -81,7 +97,7 @@ fn a_window_that_is_not_used_does_not_grow() {
     assert_eq!(host.tcb.window.cwnd, 10_000);
     let mut reno = NewReno::default();
     let mut window = Window { cwnd: 10_000, ssthresh: 5_000 };
-    let acked = Acked { bytes: 5_000, flight_bytes: 5_000, mss: 1000, rtt_us: None, after_timeout: false };
+    let acked = Acked { is_limited: false, ..acked(5_000, false) };
     for _ in 0..10 {
         reno.on_ack(&mut window, &acked);
     }
@@ -92,7 +108,7 @@ fn a_window_that_is_not_used_does_not_grow() {
 fn one_acknowledgement_opens_slow_start_by_eight_segments_and_after_a_timeout_by_one() {
     for (after_timeout, cwnd) in [(false, 28_000), (true, 21_000)] {
         let mut window = Window { cwnd: 20_000, ssthresh: u32::MAX };
-        let acked = Acked { bytes: 20_000, flight_bytes: 20_000, mss: 1000, rtt_us: None, after_timeout };
+        let acked = acked(20_000, after_timeout);
         NewReno::default().on_ack(&mut window, &acked);
         assert_eq!(window.cwnd, cwnd);
     }

@@ -5,7 +5,7 @@ use std::vec::Vec;
 
 use super::host::{Host, Wire};
 use crate::SeqNum;
-use crate::tcp::{Config, Signals, State};
+use crate::tcp::{Algorithm, Config, Signals, State};
 
 /// Our first number; data wraps after 15 bytes.
 pub(super) const ISS: SeqNum = SeqNum(0xffff_fff0);
@@ -34,7 +34,14 @@ pub(super) const STATES: [State; 10] = [
 
 /// No options, so that segments are what they look like.
 pub(super) fn plain() -> Config {
-    Config { timestamps: false, sack: false, window_scale: None, mss: 1000, ..Config::default() }
+    Config {
+        timestamps: false,
+        sack: false,
+        window_scale: None,
+        mss: 1000,
+        congestion: Algorithm::NewReno,
+        ..Config::default()
+    }
 }
 
 /// A segment of the peer: `seq` bytes after its SYN, acknowledging `ack` bytes after ours.

@@ -1,0 +1,77 @@
+//! HyStart++ (RFC 9406): leaves slow start when round-trip times rise, before packets are lost.
+
+use super::{Acked, Window};
+use crate::SeqNum;
+
+/// RFC 9406 4.2, with its recommended constants; times in microseconds.
+const MIN_RTT_THRESH_US: u32 = 4_000;
+const MAX_RTT_THRESH_US: u32 = 16_000;
+const MIN_RTT_DIVISOR: u32 = 8;
+const RTT_SAMPLES: u32 = 8;
+const CSS_GROWTH_DIVISOR: u32 = 4;
+const CSS_ROUNDS: u8 = 5;
+
+/// The state of one slow start.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct HyStart {
+    /// The round ends when this is acknowledged; none before the first acknowledgement.
+    window_end: Option<SeqNum>,
+    /// Smallest samples of the last and of this round; `None`: no sample.
+    last_min_rtt_us: Option<u32>,
+    min_rtt_us: Option<u32>,
+    samples: u32,
+    conservative: Option<Conservative>,
+}
+
+/// Conservative slow start: perhaps the exit was too early.
+#[derive(Debug, Clone, Copy)]
+struct Conservative {
+    /// What the smallest round-trip time was when it began.
+    baseline_us: u32,
+    rounds_left: u8,
+}
+
+impl HyStart {
+    /// One acknowledgement in slow start.
+    pub(super) fn on_ack(&mut self, window: &mut Window, acked: &Acked) {
+        self.note_round(acked);
+        if let Some(rtt_us) = acked.rtt_us {
+            self.min_rtt_us = Some(self.min_rtt_us.map_or(rtt_us, |least| least.min(rtt_us)));
+            self.samples = self.samples.saturating_add(1);
+        }
+        let enough = self.samples >= RTT_SAMPLES;
+        match (self.conservative, self.min_rtt_us, self.last_min_rtt_us) {
+            (None, Some(min_us), Some(last_us)) if enough => {
+                let threshold_us = (last_us / MIN_RTT_DIVISOR).clamp(MIN_RTT_THRESH_US, MAX_RTT_THRESH_US);
+                if min_us >= last_us.saturating_add(threshold_us) {
+                    self.conservative = Some(Conservative { baseline_us: min_us, rounds_left: CSS_ROUNDS });
+                }
+            }
+            (Some(css), Some(min_us), _) if enough && min_us < css.baseline_us => self.conservative = None,
+            _ => {}
+        }
+        window.grow_slow_start(acked, if self.conservative.is_some() { CSS_GROWTH_DIVISOR } else { 1 });
+        if self.conservative.is_some_and(|css| css.rounds_left == 0) {
+            window.ssthresh = window.cwnd;
+        }
+    }
+
+    /// A round is what was in flight when it began.
+    fn note_round(&mut self, acked: &Acked) {
+        let is_over = match self.window_end {
+            None => true,
+            Some(end) => acked.una.after_eq(end),
+        };
+        if !is_over {
+            return;
+        }
+        if self.window_end.is_some()
+            && let Some(css) = &mut self.conservative
+        {
+            css.rounds_left = css.rounds_left.saturating_sub(1);
+        }
+        self.window_end = Some(acked.nxt);
+        self.last_min_rtt_us = self.min_rtt_us.take();
+        self.samples = 0;
+    }
+}

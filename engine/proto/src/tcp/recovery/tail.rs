@@ -1,0 +1,109 @@
+//! Tail loss probes (RFC 8985 7): when the last segments of a flight are lost, no acknowledgement tells of it.
+
+use ringwire_wire::tcp::SackBlocks;
+
+use super::{Cold, Phase, Tcb};
+use crate::tcp::Config;
+use crate::tcp::tcb::{Bits, Timer};
+use crate::{Instant, SeqNum};
+
+/// A probe that is out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::tcp) struct TailProbe {
+    /// TLP.end_seq
+    end: SeqNum,
+    /// TLP.is_retrans
+    is_retransmission: bool,
+}
+
+/// On short paths the peer's own delays are longer than round trips; about Linux's TCP_TIMEOUT_MIN.
+const MIN_PROBE_US: u32 = 10_000;
+
+/// RFC 8985 7.2, TLP.max_ack_delay: what a peer may wait before it acknowledges a lone segment.
+const MAX_ACK_DELAY_US: u32 = 200_000;
+
+impl Tcb {
+    /// When a probe would be due if one is worth while: RFC 8985 7.2. `rto_at` bounds it.
+    #[inline]
+    pub(in crate::tcp) fn probe_deadline(&self, now: Instant, rto_at: Instant) -> Option<Instant> {
+        let is_settled = self.flags.has(Bits::SACK) && !self.flags.has(Bits::RECOVERY.or(Bits::TAIL_PROBED));
+        if !is_settled || self.backoff > 0 || !self.rtt.has_sample() {
+            return None;
+        }
+        let lone_us = if self.flight() <= u32::from(self.mss) { MAX_ACK_DELAY_US } else { 0 };
+        let probe_us = (2 * self.rtt.srtt_us()).max(MIN_PROBE_US) + lone_us;
+        let deadline = now.add_nanos(u64::from(probe_us) * 1_000);
+        (deadline < rto_at).then_some(deadline)
+    }
+
+    /// The probe timer fired: the next new segment if the peer has room for it, else the last one again. The RTO waits from now on.
+    pub(in crate::tcp) fn on_probe_timer<P, S>(
+        &mut self,
+        cold: Option<&mut Cold<P, S>>,
+        config: &Config,
+        now: Instant,
+    ) {
+        if self.flags.has(Bits::FIN_SENT) {
+            // The FIN is the last of it.
+            self.flags.set(Bits::FIN_LOST.or(Bits::TX_RTX));
+        } else if let Some(cold) = cold {
+            self.flags.set(Bits::TAIL_PROBED);
+            let usable = self.snd.wnd.saturating_sub(self.flight());
+            let next_len = cold.send.first_unsent().map(|(_, record)| record.len);
+            let is_new = next_len.is_some_and(|len| len <= usable);
+            cold.recovery.probe = Some(TailProbe { end: self.snd.nxt, is_retransmission: !is_new });
+            self.flags.set(if is_new { Bits::TX_DATA } else { Bits::TX_RTX });
+        }
+        self.arm_rto(now, config);
+    }
+
+    /// What the probe is to send, if it has not left yet: `Some(true)` the last segment again, `Some(false)` new data.
+    pub(in crate::tcp) fn due_probe<P, S>(&self, cold: &Cold<P, S>) -> Option<bool> {
+        let probe = cold.recovery.probe?;
+        (self.flags.has(Bits::TAIL_PROBED) && !self.flags.has(Bits::PROBE_SENT))
+            .then_some(probe.is_retransmission)
+    }
+
+    /// The probe has left.
+    pub(in crate::tcp) fn on_probe_sent<P, S>(&mut self, cold: &mut Cold<P, S>) {
+        self.flags.set(Bits::PROBE_SENT);
+        if let Some(probe) = &mut cold.recovery.probe {
+            probe.end = self.snd.nxt;
+        }
+    }
+
+    /// RFC 8985 7.4.2: whether the probe repaired a loss that nobody else will report.
+    pub(super) fn resolve_probe<P, S>(
+        &mut self,
+        cold: &mut Cold<P, S>,
+        (advanced_bytes, blocks): (u32, &SackBlocks),
+        config: &Config,
+    ) {
+        let Some(probe) = cold.recovery.probe else { return };
+        if self.snd.una.before(probe.end) {
+            return;
+        }
+        let is_reported = blocks.as_slice().first().is_some_and(|&(_, right)| SeqNum(right) == probe.end);
+        let is_repeated = advanced_bytes == 0 && blocks.is_empty();
+        let is_masked = self.snd.una.after(probe.end);
+        if probe.is_retransmission && !is_reported && !is_repeated && !is_masked {
+            // The last segment arrived, but which copy? The next acknowledgement tells.
+            return;
+        }
+        self.end_probe(cold);
+        if probe.is_retransmission && !is_reported && is_masked && cold.recovery.phase == Phase::Open {
+            let flight_bytes = self.flight().max(advanced_bytes);
+            cold.congestion.on_loss(config.congestion, &mut self.window, flight_bytes, self.mss);
+        }
+    }
+
+    pub(super) fn end_probe<P, S>(&mut self, cold: &mut Cold<P, S>) {
+        cold.recovery.probe = None;
+        self.flags.clear(Bits::TAIL_PROBED.or(Bits::PROBE_SENT));
+    }
+
+    /// Whether what is armed is the probe or the timeout.
+    pub(in crate::tcp) fn is_retransmit_armed(&self) -> bool {
+        matches!(self.timer, Timer::Retransmit | Timer::TailProbe | Timer::Reorder)
+    }
+}

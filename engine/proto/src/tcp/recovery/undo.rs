@@ -1,0 +1,76 @@
+//! Taking back what was spurious: by echoed timestamps (RFC 3522, Eifel) or by the peer's reports of duplicates (RFC 3708).
+//!
+//! A retransmission was needless if the acknowledgement that moves SND.UNA echoes a timestamp from before it, or if everything that
+//! was sent again has been reported as arrived twice. Then nothing was lost: the window is given back, and what was presumed lost is
+//! in flight as before. This does what F-RTO (RFC 5682) does, and works for fast retransmissions too.
+
+use super::{Cold, Phase, Tcb};
+use crate::tcp::Window;
+use crate::tcp::tcb::Bits;
+
+/// What an episode would give back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Undo {
+    window: Window,
+    /// Our clock at the first retransmission, on the ring of milliseconds.
+    resent_at_ms: Option<u32>,
+    /// Retransmissions not reported as duplicates.
+    unreported: u32,
+}
+
+impl Undo {
+    pub(super) fn on_retransmit(&mut self, now_ms: u32) {
+        self.resent_at_ms.get_or_insert(now_ms);
+        self.unreported = self.unreported.saturating_add(1);
+    }
+}
+
+impl Tcb {
+    /// An episode begins: the window as it was, unless another episode is being repaired.
+    pub(super) fn remember_for_undo<P, S>(&self, cold: &mut Cold<P, S>) {
+        if cold.recovery.phase == Phase::Open {
+            cold.recovery.undo = Some(Undo { window: self.window, resent_at_ms: None, unreported: 0 });
+        }
+    }
+
+    /// SND.UNA moved by an acknowledgement that echoes `echo_ms` (our clock, without the connection's offset). True if the episode was
+    /// spurious and is over.
+    pub(in crate::tcp) fn undo_on_echo<P, S>(&mut self, cold: &mut Cold<P, S>, echo_ms: Option<u32>) -> bool {
+        let is_spurious = match (cold.recovery.undo, echo_ms) {
+            (Some(Undo { resent_at_ms: Some(resent_ms), .. }), Some(echo_ms)) => {
+                echo_ms.wrapping_sub(resent_ms).cast_signed() < 0
+            }
+            _ => false,
+        };
+        if is_spurious {
+            self.undo(cold);
+        }
+        is_spurious
+    }
+
+    /// The peer reported one duplicate.
+    pub(super) fn undo_on_duplicate<P, S>(&mut self, cold: &mut Cold<P, S>) {
+        let Some(undo) = &mut cold.recovery.undo else { return };
+        if undo.unreported == 0 {
+            return;
+        }
+        undo.unreported -= 1;
+        if undo.unreported == 0 && cold.recovery.phase != Phase::Open {
+            self.undo(cold);
+        }
+    }
+
+    fn undo<P, S>(&mut self, cold: &mut Cold<P, S>) {
+        let Some(undo) = cold.recovery.undo.take() else { return };
+        self.window.cwnd = self.window.cwnd.max(undo.window.cwnd);
+        self.window.ssthresh = self.window.ssthresh.max(undo.window.ssthresh);
+        cold.send.forget_losses();
+        cold.recovery.end();
+        self.backoff = 0;
+        self.flags.clear(Bits::TX_RTX.or(Bits::RTX_COPY).or(Bits::RTX_IN_RING));
+        if cold.send.sacked_bytes() == 0 {
+            self.flags.clear(Bits::RECOVERY);
+        }
+        self.flags.set(Bits::TX_DATA);
+    }
+}

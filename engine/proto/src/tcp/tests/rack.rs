@@ -1,0 +1,191 @@
+//! Tail loss probes, taking back what was spurious, reports of duplicates (RFC 8985, RFC 3522, RFC 3708, RFC 2883).
+
+use core::time::Duration;
+use std::vec::Vec;
+
+use super::host::{Host, Wire};
+use super::script::*;
+use crate::SeqNum;
+use crate::tcp::{Config, CongestionPhase, TransmitKind};
+
+const ROUND_TRIP: Duration = Duration::from_millis(50);
+
+/// An established host whose handshake took a round trip, with `segs` segments in flight and `queued` more waiting.
+fn in_flight(config: &Config, segs: u32, queued: u32) -> Host {
+    let mut host = Host::connect(config, ISS.0);
+    host.transmit();
+    host.now += ROUND_TRIP;
+    let answer = if config.timestamps { peer_syn_ack().stamp(7, stamp(&host) - 50) } else { peer_syn_ack() };
+    host.exchange(&answer.sack_permitted());
+    host.tcb.mss = 1000;
+    host.tcb.window.cwnd = segs * 1000;
+    assert_eq!(host.write(&std::vec![1; (segs + queued) as usize * 1000]).len(), segs as usize);
+    host.now += ROUND_TRIP;
+    host
+}
+
+fn sacking() -> Config {
+    Config { sack: true, ..plain() }
+}
+
+fn stamping() -> Config {
+    Config { sack: true, timestamps: true, ..plain() }
+}
+
+/// Our timestamp clock now.
+fn stamp(host: &Host) -> u32 {
+    host.tcb.ts_now(host.now)
+}
+
+fn number(wire: &Wire) -> u32 {
+    wire.seq().distance(ISS + 1) / 1000
+}
+
+fn ack(host: &mut Host, segs: u32) -> Vec<Wire> {
+    host.exchange(&peer(ACK, 0, segs * 1000))
+}
+
+fn phase(host: &mut Host) -> CongestionPhase {
+    host.call(|tcb, cx| tcb.info(cx)).congestion
+}
+
+fn at(seg: u32) -> SeqNum {
+    ISS + 1 + seg * 1000
+}
+
+#[test]
+fn a_lost_tail_is_probed_for_after_two_round_trips() {
+    // RFC 8985 7.2, 7.3
+    let mut host = in_flight(&sacking(), 4, 0);
+    let sent_at = host.now.nanos_since(crate::Instant::ZERO) - 50_000_000;
+    let probe = one(host.run_timer());
+    assert_eq!((number(&probe), probe.kind), (3, TransmitKind::Retransmission));
+    let waited_ms = (host.now.as_nanos() - sent_at) / 1_000_000;
+    assert!((100..=101).contains(&waited_ms), "twice the smoothed round trip: {waited_ms} ms");
+    // The probe arrived, the segments before it had not: RACK repairs them now, long before the RTO.
+    host.now += ROUND_TRIP;
+    let repaired = host.exchange(&peer(ACK, 0, 1000).sack(at(3), at(4)));
+    assert_eq!(repaired.iter().map(number).collect::<Vec<_>>(), [1], "one at first (RFC 6937 3)");
+    assert_eq!(number(&host.exchange(&peer(ACK, 0, 2000).sack(at(3), at(4)))[0]), 2);
+    assert_eq!(phase(&mut host), CongestionPhase::Recovery);
+}
+
+#[test]
+fn a_probe_is_new_data_where_there_is_some() {
+    let mut host = in_flight(&sacking(), 4, 2);
+    let probe = one(host.run_timer());
+    assert_eq!((number(&probe), probe.kind), (4, TransmitKind::Data));
+    // One probe, then the RTO.
+    let again = host.run_timer();
+    assert_eq!(number(&again[0]), 0);
+    assert_eq!(phase(&mut host), CongestionPhase::Loss);
+}
+
+#[test]
+fn a_loss_that_the_probe_repaired_still_brings_the_window_down() {
+    // RFC 8985 7.4.2
+    let repaired_by = |report: Option<(u32, u32)>| {
+        let mut host = in_flight(&sacking(), 4, 0);
+        host.run_timer();
+        host.now += ROUND_TRIP;
+        ack(&mut host, 4);
+        host.write(&[1; 1000]);
+        let wire = peer(ACK, 0, 5000);
+        host.exchange(&match report {
+            Some((from, to)) => wire.sack(at(from), at(to)),
+            None => wire,
+        });
+        host.tcb.window.ssthresh
+    };
+    assert_eq!(repaired_by(Some((3, 4))), u32::MAX, "it arrived twice: nothing was lost");
+    // Everything was acknowledged meanwhile, and the memory of the probe went with the rest.
+    assert_eq!(repaired_by(None), u32::MAX);
+    let mut host = in_flight(&sacking(), 4, 0);
+    host.run_timer();
+    host.now += ROUND_TRIP;
+    host.tcb.window.cwnd = 6000;
+    host.write(&[1; 2000]);
+    ack(&mut host, 5);
+    assert!(host.tcb.window.ssthresh < 6000, "no report: the probe had repaired a loss");
+}
+
+#[test]
+fn a_timeout_that_came_too_early_is_taken_back() {
+    // RFC 3522 3.2: the acknowledgement answers what left before the retransmission.
+    let mut host = in_flight(&stamping(), 8, 0);
+    let before = host.tcb.window;
+    let sent_stamp = stamp(&host) - 50;
+    while phase(&mut host) != CongestionPhase::Loss {
+        host.run_timer();
+    }
+    assert_eq!(host.tcb.window.cwnd, 1000);
+    host.now += ROUND_TRIP;
+    let late = peer(ACK, 0, 4000).stamp(8, sent_stamp);
+    assert_eq!(host.exchange(&late), [], "nothing else is sent again");
+    assert_eq!(phase(&mut host), CongestionPhase::Open);
+    assert!(host.tcb.window.cwnd >= before.cwnd && host.tcb.window.ssthresh == before.ssthresh);
+    assert_eq!(host.tcb.backoff, 0);
+}
+
+#[test]
+fn a_timeout_that_was_needed_stays() {
+    let mut host = in_flight(&stamping(), 8, 0);
+    while phase(&mut host) != CongestionPhase::Loss {
+        host.run_timer();
+    }
+    let resent_stamp = stamp(&host);
+    host.now += ROUND_TRIP;
+    let sent = host.exchange(&peer(ACK, 0, 1000).stamp(8, resent_stamp));
+    assert!(!sent.is_empty() && sent.iter().all(|wire| wire.kind == TransmitKind::Retransmission));
+    assert_eq!(phase(&mut host), CongestionPhase::Loss);
+    assert!(host.tcb.window.cwnd < 4000);
+}
+
+#[test]
+fn a_recovery_whose_every_retransmission_arrived_twice_is_taken_back() {
+    // RFC 3708: without timestamps.
+    let mut host = in_flight(&sacking(), 8, 0);
+    let before = host.tcb.window;
+    let resent = host.exchange(&peer(ACK, 0, 0).sack(at(1), at(4)));
+    assert_eq!(resent.iter().map(number).collect::<Vec<_>>(), [0]);
+    assert!(host.tcb.window.ssthresh < before.cwnd);
+    // It was only late; then the copy came too.
+    host.now += ROUND_TRIP / 10;
+    ack(&mut host, 4);
+    host.exchange(&peer(ACK, 0, 4000).sack(at(0), at(1)));
+    assert_eq!(phase(&mut host), CongestionPhase::Open);
+    assert!(host.tcb.window.cwnd >= before.cwnd && host.tcb.window.ssthresh == before.ssthresh);
+}
+
+#[test]
+fn what_arrives_twice_is_reported_once() {
+    // RFC 2883 4
+    let blocks = |wire: &Wire| -> Vec<(u32, u32)> {
+        let at = |seq: u32| SeqNum(seq).distance(IRS + 1);
+        wire.options.sack.as_slice().iter().map(|&(left, right)| (at(left), at(right))).collect()
+    };
+    let mut host = established_by(&sacking(), &peer_syn_ack().sack_permitted());
+    host.exchange(&peer(ACK, 0, 0).text(&[1; 1000]));
+    let wholly_old = one(host.exchange(&peer(ACK, 0, 0).text(&[1; 1000])));
+    assert_eq!(blocks(&wholly_old), [(0, 1000)]);
+    assert_eq!(host.exchange(&peer(ACK, 500, 0).text(&[1; 1000])), [], "half of it is new");
+    assert_eq!(blocks(&one(host.run_timer())), [(500, 1000)]);
+    let early = one(host.exchange(&peer(ACK, 3000, 0).text(&[1; 1000])));
+    assert_eq!(blocks(&early), [(3000, 4000)]);
+    let early_again = one(host.exchange(&peer(ACK, 3000, 0).text(&[1; 1000])));
+    assert_eq!(blocks(&early_again), [(3000, 4000), (3000, 4000)]);
+    let other = one(host.exchange(&peer(ACK, 5000, 0).text(&[1; 1000])));
+    assert_eq!(blocks(&other), [(5000, 6000), (3000, 4000)]);
+}
+
+#[test]
+fn reordering_widens_the_window_that_is_waited() {
+    // RFC 8985 6.2, step 4: once seen, three segments above a hole are no evidence any more.
+    let mut host = in_flight(&sacking(), 20, 0);
+    // 0 comes behind 1 and 2.
+    assert_eq!(host.exchange(&peer(ACK, 0, 0).sack(at(1), at(3))), []);
+    assert_eq!(ack(&mut host, 3), []);
+    assert_eq!(host.exchange(&peer(ACK, 0, 3000).sack(at(4), at(9))), [], "five above the hole");
+    let resent = host.run_timer();
+    assert_eq!(resent.iter().map(number).collect::<Vec<_>>(), [3]);
+}
