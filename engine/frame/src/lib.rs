@@ -39,7 +39,7 @@ mod sync;
 pub use account::{Class, Counts, Floors, FrameState, Geometry};
 pub use checksum::sum_words;
 pub use frame::Frame;
-pub use mem::{MemPort, RX_HEADROOM};
+pub use mem::{MemPort, Plug, RX_HEADROOM};
 pub use pool::{Device, Pool};
 pub use port::{Kick, Packet, Port, PortStats, TxFull};
 pub use region::Region;

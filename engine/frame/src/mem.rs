@@ -57,6 +57,21 @@ pub struct MemPort {
     stats: PortStats,
 }
 
+/// What a [`MemPort`] must know of its pool; good for one port.
+#[derive(Debug)]
+pub struct Plug {
+    region: Region,
+    frame_bytes: usize,
+    device: Device,
+}
+
+impl Plug {
+    /// For a port over `pool`.
+    pub fn new(pool: &Pool) -> Plug {
+        Plug { region: pool.region().clone(), frame_bytes: pool.frame_bytes(), device: pool.attach() }
+    }
+}
+
 /// What both ends of one direction reach.
 struct Cable {
     /// The sender's memory; kept here so that the receiver may read it whatever becomes of the sender.
@@ -90,20 +105,28 @@ impl MemPort {
     /// # Panics
     /// If `ring_frames` is not a power of two.
     pub fn pair(ring_frames: u32, a: &Pool, b: &Pool) -> (MemPort, MemPort) {
-        let (a_tx, b_rx) = lane(ring_frames, Cable::new(a.region()));
-        let (b_tx, a_rx) = lane(ring_frames, Cable::new(b.region()));
-        (MemPort::build(a, a_tx, a_rx), MemPort::build(b, b_tx, b_rx))
+        MemPort::join(ring_frames, Plug::new(a), Plug::new(b))
     }
 
-    fn build(pool: &Pool, tx: Sender<Cable>, rx: Receiver<Cable>) -> MemPort {
+    /// [`pair`](MemPort::pair) for pools that are not at hand: on other threads, perhaps in use.
+    ///
+    /// # Panics
+    /// If `ring_frames` is not a power of two.
+    pub fn join(ring_frames: u32, a: Plug, b: Plug) -> (MemPort, MemPort) {
+        let (a_tx, b_rx) = lane(ring_frames, Cable::new(&a.region));
+        let (b_tx, a_rx) = lane(ring_frames, Cable::new(&b.region));
+        (MemPort::build(&a, a_tx, a_rx), MemPort::build(&b, b_tx, b_rx))
+    }
+
+    fn build(plug: &Plug, tx: Sender<Cable>, rx: Receiver<Cable>) -> MemPort {
         let ring_frames = tx.capacity() as usize;
         MemPort {
             tx,
             rx,
-            device: pool.attach(),
+            device: plug.device,
             fill: Vec::with_capacity(ring_frames),
             ring_frames,
-            room_bytes: pool.frame_bytes() - RX_HEADROOM,
+            room_bytes: plug.frame_bytes - RX_HEADROOM,
             stats: PortStats::default(),
         }
     }

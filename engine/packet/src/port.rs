@@ -105,6 +105,12 @@ impl PacketPort {
         &self.stamps_ns
     }
 
+    /// Forgets that the link was down, which poll(2) otherwise reports again and again. [`stats`](Port::stats) does that too.
+    pub fn clear_error(&self) {
+        // The error itself is of no use: the interface says more by taking no packets.
+        let _ = rustix::net::sockopt::socket_error(&self.socket);
+    }
+
     /// Whether the frames can leave as one packet at all; counts a refusal.
     fn accepts(&mut self, pool: &Pool, frames: &[SendFrame]) -> bool {
         let accepted = frames.len() <= MAX_PIECES.min(self.tx.capacity())
@@ -278,6 +284,7 @@ impl Port for PacketPort {
     }
 
     fn stats(&self) -> PortStats {
+        self.clear_error();
         let dropped = sys::take_dropped(self.socket.as_fd()).unwrap_or(0);
         self.ring_dropped.set(self.ring_dropped.get() + dropped);
         PortStats { rx_dropped: self.stats.rx_dropped + self.ring_dropped.get(), ..self.stats }

@@ -87,7 +87,7 @@ fn packet(len: usize, tag: &[u8]) -> Vec<u8> {
 fn ends(mtu_bytes: u32) -> (Lab, [Node; 2], Link, [End; 2]) {
     let lab = Lab::new().unwrap();
     let (a, b) = (lab.node("a").unwrap(), lab.node("b").unwrap());
-    let link = lab.link(&a, &b).mtu(mtu_bytes).up().unwrap();
+    let link = lab.link(&a, &b).direct().mtu(mtu_bytes).up().unwrap();
     let ends = [End::new(&a, &link, mtu_bytes), End::new(&b, &link, mtu_bytes)];
     (lab, [a, b], link, ends)
 }

@@ -46,8 +46,11 @@ impl core::fmt::Display for Backend {
     }
 }
 
-/// Starts in the configured network namespace.
+/// Starts on the in-memory wire, or in the configured network namespace.
 pub(crate) fn start(mut config: Config) -> Result<Engine, SetupError> {
+    if let Some(connect) = config.wire.0.take() {
+        return crate::memory::start(config, connect);
+    }
     match config.netns.take() {
         Some(netns) => netns::run_in(netns.as_fd(), || set_up(&config)).map_err(|error| {
             SetupError::new(

@@ -173,6 +173,8 @@ impl Interface {
 pub(crate) struct Config {
     #[cfg(any(feature = "xdp", feature = "packet"))]
     pub(crate) backend: crate::Backend,
+    #[cfg(any(feature = "xdp", feature = "packet"))]
+    pub(crate) wire: crate::memory::Socket,
     pub(crate) interface: Option<Interface>,
     pub(crate) workers: Option<usize>,
     pub(crate) cpus: Vec<usize>,

@@ -302,6 +302,17 @@ impl EngineBuilder {
         self
     }
 
+    /// An in-memory wire instead of any interface: `connect` gets the worker's pool and returns its end of the wire. For rigs that
+    /// hand out engines with or without a kernel under them.
+    #[cfg(any(feature = "xdp", feature = "packet"))]
+    pub fn wire(
+        mut self,
+        connect: impl FnOnce(&Pool) -> std::io::Result<MemPort> + Send + Sync + 'static,
+    ) -> EngineBuilder {
+        self.config.wire = memory::Socket(Some(Box::new(connect)));
+        self
+    }
+
     /// Workers, each with its own thread, queues and memory. Default: one per queue, at most one per core.
     pub fn workers(mut self, count: usize) -> EngineBuilder {
         self.config.workers = Some(count);

@@ -1,5 +1,8 @@
 //! Engines over in-memory ports: no privilege, no kernel.
 
+#[cfg(any(feature = "xdp", feature = "packet"))]
+use std::{fmt, io};
+
 use std::sync::Arc;
 
 use ringwire_frame::{Floors, Geometry, MemPort, Pool, Region};
@@ -17,6 +20,32 @@ const FRAME_BYTES: u32 = 2048;
 const DEFAULT_FRAMES: u32 = 4096;
 const RING_PACKETS: u32 = 1024;
 const MTU_BYTES: usize = 1500;
+
+/// Gets the worker's pool and returns its end of a wire.
+#[cfg(any(feature = "xdp", feature = "packet"))]
+pub(crate) type Connect = Box<dyn FnOnce(&Pool) -> io::Result<MemPort> + Send + Sync>;
+
+/// A wire whose other end somebody else holds.
+#[cfg(any(feature = "xdp", feature = "packet"))]
+#[derive(Default)]
+pub(crate) struct Socket(pub(crate) Option<Connect>);
+
+#[cfg(any(feature = "xdp", feature = "packet"))]
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Socket" } else { "None" })
+    }
+}
+
+/// One engine on the wire that its configuration holds.
+#[cfg(any(feature = "xdp", feature = "packet"))]
+pub(crate) fn start(config: Config, connect: Connect) -> Result<Engine, SetupError> {
+    let pool = pool(&config)?;
+    let port = connect(&pool).map_err(|error| {
+        config_error(&format!("cannot join the in-memory wire: {error}"), "one engine per end")
+    })?;
+    assemble(config, pool, port)
+}
 
 /// Two engines on one wire.
 pub(crate) fn pair(a: Config, b: Config) -> Result<(Engine, Engine), SetupError> {

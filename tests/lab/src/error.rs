@@ -16,17 +16,19 @@ pub struct LabError {
     pub errno: Option<i32>,
     /// What the person running the test does next.
     pub hint: String,
+    /// This process may not have such a lab; a test may be skipped for that.
+    pub(crate) lacks_level: bool,
 }
 
 impl LabError {
     pub(crate) fn new(what: impl Into<String>, cause: &io::Error) -> LabError {
         let errno = cause.raw_os_error();
-        LabError { what: what.into(), errno, hint: hint(errno).into() }
+        LabError { what: what.into(), errno, hint: hint(errno).into(), lacks_level: false }
     }
 
     /// A request that no kernel was asked about, because it cannot be meant.
     pub(crate) fn misuse(what: impl Into<String>, hint: impl Into<String>) -> LabError {
-        LabError { what: what.into(), errno: None, hint: hint.into() }
+        LabError { what: what.into(), errno: None, hint: hint.into(), lacks_level: false }
     }
 }
 

@@ -1,19 +1,30 @@
-//! Impairments: what happens to packets that travel towards one end of a link.
+//! What a link does to packets, in tc-netem's words.
 //!
-//! Two classifiers share one map per direction. The sender's egress judges every packet that the
-//! sender's kernel sends and marks it as judged; the receiver's ingress judges what came without the
-//! mark, which is what an AF_XDP socket sent past tc. Either way a packet is judged exactly once, by
-//! its number in that direction, so one seed always loses the same packet numbers.
+//! Whether a packet is lost, copied, spoilt or delayed longer is decided by its number in its direction and the seed, and by
+//! nothing else: the same seed hits the same packet numbers however fast they come.
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
 
-use crate::link::End;
-use crate::netlink::Hook;
-use crate::program::{self, Word};
-use crate::sys::{self, Cell};
+use crate::error::LabError;
+use crate::program;
 
-/// What to do to packets, in tc-netem's words.
+/// The shape of the jitter of a delay; netem's `distribution`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Distribution {
+    /// Anything from `base - jitter` to `base + jitter`, equally likely.
+    #[default]
+    Uniform,
+    /// Standard deviation `jitter`, cut at four of them.
+    Normal,
+    /// A long tail above: standard deviation `jitter` (shape 3), cut at four of them.
+    Pareto,
+}
+
+/// What to do to packets that travel one way; the methods are called as in tc-netem(8).
+///
+/// Each method replaces what was said before in the same words. Probabilities outside 0..=1 are taken as the nearer bound,
+/// NaN as 0.
 ///
 /// ```
 /// use ringwire_lab::Impairment;
@@ -23,17 +34,117 @@ use crate::sys::{self, Cell};
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Impairment {
+    pub(crate) seed: u64,
     loss: f64,
-    seed: u64,
+    pub(crate) burst_loss: Option<GilbertElliott>,
+    pub(crate) duplicate: f64,
+    pub(crate) corrupt: f64,
+    pub(crate) delay: Delay,
+    pub(crate) reorder: Option<Reorder>,
+    pub(crate) rate: Option<Rate>,
+    /// Longest IP packet that gets through.
+    pub(crate) black_hole_above: Option<u32>,
+    pub(crate) is_partitioned: bool,
+}
+
+/// Probabilities per packet of entering and of leaving the state in which everything is lost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct GilbertElliott {
+    pub(crate) to_bad: f64,
+    pub(crate) to_good: f64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Delay {
+    pub(crate) base: Duration,
+    pub(crate) jitter: Duration,
+    pub(crate) distribution: Distribution,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Reorder {
+    pub(crate) probability: f64,
+    pub(crate) gap: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rate {
+    pub(crate) bits_per_s: u64,
+    pub(crate) limit_packets: u32,
 }
 
 impl Impairment {
+    /// Delays each packet by `base`, more or less by `jitter`. With jitter, packets may overtake each other.
+    #[must_use]
+    pub fn delay(mut self, base: Duration, jitter: Duration) -> Self {
+        self.delay = Delay { base, jitter, ..self.delay };
+        self
+    }
+
+    /// The shape of the jitter; uniform unless said otherwise.
+    #[must_use]
+    pub fn distribution(mut self, distribution: Distribution) -> Self {
+        self.delay.distribution = distribution;
+        self
+    }
+
     /// Loses each packet with this probability: every kind of packet, also SYN, FIN, ACK and ARP.
-    ///
-    /// Values outside 0..=1 are taken as the nearer bound, NaN as 0.
     #[must_use]
     pub fn loss(mut self, probability: f64) -> Self {
-        self.loss = if probability.is_nan() { 0.0 } else { probability.clamp(0.0, 1.0) };
+        self.loss = clamp(probability);
+        self
+    }
+
+    /// Loses packets in bursts (Gilbert-Elliott, netem's `gemodel p r`): before each packet the link turns bad with
+    /// probability `p` when it was good, and good with `r` when it was bad; what comes while it is bad is lost.
+    /// The share that is lost is `p / (p + r)`, a burst is `1 / r` packets long.
+    #[must_use]
+    pub fn loss_gemodel(mut self, p: f64, r: f64) -> Self {
+        self.burst_loss = Some(GilbertElliott { to_bad: clamp(p), to_good: clamp(r) });
+        self
+    }
+
+    /// Sends each packet twice with this probability.
+    #[must_use]
+    pub fn duplicate(mut self, probability: f64) -> Self {
+        self.duplicate = clamp(probability);
+        self
+    }
+
+    /// Turns one bit of a packet over with this probability, anywhere in the Ethernet frame.
+    #[must_use]
+    pub fn corrupt(mut self, probability: f64) -> Self {
+        self.corrupt = clamp(probability);
+        self
+    }
+
+    /// Sends packets at once, past those that are being delayed: with `gap` 1 each with this probability, with `gap` N
+    /// every N-th. Needs a delay.
+    #[must_use]
+    pub fn reorder(mut self, probability: f64, gap: u32) -> Self {
+        self.reorder = Some(Reorder { probability: clamp(probability), gap });
+        self
+    }
+
+    /// A bottleneck before the delay: so many bits of Ethernet frames a second, and room for so many packets, the one being
+    /// sent included; more are dropped.
+    #[must_use]
+    pub fn rate(mut self, bits_per_s: u64, limit_packets: u32) -> Self {
+        self.rate = Some(Rate { bits_per_s, limit_packets });
+        self
+    }
+
+    /// Swallows IP packets longer than `mtu_bytes` without a word, as a path does whose ICMP is filtered.
+    #[must_use]
+    pub fn mtu_black_hole(mut self, mtu_bytes: u32) -> Self {
+        self.black_hole_above = Some(mtu_bytes);
+        self
+    }
+
+    /// Lets nothing through: this way is cut, the other is not.
+    #[must_use]
+    pub fn partition(mut self) -> Self {
+        self.is_partitioned = true;
         self
     }
 
@@ -44,73 +155,93 @@ impl Impairment {
         self
     }
 
-    /// Whether the packet with this number, counted from 0 when the impairment was set, is lost.
+    /// Whether the packet with this number, counted from 0 when the impairment was set, falls to [`Impairment::loss`].
     pub fn loses(self, number: u64) -> bool {
-        program::draw(self.seed, number) < self.threshold()
+        program::draw(self.seed, number) < self.loss_threshold()
     }
 
     /// Draws are 32 bits; those below this are lost. 2^32 loses all.
-    fn threshold(self) -> u64 {
+    pub(crate) fn loss_threshold(self) -> u64 {
         // In 0..=2^32, because the probability is in 0..=1: the cast only rounds down.
         (self.loss * 2f64.powi(32)) as u64
     }
 
-    fn words(self) -> [u64; Word::COUNT] {
-        let mut words = [0; Word::COUNT];
-        words[Word::Seed as usize] = self.seed;
-        words[Word::Threshold as usize] = self.threshold();
-        words
+    /// Whether a direct cable can do it.
+    pub(crate) fn is_only_loss(self) -> bool {
+        Impairment { seed: 0, loss: 0.0, ..self } == Impairment::default()
+    }
+
+    /// What cannot be meant.
+    pub(crate) fn check(self) -> Result<(), LabError> {
+        if let Some(rate) = self.rate {
+            if rate.limit_packets == 0 {
+                let what =
+                    format!("{} bit/s with a queue of 0 packets lets nothing through", rate.bits_per_s);
+                return Err(LabError::misuse(
+                    what,
+                    "rate(bits_per_s, limit) counts the packet being sent: 1 or more",
+                ));
+            }
+            if rate.bits_per_s == 0 {
+                return Err(LabError::misuse(
+                    "a rate of 0 bit/s lets nothing through",
+                    "partition() says that",
+                ));
+            }
+        }
+        if let Some(reorder) = self.reorder {
+            if self.delay.base.is_zero() {
+                let hint = "delay(base, jitter): packets that are not delayed cannot be overtaken";
+                return Err(LabError::misuse("reordering without a delay", hint));
+            }
+            if reorder.gap == 0 {
+                return Err(LabError::misuse("reordering with a gap of 0", "a gap of 1 means any packet"));
+            }
+        }
+        if self.delay.base > LONGEST_DELAY || self.delay.jitter > LONGEST_DELAY {
+            let what = format!("a delay of {:?} with jitter {:?}", self.delay.base, self.delay.jitter);
+            return Err(LabError::misuse(what, "at most an hour; for no packets at all say partition()"));
+        }
+        Ok(())
     }
 }
 
-/// What an impairment did since it was set, in packets.
+const LONGEST_DELAY: Duration = Duration::from_secs(3600);
+
+fn clamp(probability: f64) -> f64 {
+    if probability.is_nan() { 0.0 } else { probability.clamp(0.0, 1.0) }
+}
+
+/// What an impairment did since it was set, in packets. Always `received + duplicated == passed + dropped + waiting`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
+    /// Packets that came to be judged.
+    pub received: u64,
     /// Packets that went on.
     pub passed: u64,
-    /// Packets that were lost.
+    /// Packets that did not, for any of the reasons below.
     pub dropped: u64,
-}
-
-/// The programs and the map of one direction of a link.
-#[derive(Debug)]
-pub(crate) struct Injector {
-    words: Cell<{ Word::COUNT }>,
-}
-
-impl Injector {
-    pub(crate) fn attach(from: &End, to: &End, impairment: Impairment) -> io::Result<Injector> {
-        let words = Cell::new()?;
-        words.store(&impairment.words())?;
-        let map_fd = words.as_fd().as_raw_fd();
-        let egress = sys::load_classifier("ringwire_egress", &program::egress(map_fd))?;
-        let ingress = sys::load_classifier("ringwire_ingress", &program::ingress(map_fd))?;
-        // The receiver first: a packet is never judged twice, and both places judge alike.
-        hook(to, Hook::Ingress, &ingress)?;
-        hook(from, Hook::Egress, &egress)?;
-        Ok(Injector { words })
-    }
-
-    pub(crate) fn set(&self, impairment: Impairment) -> io::Result<()> {
-        self.words.store(&impairment.words())
-    }
-
-    pub(crate) fn counters(&self) -> io::Result<Counters> {
-        let words = self.words.load()?;
-        Ok(Counters { passed: words[Word::Passed as usize], dropped: words[Word::Dropped as usize] })
-    }
-}
-
-fn hook(end: &End, hook: Hook, program: &OwnedFd) -> io::Result<()> {
-    end.node.route(|route| {
-        match route.add_clsact(end.ifindex) {
-            // The other direction, or an attempt that failed later, put it there.
-            Err(cause) if cause.raw_os_error() == Some(libc::EEXIST) => {}
-            other => other?,
-        }
-        route.add_classifier(end.ifindex, hook, program.as_fd(), "ringwire-lab")
-    })
+    /// Of those: by `loss` or `loss_gemodel`.
+    pub lost: u64,
+    /// Of those: the queue of `rate` was full.
+    pub over_limit: u64,
+    /// Of those: longer than `mtu_black_hole`.
+    pub black_holed: u64,
+    /// Of those: cut off by `partition`.
+    pub partitioned: u64,
+    /// Of those, and unasked: the receiving interface took none, or there was no memory for a copy.
+    pub unsendable: u64,
+    /// Copies made.
+    pub duplicated: u64,
+    /// Packets with a bit turned over.
+    pub corrupted: u64,
+    /// Packets sent past others.
+    pub reordered: u64,
+    /// Packets being delayed now.
+    pub waiting: u64,
+    /// Packets that came faster than the forwarder could take them, and were never seen. Not part of the sum.
+    pub overrun: u64,
 }
 
 #[cfg(test)]
@@ -133,6 +264,22 @@ mod tests {
             let impairment = Impairment::default().loss(probability).seed(3);
             assert!((0..10_000).all(|number| impairment.loses(number) == all), "{probability}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        let bad = [
+            Impairment::default().rate(1_000_000_000, 0),
+            Impairment::default().rate(0, 10),
+            Impairment::default().reorder(0.1, 1),
+            Impairment::default().delay(Duration::from_millis(1), Duration::ZERO).reorder(0.1, 0),
+            Impairment::default().delay(Duration::from_secs(4000), Duration::ZERO),
+        ];
+        for impairment in bad {
+            let error = impairment.check().unwrap_err();
+            assert!(error.errno.is_none() && !error.hint.is_empty(), "{error}");
+        }
+        assert!(Impairment::default().loss(0.5).check().is_ok());
     }
 
     #[test]

@@ -34,19 +34,57 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod cable;
+mod capture;
+#[cfg(feature = "engine")]
+mod engine;
 mod error;
+mod forward;
+mod guard;
 mod impair;
+mod injector;
+mod judge;
 mod lab;
+mod level;
 mod link;
 mod netlink;
 mod node;
 mod process;
 mod program;
+mod raw;
+#[cfg(feature = "tokio")]
+mod runtime;
 mod sys;
 
+pub use capture::Capture;
 pub use error::LabError;
-pub use impair::{Counters, Impairment};
+pub use forward::Lateness;
+pub use impair::{Counters, Distribution, Impairment};
 pub use lab::Lab;
+pub use level::{Level, skip};
 pub use link::{Carrier, Link, LinkBuilder, Offloads};
 pub use node::Node;
 pub use process::{Child, Command};
+/// TCP options for [`Segment`] and [`TcpPeer`].
+pub use raw::options as tcp_options;
+pub use raw::{Dissected, Field, Macs, Match, Mismatch, RawPort, Segment, TcpPeer, UdpPacket, Value};
+
+/// A lab of at least this [`Level`] for a test without a result. Where that is not allowed the test fails, or, under
+/// `RINGWIRE_LAB=skip` or `RINGWIRE_LAB=LEVEL`, it returns and is counted and named as skipped.
+///
+/// ```
+/// # fn main() {
+/// let lab = ringwire_lab::lab!(ringwire_lab::Level::UserNamespace);
+/// let node = lab.node("host").unwrap();
+/// # }
+/// ```
+#[macro_export]
+macro_rules! lab {
+    ($level:expr) => {
+        match $crate::Lab::at_least($level) {
+            Ok(lab) => lab,
+            Err(error) if $crate::skip(module_path!(), &error) => return,
+            Err(error) => panic!("{error}"),
+        }
+    };
+}

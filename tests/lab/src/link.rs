@@ -1,10 +1,13 @@
 //! A link: a veth pair between two nodes, with an address at either end.
 
+use std::collections::hash_map::RandomState;
 use std::fmt;
+use std::hash::BuildHasher;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,15 +16,25 @@ use netlink_packet_route::link::{
     LinkMessage, State,
 };
 
+use ringwire_frame::Plug;
+
+use crate::cable::{self, Cable, MemorySocket};
+use crate::capture::Capture;
 use crate::error::{LabError, Step};
-use crate::impair::{Counters, Impairment, Injector};
-use crate::node::Node;
+use crate::forward::{Lateness, Wire, new_pool};
+use crate::guard::Guard;
+use crate::impair::{Counters, Impairment};
+use crate::lab::Between;
+use crate::level::Level;
+use crate::node::{Node, Place};
+use crate::raw::RawPort;
 use crate::sys::{self, Offload};
 
 /// A link is usable a few milliseconds after both ends are up; this is far beyond any of that.
 const CARRIER_TIMEOUT: Duration = Duration::from_secs(5);
 
 const PREFIX_LEN: u8 = 24;
+const MAX_QUEUES: u32 = 256;
 
 /// What the ends of a link may leave undone because no wire is involved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,11 +65,28 @@ pub struct LinkBuilder<'l> {
     queues: u32,
     mtu_bytes: u32,
     offloads: Offloads,
+    is_direct: bool,
+    between: &'l Between,
 }
 
 impl<'l> LinkBuilder<'l> {
-    pub(crate) fn new(number: u16, a: &'l Node, b: &'l Node) -> LinkBuilder<'l> {
-        LinkBuilder { number, nodes: [a, b], queues: 1, mtu_bytes: 1500, offloads: Offloads::Off }
+    pub(crate) fn new(number: u16, a: &'l Node, b: &'l Node, between: &'l Between) -> LinkBuilder<'l> {
+        LinkBuilder {
+            number,
+            nodes: [a, b],
+            queues: 1,
+            mtu_bytes: 1500,
+            offloads: Offloads::Off,
+            is_direct: false,
+            between,
+        }
+    }
+
+    /// A plain veth pair: as fast as the machine, and with [`Offloads::On`] if so asked, but nothing can be done to its packets
+    /// except to lose them ([`Impairment::loss`]), and that only where BPF may be loaded.
+    pub fn direct(mut self) -> Self {
+        self.is_direct = true;
+        self
     }
 
     /// Receive and transmit queues of either end; 1 by default.
@@ -85,7 +115,67 @@ impl<'l> LinkBuilder<'l> {
             let what = format!("both ends of a link are node '{}'", self.nodes[0].name());
             return Err(LabError::misuse(what, "a link joins two nodes; make another one with Lab::node"));
         }
+        self.check()?;
         let ends = [self.plan(0), self.plan(1)];
+        if self.between.level == Level::Memory {
+            let names = ends.each_ref().map(|end| end.node.name().to_owned());
+            let cable = Cable::memory(names, self.mtu_bytes)?;
+            return Ok(Link { cable, ends, far: None, mtu_bytes: self.mtu_bytes, _guard: None });
+        }
+        let guard = self.guard(&ends)?;
+        if self.is_direct {
+            let ends = self.pair(ends)?;
+            return Ok(Link {
+                cable: Cable::direct(),
+                ends,
+                far: None,
+                mtu_bytes: self.mtu_bytes,
+                _guard: guard,
+            });
+        }
+        let [a, b] = ends;
+        let far = [self.plan_far(0)?, self.plan_far(1)?];
+        let [far_a, far_b] = far;
+        let ([a, far_a], [b, far_b]) = (self.pair([a, far_a])?, self.pair([b, far_b])?);
+        let shape = cable::Shape { mtu_bytes: self.mtu_bytes, queues: self.queues };
+        let cable = Cable::forwarded([&a, &b], [&far_a, &far_b], shape)?;
+        Ok(Link { cable, ends: [a, b], far: Some([far_a, far_b]), mtu_bytes: self.mtu_bytes, _guard: guard })
+    }
+
+    fn check(&self) -> Result<(), LabError> {
+        let names = || format!("the link from '{}' to '{}'", self.nodes[0].name(), self.nodes[1].name());
+        if !self.is_direct && self.offloads == Offloads::On {
+            let hint = "add .direct(): packets of 64 KiB cannot be delayed or lost like those of a wire";
+            return Err(LabError::misuse(format!("{} wants offloads", names()), hint));
+        }
+        if !(68..=65_535).contains(&self.mtu_bytes) {
+            let what = format!("{} wants an MTU of {} bytes", names(), self.mtu_bytes);
+            return Err(LabError::misuse(what, "68 to 65535 bytes"));
+        }
+        if !(1..=MAX_QUEUES).contains(&self.queues) {
+            let what = format!("{} wants {} queues", names(), self.queues);
+            return Err(LabError::misuse(what, "1 to 256 queues"));
+        }
+        Ok(())
+    }
+
+    /// Interfaces in a namespace that outlives the lab must be taken away again.
+    fn guard(&self, ends: &[End; 2]) -> Result<Option<Guard>, LabError> {
+        let lasts = |end: &&End| end.node.place() != Place::Own;
+        // A pair goes with either of its ends, and a forwarder's are in a namespace of the lab wherever there may be one.
+        let is_lasting = match self.is_direct {
+            true => ends.iter().all(|end| lasts(&end)),
+            false => self.between.level == Level::OneNamespace,
+        };
+        let Some(end) = ends.iter().find(lasts).filter(|_| is_lasting) else { return Ok(None) };
+        let names: Vec<&str> =
+            ends.iter().filter(|end| end.node.place() != Place::Own).map(|end| end.ifname.as_str()).collect();
+        let guard = Guard::start(&end.node, &names);
+        guard.map(Some).step(|| format!("cannot guard {end}, which must not outlive this process"))
+    }
+
+    /// A veth pair, up and with a signal.
+    fn pair(&self, ends: [End; 2]) -> Result<[End; 2], LabError> {
         self.create(&ends).step(|| {
             format!("cannot make the link from '{}' to '{}'", ends[0].node.name(), ends[1].node.name())
         })?;
@@ -96,7 +186,20 @@ impl<'l> LinkBuilder<'l> {
             end.node.route(|route| route.set_up(end.ifindex, true)).step(fault)?;
         }
         ends.iter().try_for_each(await_carrier)?;
-        Ok(Link { ends, injectors: Default::default() })
+        Ok(ends)
+    }
+
+    /// The forwarder's interface towards one of the nodes; no kernel speaks there.
+    fn plan_far(&self, side: usize) -> Result<End, LabError> {
+        let node = self.between.node()?;
+        let near = self.plan_mac(side);
+        Ok(End {
+            ifname: node.next_ifname(),
+            node,
+            ifindex: 0,
+            addr: None,
+            mac: [near[0], near[1], near[2], near[3], near[4], near[5] | 0x80],
+        })
     }
 
     fn plan(&self, side: usize) -> End {
@@ -106,10 +209,18 @@ impl<'l> LinkBuilder<'l> {
             node: self.nodes[side].clone(),
             ifname: self.nodes[side].next_ifname(),
             ifindex: 0,
-            addr: Ipv4Addr::new(10, 77_u8.wrapping_add(network_high), network_low, host),
-            // Locally administered, and the same in every run.
-            mac: [0x02, 0x52, 0x57, network_high, network_low, host],
+            addr: Some(match self.between.level {
+                Level::OneNamespace => shared_network(host),
+                _ => Ipv4Addr::new(10, 77_u8.wrapping_add(network_high), network_low, host),
+            }),
+            mac: self.plan_mac(side),
         }
+    }
+
+    /// Locally administered, and the same in every run.
+    fn plan_mac(&self, side: usize) -> [u8; 6] {
+        let [network_high, network_low] = self.number.to_be_bytes();
+        [0x02, 0x52, 0x57, network_high, network_low, if side == 0 { 1 } else { 2 }]
     }
 
     /// One request makes the pair and puts the second end into its node.
@@ -147,7 +258,13 @@ impl<'l> LinkBuilder<'l> {
             let node = end.node.clone();
             node.route(|route| {
                 end.ifindex = route.link(&end.ifname)?.0;
-                route.add_addr(end.ifindex, end.addr, PREFIX_LEN)?;
+                if let Some(addr) = end.addr.filter(|_| end.node.place().has_kernel()) {
+                    route.add_addr(end.ifindex, addr, PREFIX_LEN)?;
+                }
+                if end.node.place() == Place::Far {
+                    // This kernel has the address at the other end, and must not answer for it here.
+                    route.be_mute(end.ifindex)?;
+                }
                 // Without a link-local address the kernel sends no neighbour or router
                 // solicitations, which would disturb packet counts.
                 let quiet = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
@@ -166,6 +283,15 @@ impl<'l> LinkBuilder<'l> {
         set(&mut end).step(|| format!("cannot configure {end}"))?;
         Ok(end)
     }
+}
+
+/// A host of a network of this process, among those set apart for benchmarks (RFC 2544), so that the host's own routes and
+/// labs of other processes are elsewhere.
+fn shared_network(host: u8) -> Ipv4Addr {
+    static NETWORK: OnceLock<[u8; 2]> = OnceLock::new();
+    let random = || RandomState::new().hash_one(std::process::id()).to_be_bytes();
+    let [high, low] = NETWORK.get_or_init(|| [random()[0] & 1, random()[1]]);
+    Ipv4Addr::new(198, 18 | high, *low, host)
 }
 
 fn switch_offloads_off(end: &End) -> io::Result<()> {
@@ -202,7 +328,8 @@ pub(crate) struct End {
     pub(crate) node: Node,
     pub(crate) ifname: String,
     pub(crate) ifindex: u32,
-    addr: Ipv4Addr,
+    /// The forwarder's ends have none.
+    addr: Option<Ipv4Addr>,
     mac: [u8; 6],
 }
 
@@ -217,9 +344,13 @@ impl fmt::Display for End {
 /// Methods that take a node panic if it is not at one of the link's ends.
 #[derive(Debug)]
 pub struct Link {
+    // Before the interfaces: the forwarder reads from them.
+    cable: Cable,
     ends: [End; 2],
-    /// By the index of the end towards which packets travel; made when first asked for.
-    injectors: [Mutex<Option<Injector>>; 2],
+    /// The forwarder's interfaces, by the node that they lead to.
+    far: Option<[End; 2]>,
+    mtu_bytes: u32,
+    _guard: Option<Guard>,
 }
 
 impl Link {
@@ -235,13 +366,17 @@ impl Link {
 
     /// The address that the node's kernel has on this link.
     pub fn addr(&self, node: &Node) -> IpAddr {
-        self.end(node).addr.into()
+        self.addr_of(node).into()
     }
 
     /// An address on this link that no kernel has, for a stack of the node's own; one per node.
     pub fn spare_addr(&self, node: &Node) -> IpAddr {
-        let [a, b, c, host] = self.end(node).addr.octets();
+        let [a, b, c, host] = self.addr_of(node).octets();
         Ipv4Addr::new(a, b, c, 100 + host).into()
+    }
+
+    fn addr_of(&self, node: &Node) -> Ipv4Addr {
+        self.end(node).addr.unwrap_or(Ipv4Addr::UNSPECIFIED)
     }
 
     /// Length of the network prefix that the addresses of this link share, in bits.
@@ -256,48 +391,92 @@ impl Link {
 
     /// Takes the carrier from the node's interface, or gives it back.
     ///
-    /// The interface itself stays up and loses its signal, as when the far side is switched off,
-    /// which is also how it is done: the far end goes down, and its kernel forgets its neighbours
-    /// and all routes but the link's own.
+    /// The interface itself stays up and loses its signal, as when the far side is switched off, which is also how it is
+    /// done. On a direct link the far side is the other node's interface, whose kernel forgets its neighbours and all routes
+    /// but the link's own.
     pub fn set_carrier(&self, node: &Node, carrier: Carrier) -> Result<(), LabError> {
-        let far = &self.ends[1 - self.side(node)];
+        let side = self.side(node);
+        if node.place() == Place::Nowhere {
+            let what = format!("the link of node '{}' is memory and has no carrier", node.name());
+            return Err(LabError::misuse(what, "partition() stops all packets"));
+        }
+        let (near, far) = match &self.far {
+            Some(far) => (&self.ends[side], &far[side]),
+            None => (&self.ends[side], &self.ends[1 - side]),
+        };
         let up = carrier == Carrier::Up;
         far.node
             .route(|route| route.set_up(far.ifindex, up))
             .step(|| format!("cannot set the carrier of node '{}'", node.name()))?;
-        if up { self.ends.iter().try_for_each(await_carrier) } else { Ok(()) }
+        if up { [near, far].into_iter().try_for_each(await_carrier) } else { Ok(()) }
     }
 
     /// Impairs what travels towards `towards` from now on, whatever impairment there was before.
     ///
-    /// With [`Offloads::On`] a packet is what the kernel hands over as one, up to 64 KiB.
-    /// [`Impairment::default()`] loses nothing and only counts. Packets are numbered anew from 0 and
-    /// the counters of this direction start again at zero.
+    /// Works while packets cross; those that are being delayed keep their time. [`Impairment::default()`] does nothing but
+    /// count. Packets are numbered anew from 0 and the counters of this direction start again at zero.
     ///
     /// # Errors
-    /// The first call per direction loads a program, which needs CAP_BPF, and tc with cls_bpf.
+    /// The impairment makes no sense, or the link is [direct](LinkBuilder::direct) and can only lose packets, or there
+    /// BPF may not be loaded.
     pub fn impair(&self, towards: &Node, impairment: Impairment) -> Result<(), LabError> {
-        let to = self.side(towards);
-        let mut slot = self.injectors[to].lock().unwrap_or_else(PoisonError::into_inner);
-        let what = || format!("cannot impair the link towards node '{}'", towards.name());
-        match &*slot {
-            Some(injector) => injector.set(impairment).step(what),
-            None => {
-                *slot = Some(Injector::attach(&self.ends[1 - to], &self.ends[to], impairment).step(what)?);
-                Ok(())
-            }
-        }
+        impairment.check()?;
+        self.cable.impair(&self.ends, self.side(towards), impairment)
     }
 
-    /// What the impairment towards this node has done since it was set; zeros if none was.
+    /// Cuts the link in both directions; `impair` with anything else mends it.
+    ///
+    /// # Errors
+    /// As [`Link::impair`].
+    pub fn partition(&self) -> Result<(), LabError> {
+        self.ends.iter().try_for_each(|end| self.impair(&end.node, Impairment::default().partition()))
+    }
+
+    /// What the impairment towards this node has done since it was set.
+    ///
+    /// # Errors
+    /// The forwarder or the program cannot be asked.
     pub fn counters(&self, towards: &Node) -> Result<Counters, LabError> {
-        let slot = self.injectors[self.side(towards)].lock().unwrap_or_else(PoisonError::into_inner);
-        match &*slot {
-            Some(injector) => injector
-                .counters()
-                .step(|| format!("cannot read the counters of the link towards '{}'", towards.name())),
-            None => Ok(Counters::default()),
-        }
+        self.cable
+            .counters(self.side(towards))
+            .step(|| format!("cannot read the counters of the link towards '{}'", towards.name()))
+    }
+
+    /// How late packets towards this node left since its impairment was set; a test that stands on times may bound it.
+    ///
+    /// # Errors
+    /// The link is direct: nobody measures there.
+    pub fn lateness(&self, towards: &Node) -> Result<Lateness, LabError> {
+        self.cable.lateness(self.side(towards))
+    }
+
+    /// Writes every packet of both directions to a pcapng file, as it came from its node; what was done to it instead of
+    /// passing it on is its comment.
+    ///
+    /// Without that, a test that panics leaves the last packets of each link behind and prints where.
+    ///
+    /// # Errors
+    /// The file cannot be made, or the link is direct.
+    pub fn capture(&self, path: impl AsRef<Path>) -> Result<Capture, LabError> {
+        self.cable.capture(path.as_ref())
+    }
+
+    pub(crate) fn raw(&self, node: &Node) -> Result<RawPort, LabError> {
+        /// As many as a script could mean to leave unread.
+        const FRAMES: u32 = 2048;
+        let end = self.end(node);
+        let pool = new_pool(self.mtu_bytes, FRAMES);
+        let wire = match node.place() {
+            Place::Nowhere => Wire::memory(self.socket(node).plug(Plug::new(&pool))?)
+                .step(|| format!("cannot open {end} for raw packets"))?,
+            _ => Wire::packet(end, self.mtu_bytes, true, &pool)?,
+        };
+        Ok(RawPort::new(wire, pool, end.mac, self.spare_addr(node)))
+    }
+
+    /// The node's end of a link in memory.
+    pub(crate) fn socket(&self, node: &Node) -> MemorySocket {
+        self.cable.socket(node.name(), self.side(node))
     }
 
     fn end(&self, node: &Node) -> &End {

@@ -60,6 +60,15 @@ impl Route {
         self.request(RouteNetlinkMessage::SetLink(message), 0).map(drop)
     }
 
+    /// Neither asks nor answers ARP by this interface.
+    pub(crate) fn be_mute(&mut self, ifindex: u32) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = ifindex;
+        message.header.flags = LinkFlags::Noarp;
+        message.header.change_mask = LinkFlags::Noarp;
+        self.request(RouteNetlinkMessage::SetLink(message), 0).map(drop)
+    }
+
     /// Interface index and operational state of the link with this name.
     pub(crate) fn link(&mut self, ifname: &str) -> io::Result<(u32, State)> {
         let mut message = LinkMessage::default();

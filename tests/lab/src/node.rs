@@ -1,21 +1,26 @@
 //! A node: one anonymous network namespace, and what runs inside it.
 
+use std::collections::hash_map::RandomState;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
+use std::hash::BuildHasher;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic;
 use std::path::Path;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
 use rustix::thread::LinkNameSpaceType;
 
 use crate::error::{LabError, Step};
+use crate::level::Level;
+use crate::link::Link;
 use crate::netlink::Route;
 use crate::process::{Command, Programs};
+use crate::raw::RawPort;
 use crate::sys;
 
 /// Linux gives the loopback interface of every network namespace this index.
@@ -29,8 +34,45 @@ pub struct Node {
     inner: Arc<Inner>,
 }
 
+/// Where a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In a namespace of its own.
+    Own,
+    /// In one that was there before.
+    Adopted,
+    /// In the namespace of this process, and its kernel is the node's.
+    Shared,
+    /// In the namespace of this process, but no kernel is the node's.
+    Far,
+    /// In memory.
+    Nowhere,
+}
+
+impl Place {
+    /// The place of the lab's `number`-th node.
+    pub(crate) fn of(level: Level, number: u16) -> Place {
+        match level {
+            Level::Namespaces | Level::UserNamespace => Place::Own,
+            Level::OneNamespace if number == 0 => Place::Shared,
+            Level::OneNamespace => Place::Far,
+            Level::Memory => Place::Nowhere,
+        }
+    }
+
+    pub(crate) fn has_kernel(self) -> bool {
+        matches!(self, Place::Own | Place::Adopted | Place::Shared)
+    }
+
+    /// Whether this process is not there already.
+    pub(crate) fn is_elsewhere(self) -> bool {
+        matches!(self, Place::Own | Place::Adopted)
+    }
+}
+
 struct Inner {
     name: String,
+    place: Place,
     netns: OwnedFd,
     route: Mutex<Route>,
     links_count: AtomicU16,
@@ -38,17 +80,51 @@ struct Inner {
 }
 
 impl Node {
-    pub(crate) fn new(name: &str, programs: Arc<Programs>) -> Result<Node, LabError> {
-        let (netns, route) = thread::scope(|scope| join(scope.spawn(make_namespace)))
-            .step(|| format!("cannot make the network namespace of node '{name}'"))?;
+    pub(crate) fn new(name: &str, place: Place, programs: Arc<Programs>) -> Result<Node, LabError> {
+        let what = || format!("cannot make the network namespace of node '{name}'");
+        let (netns, route) = match place {
+            Place::Own => thread::scope(|scope| join(scope.spawn(make_namespace))),
+            Place::Shared | Place::Far | Place::Nowhere => {
+                File::open("/proc/thread-self/ns/net").and_then(|netns| Ok((netns.into(), Route::open()?)))
+            }
+            Place::Adopted => unreachable!("`adopt` names the namespace"),
+        }
+        .step(what)?;
+        Ok(Node::assemble(name, place, (netns, route), programs))
+    }
+
+    pub(crate) fn adopt(name: &str, netns: &Path, programs: Arc<Programs>) -> Result<Node, LabError> {
+        let open = || {
+            let netns = File::open(netns)?;
+            thread::scope(|scope| {
+                join(scope.spawn(|| {
+                    rustix::thread::move_into_link_name_space(
+                        netns.as_fd(),
+                        Some(LinkNameSpaceType::Network),
+                    )?;
+                    Route::open()
+                }))
+            })
+            .map(|route| (netns.into(), route))
+        };
+        let parts = open().step(|| format!("cannot adopt {} as node '{name}'", netns.display()))?;
+        Ok(Node::assemble(name, Place::Adopted, parts, programs))
+    }
+
+    fn assemble(name: &str, place: Place, (netns, route): (OwnedFd, Route), programs: Arc<Programs>) -> Node {
         let inner = Inner {
             name: name.into(),
+            place,
             netns,
             route: Mutex::new(route),
             links_count: AtomicU16::new(0),
             programs,
         };
-        Ok(Node { inner: Arc::new(inner) })
+        Node { inner: Arc::new(inner) }
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        self.inner.place
     }
 
     /// The name given at [`Lab::node`](crate::Lab::node).
@@ -81,14 +157,33 @@ impl Node {
         Command::new(program.as_ref(), self.clone())
     }
 
+    /// The node's interface on `link`, packet by packet.
+    ///
+    /// # Errors
+    /// A packet socket cannot be had, or, in memory, the node has something at this link already.
+    pub fn raw(&self, link: &Link) -> Result<RawPort, LabError> {
+        link.raw(self)
+    }
+
     /// Sets a `net.*` sysctl of the node, written as below /proc/sys: `net/ipv4/tcp_sack`.
+    ///
+    /// # Errors
+    /// There is no such sysctl, or the namespace is not the node's own and others would feel it.
     pub fn set_sysctl(&self, name: &str, value: &str) -> Result<(), LabError> {
+        if self.inner.place != Place::Own {
+            let what =
+                format!("node '{}' has no namespace of its own: {name} would change for others", self.name());
+            return Err(LabError::misuse(what, "use a lab of level Namespaces or UserNamespace"));
+        }
         self.run(|| fs::write(Path::new("/proc/sys").join(name), value))
             .step(|| format!("cannot set {name} to '{value}' in node '{}'", self.name()))
     }
 
     /// Moves the calling thread into the node.
     pub(crate) fn enter(&self) -> io::Result<()> {
+        if !self.inner.place.is_elsewhere() {
+            return Ok(());
+        }
         Ok(rustix::thread::move_into_link_name_space(self.netns(), Some(LinkNameSpaceType::Network))?)
     }
 
@@ -104,7 +199,11 @@ impl Node {
 
     pub(crate) fn next_ifname(&self) -> String {
         // Relaxed: only uniqueness matters.
-        format!("eth{}", self.inner.links_count.fetch_add(1, Ordering::Relaxed))
+        let number = self.inner.links_count.fetch_add(1, Ordering::Relaxed);
+        match self.inner.place {
+            Place::Own | Place::Nowhere => format!("eth{number}"),
+            Place::Adopted | Place::Shared | Place::Far => unique_ifname(),
+        }
     }
 }
 
@@ -120,6 +219,15 @@ impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Node").field("name", &self.inner.name).finish_non_exhaustive()
     }
+}
+
+/// A name that nobody else will choose, in the 15 characters that Linux allows.
+fn unique_ifname() -> String {
+    static COUNT: AtomicU16 = AtomicU16::new(0);
+    static ORIGIN: OnceLock<u32> = OnceLock::new();
+    // Randomly keyed, once per process.
+    let origin = ORIGIN.get_or_init(|| RandomState::new().hash_one(std::process::id()) as u32);
+    format!("rw{origin:08x}{:x}", COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Makes a namespace around the calling thread and returns what holds it and what speaks for it.

@@ -4,11 +4,15 @@
 //! from this process. When the lab ends `cat` is killed; when this process dies in any way, also by
 //! SIGKILL, the pipe closes and `cat` exits. Either way the kernel kills whatever is left in the PID
 //! namespace: children, grandchildren and daemons alike.
+//!
+//! Where no PID namespace may be made, each program is a process group that the lab kills, and the program itself ends
+//! with the thread that started it.
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{self, ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,13 +21,15 @@ use std::thread;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use rustix::thread::LinkNameSpaceType;
 
-use crate::node::{Node, join};
+use crate::level::Level;
+use crate::node::{Node, Place, join};
 use crate::sys;
 
 /// The programs of one lab.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Programs {
     state: Mutex<State>,
+    level: Level,
 }
 
 #[derive(Debug, Default)]
@@ -36,44 +42,62 @@ enum State {
     Ended,
 }
 
-/// A PID namespace and the children of ours that live in it.
+/// The children of ours, and the PID namespace that they live in, where one may be made.
 #[derive(Debug)]
 struct Cradle {
-    /// Process 1 of the namespace; it ends when its standard input closes.
-    first: process::Child,
-    pids: OwnedFd,
+    /// Process 1 of the namespace, which ends when its standard input closes, and the namespace.
+    first: Option<(process::Child, OwnedFd)>,
     children: Vec<Arc<Mutex<process::Child>>>,
 }
 
 impl Programs {
+    pub(crate) fn new(level: Level) -> Programs {
+        Programs { state: Mutex::default(), level }
+    }
+
     /// Kills every program and waits until none is left.
     pub(crate) fn end(&self) {
         let State::Running(mut cradle) = std::mem::replace(&mut *lock(&self.state), State::Ended) else {
             return;
         };
         // Nothing to do about an error: it can only mean that the process is gone already.
-        let _ = cradle.first.kill();
+        match &mut cradle.first {
+            Some((first, _)) => drop(first.kill()),
+            None => cradle.children.iter().for_each(|child| kill_group(&mut lock(child))),
+        }
         for child in &cradle.children {
             let _ = lock(child).wait();
         }
-        let _ = cradle.first.wait();
+        if let Some((mut first, _)) = cradle.first {
+            let _ = first.wait();
+        }
     }
 
     /// Starts `command` inside `node` and inside the lab's PID namespace.
     fn spawn(&self, node: &Node, command: &mut process::Command) -> io::Result<Arc<Mutex<process::Child>>> {
         let mut state = lock(&self.state);
+        if node.place() == Place::Nowhere || node.place() == Place::Far {
+            let lack = format!("node '{}' has no kernel: no program can run there", node.name());
+            return Err(io::Error::new(io::ErrorKind::Unsupported, lack));
+        }
         if matches!(*state, State::Idle) {
-            *state = State::Running(Cradle::new()?);
+            *state = State::Running(Cradle::new(self.level)?);
         }
         let State::Running(cradle) = &mut *state else {
             return Err(io::Error::other("the lab has ended"));
         };
-        let child = in_thread(|| {
-            node.enter()?;
-            let pids = Some(LinkNameSpaceType::ProcessID);
-            rustix::thread::move_into_link_name_space(cradle.pids.as_fd(), pids)?;
-            command.spawn()
-        })?;
+        let child = match &cradle.first {
+            Some((_, pids)) => in_thread(|| {
+                node.enter()?;
+                let kind = Some(LinkNameSpaceType::ProcessID);
+                rustix::thread::move_into_link_name_space(pids.as_fd(), kind)?;
+                command.spawn()
+            })?,
+            None => {
+                sys::end_with_this_thread(command);
+                command.process_group(0).spawn()?
+            }
+        };
         let child = Arc::new(Mutex::new(child));
         cradle.children.push(Arc::clone(&child));
         Ok(child)
@@ -81,7 +105,10 @@ impl Programs {
 }
 
 impl Cradle {
-    fn new() -> io::Result<Cradle> {
+    fn new(level: Level) -> io::Result<Cradle> {
+        if !level.has_namespaces() {
+            return Ok(Cradle { first: None, children: Vec::new() });
+        }
         in_thread(|| {
             sys::unshare_children_pids()?;
             let first = process::Command::new("cat")
@@ -92,7 +119,7 @@ impl Cradle {
                 .spawn()?;
             // The link can be opened only now: a PID namespace exists from its first process on.
             let pids = File::open("/proc/thread-self/ns/pid_for_children")?.into();
-            Ok(Cradle { first, pids, children: Vec::new() })
+            Ok(Cradle { first: Some((first, pids)), children: Vec::new() })
         })
     }
 }
@@ -247,6 +274,14 @@ impl Child {
             (read_all(stdout), join(stderr))
         });
         Ok(Output { status: self.wait()?, stdout: stdout?, stderr: stderr? })
+    }
+}
+
+/// Without a PID namespace: the program and what it has started and not put elsewhere.
+fn kill_group(child: &mut process::Child) {
+    if let Ok(None) = child.try_wait() {
+        // Not waited for, so the number is still the program's own; gone is as good as killed.
+        let _ = rustix::process::kill_process_group(pid_of(child), Signal::KILL);
     }
 }
 

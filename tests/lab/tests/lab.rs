@@ -81,7 +81,7 @@ fn offloads_are_as_asked() {
     ] {
         assert!(off.contains(&format!("{name}: off")), "{name} in {off}");
     }
-    let on = features(&Pair::shaped(|link| link.offloads(Offloads::On)));
+    let on = features(&Pair::shaped(|link| link.direct().offloads(Offloads::On)));
     assert!(on.contains("tx-checksumming: on") && on.contains("tx-tcp-segmentation: on"), "{on}");
 }
 
@@ -128,6 +128,15 @@ fn misuse_is_refused_with_a_hint() {
     let node = lab.node("lonely").unwrap();
     let error = lab.link(&node, &node).up().unwrap_err();
     assert!(error.to_string().contains("both ends of a link are node 'lonely'\nhint: "), "{error}");
+    let other = lab.node("other").unwrap();
+    for (link, said) in [
+        (lab.link(&node, &other).offloads(Offloads::On), "the link from 'lonely' to 'other' wants offloads"),
+        (lab.link(&node, &other).mtu(67), "wants an MTU of 67 bytes"),
+        (lab.link(&node, &other).queues(0), "wants 0 queues"),
+    ] {
+        let error = link.up().unwrap_err();
+        assert!(error.to_string().contains(said) && !error.hint.is_empty(), "{error}");
+    }
     let error = node.set_sysctl("net/ipv4/no_such_thing", "1").unwrap_err();
     assert!(error.errno.is_some() && error.what.contains("no_such_thing"), "{error}");
 }

@@ -59,15 +59,18 @@ fn resolve(pair: &Pair) {
 
 #[test]
 fn a_seed_names_the_packets_that_are_lost() {
+    Pair::both().iter().for_each(a_seed_names_the_packets);
+}
+
+fn a_seed_names_the_packets(pair: &Pair) {
     const DATAGRAMS: u32 = 2_000;
-    let pair = Pair::new();
-    resolve(&pair);
+    resolve(pair);
     for seed in [7, 8] {
         let loss = Impairment::default().loss(0.05).seed(seed);
         let expected: BTreeSet<u32> = (0..DATAGRAMS).filter(|&number| loss.loses(number.into())).collect();
         for _ in 0..2 {
             pair.link.impair(&pair.b, loss).unwrap();
-            assert_eq!(lost_datagrams(&pair, DATAGRAMS), expected, "seed {seed}");
+            assert_eq!(lost_datagrams(pair, DATAGRAMS), expected, "seed {seed}");
             let dropped = expected.len() as u64;
             let counters = pair.link.counters(&pair.b).unwrap();
             assert_eq!((counters.passed, counters.dropped), (u64::from(DATAGRAMS) - dropped, dropped));
@@ -80,9 +83,12 @@ fn a_seed_names_the_packets_that_are_lost() {
 /// where they arrive, under the numbers that they would have had.
 #[test]
 fn packets_sent_past_tc_are_lost_alike() {
-    let pair = Pair::new();
-    resolve(&pair);
-    let Pair { a, b, link, .. } = &pair;
+    Pair::both().iter().for_each(packets_sent_past_tc);
+}
+
+fn packets_sent_past_tc(pair: &Pair) {
+    resolve(pair);
+    let Pair { a, b, link, .. } = pair;
     let loss = Impairment::default().loss(0.5).seed(5);
     link.impair(b, loss).unwrap();
     let port = a.run(|| bypassing_socket(link.ifindex(a))).unwrap();
@@ -135,7 +141,12 @@ fn loss_ends_when_it_is_replaced() {
 /// A sender that learns of the loss from its own kernel would behave unlike any behind a wire.
 #[test]
 fn the_sender_is_not_told() {
-    let Pair { a, b, link, .. } = &Pair::new();
+    for Pair { a, b, link, .. } in &Pair::both() {
+        the_sender_is_not_told_on(a, b, link);
+    }
+}
+
+fn the_sender_is_not_told_on(a: &Node, b: &Node, link: &ringwire_lab::Link) {
     link.impair(b, Impairment::default().loss(1.0)).unwrap();
     let sender = a.run(|| UdpSocket::bind((link.addr(a), 0))).unwrap();
     a.command("ip")
@@ -151,9 +162,12 @@ fn the_sender_is_not_told() {
 
 #[test]
 fn handshake_and_close_are_hit_and_tcp_recovers() {
-    let pair = Pair::new();
-    resolve(&pair);
-    let Pair { a, b, link, .. } = &pair;
+    Pair::both().iter().for_each(handshake_and_close_are_hit);
+}
+
+fn handshake_and_close_are_hit(pair: &Pair) {
+    resolve(pair);
+    let Pair { a, b, link, .. } = pair;
     let listener = b.run(|| TcpListener::bind((link.addr(b), 80))).unwrap();
     // Packet 0 towards b is the SYN, packet 0 towards a is the SYN-ACK: seeds that lose just them.
     let only_first = |seed: &u64| {
@@ -184,7 +198,10 @@ fn handshake_and_close_are_hit_and_tcp_recovers() {
 
 #[test]
 fn a_transfer_survives_loss_in_both_directions() {
-    let Pair { a, b, link, .. } = &Pair::new();
+    Pair::both().iter().for_each(a_transfer_survives);
+}
+
+fn a_transfer_survives(Pair { a, b, link, .. }: &Pair) {
     link.impair(b, Impairment::default().loss(0.02).seed(11)).unwrap();
     // Acknowledgements are few: this seed loses one of the first that are neither ARP nor SYN-ACK.
     let early = |seed: &u64| (3..6).any(|number| Impairment::default().loss(0.05).seed(*seed).loses(number));

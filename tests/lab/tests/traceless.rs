@@ -62,7 +62,9 @@ fn leaves_nothing(test: &str, end: impl FnOnce(&mut Child)) {
 fn be_victim() -> ! {
     let lab = Lab::new().unwrap();
     let (a, b) = (lab.node("a").unwrap(), lab.node("b").unwrap());
-    let link = lab.link(&a, &b).queues(2).up().unwrap();
+    let link = lab.link(&a, &b).queues(2).direct().up().unwrap();
+    let forwarded = lab.link(&a, &b).up().unwrap();
+    forwarded.impair(&b, Impairment::default().loss(0.5)).unwrap();
     link.impair(&b, Impairment::default().loss(0.5)).unwrap();
     let sh = ["-c", "setsid sleep 1000 & echo $!; wait"];
     let mut child = a.command("sh").args(sh).stdout(Stdio::piped()).spawn().unwrap();

@@ -44,7 +44,7 @@ impl Scene {
     pub fn shaped(addressing: Addressing, shape: impl FnOnce(LinkBuilder<'_>) -> LinkBuilder<'_>) -> Scene {
         let lab = Lab::new().expect("a lab");
         let (host, peer) = (lab.node("host").expect("a node"), lab.node("peer").expect("a node"));
-        let link = shape(lab.link(&host, &peer)).up().expect("a link");
+        let link = shape(lab.link(&host, &peer).direct()).up().expect("a link");
         Scene { host, peer, link, addressing, lab }
     }
 

@@ -160,9 +160,9 @@ impl Row {
     fn new(middle_mtu: u32) -> Row {
         let lab = Lab::new().expect("a lab");
         let [host, r1, r2, far] = ["host", "r1", "r2", "far"].map(|name| lab.node(name).expect("a node"));
-        let near_link = lab.link(&host, &r1).up().expect("a link");
-        let middle = lab.link(&r1, &r2).mtu(middle_mtu).up().expect("a link");
-        let far_link = lab.link(&r2, &far).up().expect("a link");
+        let near_link = lab.link(&host, &r1).direct().up().expect("a link");
+        let middle = lab.link(&r1, &r2).direct().mtu(middle_mtu).up().expect("a link");
+        let far_link = lab.link(&r2, &far).direct().up().expect("a link");
         for router in [&r1, &r2] {
             router.set_sysctl("net/ipv4/ip_forward", "1").expect("a sysctl");
         }

@@ -52,7 +52,7 @@ fn what_is_not_udp_is_left_alone() {
 fn a_kernel_client_gets_its_datagrams_back_and_other_ports_reach_the_kernel() {
     let lab = Lab::new().unwrap();
     let (client, server) = (lab.node("client").unwrap(), lab.node("server").unwrap());
-    let link = lab.link(&client, &server).up().unwrap();
+    let link = lab.link(&client, &server).direct().up().unwrap();
     let std::net::IpAddr::V4(address) = link.addr(&server) else { panic!("the lab is IPv4") };
     let config =
         ReflectorConfig { interface: link.name(&server).to_owned(), queue_id: 0, address, port: 9000 };

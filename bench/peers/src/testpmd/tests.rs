@@ -19,7 +19,7 @@ fn only_a_file_in_the_path_counts_as_installed() {
 fn where_installed_it_reflects_and_lets_go_of_the_interface() {
     let lab = Lab::new().unwrap();
     let (client, server) = (lab.node("client").unwrap(), lab.node("server").unwrap());
-    let link = lab.link(&client, &server).up().unwrap();
+    let link = lab.link(&client, &server).direct().up().unwrap();
     let interface = link.name(&server).to_owned();
     let config = TestpmdConfig { interface: interface.clone(), queue_id: 0, forward_cpu: 0, main_cpu: 0 };
     let running = match server.run(|| Testpmd::start(&config, Duration::from_secs(20))) {

@@ -46,7 +46,7 @@ impl Bench {
     fn new() -> Result<Bench, LabError> {
         let lab = Lab::new()?;
         let (server, client) = (lab.node("server")?, lab.node("client")?);
-        let link = lab.link(&server, &client).queues(1).offloads(Offloads::Off).up()?;
+        let link = lab.link(&server, &client).direct().queues(1).offloads(Offloads::Off).up()?;
         Ok(Bench { server, client, link, _lab: lab })
     }
 }

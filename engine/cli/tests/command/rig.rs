@@ -24,7 +24,7 @@ impl Rig {
     pub(crate) fn new() -> Rig {
         let lab = Lab::new().unwrap();
         let (server, client) = (lab.node("server").unwrap(), lab.node("client").unwrap());
-        let link = lab.link(&server, &client).up().unwrap();
+        let link = lab.link(&server, &client).direct().up().unwrap();
         Rig { server, client, link, _lab: lab }
     }
 

@@ -15,6 +15,12 @@ impl Pair {
         Pair::shaped(|link| link)
     }
 
+    /// Both kinds of cable, for tests that must hold on either.
+    #[allow(dead_code, reason = "not every test has both")]
+    pub(crate) fn both() -> [Pair; 2] {
+        [Pair::new(), Pair::shaped(|link| link.direct())]
+    }
+
     pub(crate) fn shaped(shape: impl FnOnce(LinkBuilder<'_>) -> LinkBuilder<'_>) -> Pair {
         let lab = Lab::new().unwrap();
         let (a, b) = (lab.node("a").unwrap(), lab.node("b").unwrap());

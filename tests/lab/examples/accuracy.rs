@@ -1,0 +1,289 @@
+//! How exact the impairments are: what was asked for, against what the kernels at both ends saw.
+//!
+//! `cargo run --release -p ringwire-lab --example accuracy [PACKETS]` (100,000 unless said otherwise). Times are those of
+//! tcpdump, which are the kernel's, at the sender's and the receiver's interface; counts are the receiving kernel's.
+//! The forwarder's own books stand beside them.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fs::File;
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use pcap_file::pcap::PcapReader;
+use ringwire_lab::{Child, Distribution, Impairment, Lab, Link, Node};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+const PORT: u16 = 9;
+/// Between two packets, so that even a busy machine keeps up.
+const SLOW: Duration = Duration::from_micros(50);
+/// Ethernet, IPv4 and UDP headers; then comes the number.
+const NUMBER_AT: usize = 14 + 20 + 8;
+
+/// When each packet number was seen, nanoseconds since 1970; more than once if it came twice.
+type Sightings = BTreeMap<u32, Vec<u64>>;
+
+struct Scene {
+    a: Node,
+    b: Node,
+    link: Link,
+    dir: PathBuf,
+    _lab: Lab,
+}
+
+/// What was seen of one run.
+struct Run {
+    sent: Sightings,
+    received: Sightings,
+    /// The numbers in the order of their arrival.
+    order: Vec<u32>,
+    payload_bytes: usize,
+    /// Packets that the interfaces counted, as tcpdump may miss some.
+    left: u64,
+    arrived: u64,
+    /// Share of what arrived that the receiving kernel found spoilt.
+    corrupted: f64,
+}
+
+impl Scene {
+    fn new() -> Result<Scene> {
+        let lab = Lab::new()?;
+        let (a, b) = (lab.node("a")?, lab.node("b")?);
+        let link = lab.link(&a, &b).up()?;
+        let dir = std::env::temp_dir().join(format!("ringwire-accuracy-{}", std::process::id()));
+        std::fs::create_dir_all(&dir)?;
+        Ok(Scene { a, b, link, dir, _lab: lab })
+    }
+
+    fn tcpdump(&self, node: &Node, file: &Path) -> Result<Child> {
+        let mut tcpdump = node.command("tcpdump");
+        tcpdump.args([
+            "-i",
+            self.link.name(node),
+            "--time-stamp-precision=nano",
+            "-s",
+            "2048",
+            "-B",
+            "65536",
+        ]);
+        tcpdump.args(["--immediate-mode", "-U", "-n", "-w"]).arg(file).args(["udp", "port", "9"]);
+        let child = tcpdump.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        // Its file has a header once it listens.
+        while std::fs::metadata(file).map_or(0, |meta| meta.len()) < 24 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(child)
+    }
+
+    /// A column of the interface's line in /proc/net/dev, counted from 1 after its name.
+    fn packets(&self, node: &Node, column: usize) -> Result<u64> {
+        let text = node.run(|| std::fs::read_to_string("/proc/thread-self/net/dev"))?;
+        let name = format!("{}:", self.link.name(node));
+        let line =
+            text.lines().find_map(|line| line.trim().strip_prefix(&name)).ok_or("no such interface")?;
+        Ok(line.split_whitespace().nth(column - 1).ok_or("no such column")?.parse()?)
+    }
+
+    /// Packets that the receiving kernel refused for what is in them: IP headers, UDP checksums, foreign hardware addresses.
+    fn bad_checksums(&self) -> Result<u64> {
+        let text = self.b.run(|| std::fs::read_to_string("/proc/thread-self/net/snmp"))?;
+        let value = |protocol: &str, name: &str| -> Option<u64> {
+            let mut lines = text.lines().filter(|line| line.starts_with(protocol));
+            let at = lines.next()?.split_whitespace().position(|word| word == name)?;
+            lines.next()?.split_whitespace().nth(at)?.parse().ok()
+        };
+        Ok(value("Ip:", "InHdrErrors").unwrap_or(0) + value("Udp:", "InCsumErrors").unwrap_or(0))
+    }
+
+    /// Sends `count` numbered packets, `gap` apart.
+    fn run(&self, impairment: Impairment, count: u32, gap: Duration, payload_bytes: usize) -> Result<Run> {
+        let Scene { a, b, link, dir, .. } = self;
+        let files = [dir.join("sent.pcap"), dir.join("received.pcap")];
+        let _sink = b.run(|| UdpSocket::bind((link.addr(b), PORT)))?;
+        let sender = a.run(|| UdpSocket::bind((link.addr(a), 0)))?;
+        sender.connect((link.addr(b), PORT))?;
+        link.impair(b, Impairment::default())?;
+        sender.send(&[0; 8])?;
+        std::thread::sleep(Duration::from_millis(50));
+        link.impair(b, impairment)?;
+        let before = [self.packets(a, 10)?, self.packets(b, 2)?, self.bad_checksums()?];
+        let dumps = [self.tcpdump(a, &files[0])?, self.tcpdump(b, &files[1])?];
+        let mut payload = vec![0; payload_bytes];
+        let start = Instant::now();
+        for number in 0..count {
+            while start.elapsed() < gap * number {
+                std::hint::spin_loop();
+            }
+            payload[..4].copy_from_slice(&number.to_be_bytes());
+            sender.send(&payload)?;
+        }
+        while link.counters(b)?.waiting > 0 {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        for mut dump in dumps {
+            dump.signal(2)?;
+            dump.wait()?;
+        }
+        let after = [self.packets(a, 10)?, self.packets(b, 2)?, self.bad_checksums()?];
+        let [left, arrived, bad] = [0, 1, 2].map(|at| after[at] - before[at]);
+        let corrupted = bad as f64 / arrived as f64;
+        let (sent, _) = read(&files[0])?;
+        let (received, order) = read(&files[1])?;
+        Ok(Run { sent, received, order, payload_bytes, left, arrived, corrupted })
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn read(file: &Path) -> Result<(Sightings, Vec<u32>)> {
+    let mut reader = PcapReader::new(File::open(file)?)?;
+    let (mut seen, mut order) = (Sightings::new(), Vec::new());
+    while let Some(packet) = reader.next_packet() {
+        let packet = packet?;
+        let Some(number) = packet.data.get(NUMBER_AT..NUMBER_AT + 4) else { continue };
+        let number = u32::from_be_bytes(number.try_into()?);
+        seen.entry(number).or_default().push(packet.timestamp.as_nanos() as u64);
+        order.push(number);
+    }
+    Ok((seen, order))
+}
+
+impl Run {
+    /// By the interfaces' counters; copies that arrive make up for nothing.
+    fn lost(&self) -> f64 {
+        let copies: usize = self.received.values().map(|times| times.len() - 1).sum();
+        1.0 - (self.arrived - copies as u64) as f64 / self.left as f64
+    }
+
+    fn duplicated(&self) -> f64 {
+        let twice = self.received.values().filter(|times| times.len() > 1).count();
+        twice as f64 / self.sent.len() as f64
+    }
+
+    /// Packets that came before one that was sent earlier, as a share of what was sent.
+    fn overtaking(&self) -> f64 {
+        let mut least = u32::MAX;
+        let mut overtaking = 0;
+        for &number in self.order.iter().rev() {
+            overtaking += usize::from(number > least);
+            least = least.min(number);
+        }
+        overtaking as f64 / self.sent.len() as f64
+    }
+
+    /// Delays in milliseconds, ascending.
+    fn delays_ms(&self) -> Vec<f64> {
+        let mut delays: Vec<f64> = self
+            .received
+            .iter()
+            .filter_map(|(number, times)| {
+                Some((times.first()?.checked_sub(*self.sent.get(number)?.first()?)?) as f64 / 1e6)
+            })
+            .collect();
+        delays.sort_by(f64::total_cmp);
+        delays
+    }
+
+    /// Bits a second of Ethernet frames, from the first arrival to the last.
+    fn rate(&self) -> f64 {
+        let times = || self.received.values().flatten();
+        let (Some(first), Some(last)) = (times().min(), times().max()) else { return 0.0 };
+        let bits = (times().count() - 1) * (self.payload_bytes + NUMBER_AT) * 8;
+        bits as f64 / ((last - first) as f64 / 1e9)
+    }
+}
+
+fn at(sorted: &[f64], quantile: f64) -> f64 {
+    sorted[((sorted.len() - 1) as f64 * quantile) as usize]
+}
+
+fn row(name: &str, asked: &str, measured: &str, scene: &Scene) -> Result<()> {
+    let (counters, late) = (scene.link.counters(&scene.b)?, scene.link.lateness(&scene.b)?);
+    println!(
+        "| {name} | {asked} | {measured} | received {} passed {} dropped {} overrun {}; late p50 {:?} p99 {:?} |",
+        counters.received, counters.passed, counters.dropped, counters.overrun, late.p50, late.p99
+    );
+    Ok(())
+}
+
+fn main() -> Result<()> {
+    let count = std::env::args().nth(1).map_or(Ok(100_000), |count| count.parse())?;
+    let scene = Scene::new()?;
+    println!("| impairment | asked | measured at both ends | the forwarder's own books |\n|---|---|---|---|");
+    losses(&scene, count)?;
+    delays(&scene, count)?;
+    rates(&scene, count)
+}
+
+fn losses(scene: &Scene, count: u32) -> Result<()> {
+    let seeded = Impairment::default().seed(7);
+    for (name, asked, impairment) in [
+        ("none", "nothing", seeded),
+        ("loss", "5 %", seeded.loss(0.05)),
+        ("loss_gemodel", "p 1 %, r 20 %: 4.762 %", seeded.loss_gemodel(0.01, 0.2)),
+        ("duplicate", "2 %", seeded.duplicate(0.02)),
+        ("corrupt", "2 %", seeded.corrupt(0.02)),
+    ] {
+        let run = scene.run(impairment, count, SLOW, 200)?;
+        let [lost, copies, corrupt] =
+            [run.lost(), run.duplicated(), run.corrupted].map(|share| share * 100.0);
+        let measured = format!("lost {lost:.3} %, twice {copies:.3} %, bad checksum {corrupt:.3} %");
+        row(name, asked, &measured, scene)?;
+    }
+    Ok(())
+}
+
+fn delays(scene: &Scene, count: u32) -> Result<()> {
+    let (delay, jitter) = (Duration::from_millis(10), Duration::from_millis(2));
+    for (name, jitter, distribution, asked) in [
+        ("delay", Duration::ZERO, Distribution::Uniform, "10 ms"),
+        ("delay, uniform", jitter, Distribution::Uniform, "p1 8.04, p50 10, p99 11.96 ms"),
+        ("delay, normal", jitter, Distribution::Normal, "p1 5.35, p50 10, p99 14.65 ms"),
+        ("delay, pareto", jitter, Distribution::Pareto, "p1 8.85, p50 9.45, p99 17.26 ms"),
+    ] {
+        let impairment = Impairment::default().delay(delay, jitter).distribution(distribution).seed(7);
+        let run = scene.run(impairment, count, SLOW, 200)?;
+        let delays = run.delays_ms();
+        let [p1, p50, p99, max] = [0.01, 0.5, 0.99, 1.0].map(|quantile| at(&delays, quantile));
+        let measured = format!(
+            "p1 {p1:.3}, p50 {p50:.3}, p99 {p99:.3}, max {max:.3} ms; lost {:.3} %",
+            run.lost() * 100.0
+        );
+        row(name, asked, &measured, scene)?;
+    }
+    let impairment = Impairment::default().delay(delay, Duration::ZERO).reorder(0.25, 1).seed(7);
+    let run = scene.run(impairment, count, SLOW, 200)?;
+    row(
+        "reorder",
+        "25 % past a delay of 10 ms",
+        &format!("{:.3} % overtook", run.overtaking() * 100.0),
+        scene,
+    )
+}
+
+fn rates(scene: &Scene, count: u32) -> Result<()> {
+    let impairment = Impairment::default().rate(100_000_000, 1_000_000);
+    let run = scene.run(impairment, count, Duration::from_micros(40), 1000)?;
+    let measured = format!("{:.3} Mbit/s, lost {:.3} %", run.rate() / 1e6, run.lost() * 100.0);
+    row("rate", "100 Mbit/s", &measured, scene)?;
+
+    let delay = Duration::from_millis(100);
+    let gap = Duration::from_nanos(11_500);
+    let run = scene.run(Impairment::default().delay(delay, Duration::ZERO), count, gap, 1472)?;
+    let delays = run.delays_ms();
+    let [p50, p99] = [0.5, 0.99].map(|quantile| at(&delays, quantile));
+    let measured = format!(
+        "{:.3} Gbit/s, lost {:.3} %, p50 {p50:.3}, p99 {p99:.3} ms",
+        run.rate() / 1e9,
+        run.lost() * 100.0
+    );
+    row("throughput", "1.05 Gbit/s, MTU 1500, delay 100 ms", &measured, scene)
+}
