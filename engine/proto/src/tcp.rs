@@ -19,6 +19,7 @@ mod arrival;
 mod cold;
 mod config;
 mod congestion;
+mod ecn;
 mod fast_path;
 mod handshake;
 mod icmp;
@@ -40,8 +41,9 @@ mod user;
 mod tests;
 
 pub use cold::ColdStore;
-pub use config::{Config, Keepalive};
+pub use config::{Config, Ecn, Keepalive};
 pub use congestion::{Acked, Algorithm, CongestionControl, Cubic, NewReno, Window};
+pub use ecn::Codepoint;
 pub use handshake::{ListenVerdict, on_listen, reset_for};
 pub use icmp::IcmpError;
 pub use info::{CongestionPhase, Info};

@@ -5,6 +5,8 @@ use std::os::fd::OwnedFd;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ringwire_proto::tcp::{Algorithm as CongestionControl, Ecn};
+
 use crate::clock::Clock;
 
 /// How a worker waits for packets.
@@ -224,6 +226,10 @@ pub struct TcpOptions {
     pub linger: Option<Duration>,
     /// How long a closed connection's tuple is remembered (RFC 9293 3.3.2: 2 MSL).
     pub time_wait: Duration,
+    /// Congestion control (`TCP_CONGESTION`).
+    pub congestion_control: CongestionControl,
+    /// Explicit congestion notification (RFC 3168; Linux's `tcp_ecn`).
+    pub ecn: Ecn,
     /// Connections of a listener that may wait for the end of their handshake.
     pub backlog: u32,
     /// The local address and port of an active open; port 0: the engine chooses.
@@ -241,6 +247,8 @@ impl Default for TcpOptions {
             user_timeout: None,
             linger: None,
             time_wait: Duration::from_secs(60),
+            congestion_control: CongestionControl::default(),
+            ecn: Ecn::default(),
             backlog: 4096,
             local: None,
         }

@@ -45,6 +45,8 @@ impl Tcb {
             self.on_ack_advance(cx, arrival.ack, arrival.timestamps, &mut arrival.outcome);
         }
         let advanced_bytes = self.snd.una.distance(una_before);
+        let flight_bytes = self.flight() + advanced_bytes;
+        self.on_ecn_flags(cx.cold.get_mut(self.cold), arrival.flags, flight_bytes, cx.config);
         if let Some(cold) = cx.cold.get_mut(self.cold) {
             if self.flags.has(Bits::SACK) {
                 let evidence = self.evidence(cx.now, arrival.timestamps);

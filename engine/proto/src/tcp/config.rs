@@ -51,6 +51,8 @@ pub struct Config {
     pub rto_min: Duration,
     /// Upper bound of the RTO and of probe intervals, at most one hour.
     pub rto_max: Duration,
+    /// Explicit congestion notification (RFC 3168).
+    pub ecn: Ecn,
     /// Congestion control algorithm.
     pub congestion: Algorithm,
     /// Initial congestion window in segments (RFC 6928).
@@ -62,6 +64,18 @@ pub struct Config {
     /// What `close` does with data still unsent: `Some(ZERO)` resets; otherwise it is delivered in the background, and waiting
     /// for that inside close is the business of blocking callers.
     pub linger: Option<Duration>,
+}
+
+/// When explicit congestion notification is agreed on (RFC 3168 6.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Ecn {
+    /// Never.
+    Off,
+    /// If the peer asks for it; Linux's default too.
+    #[default]
+    Answer,
+    /// Ask for it.
+    Ask,
 }
 
 /// Probing of an idle connection (TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT).
@@ -104,6 +118,7 @@ impl Default for Config {
             rto_initial: Duration::from_secs(1),
             rto_min: Duration::from_millis(200),
             rto_max: Duration::from_secs(120),
+            ecn: Ecn::default(),
             congestion: Algorithm::default(),
             initial_window_segs: 10,
             time_wait: Duration::from_secs(60),

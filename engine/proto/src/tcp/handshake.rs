@@ -87,6 +87,7 @@ impl Tcb {
         // The window field of our SYN or SYN-ACK is not scaled (RFC 7323 2.2).
         self.rcv.adv = self.rcv.nxt + config.recv_buffer_bytes.min(u32::from(u16::MAX));
         self.adopt_options(config, &syn.options);
+        self.adopt_ecn(config, &syn.header);
         self.snd.wnd = u32::from(syn.header.window);
         self.snd.max_wnd = self.snd.wnd;
         self.snd.wl1 = irs;

@@ -80,7 +80,7 @@ impl Tcb {
             dst_port: 0,
             seq: seq.0,
             ack: self.rcv.nxt.0,
-            flags: flags | Flags::ACK,
+            flags: flags | Flags::ACK | self.ecn_ack_flags(),
             window,
             urgent: 0,
         }

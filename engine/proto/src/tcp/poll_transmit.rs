@@ -6,7 +6,7 @@ use super::cold::Cold;
 use super::options::{MAX_SACK_LEN, now_ms};
 use super::send_queue::RecordFlags;
 use super::tcb::{Bits, State, Tcb, Timer};
-use super::{Config, Cx, Payload, SendBuf, SendPool, Window};
+use super::{Codepoint, Config, Cx, Payload, SendBuf, SendPool, Window};
 use crate::{Instant, SeqNum};
 
 /// A segment to send.
@@ -20,6 +20,8 @@ pub struct Transmit<'a, S> {
     pub body: Body<'a, S>,
     /// What it is, for counters.
     pub kind: TransmitKind,
+    /// What the IP header says about congestion marks.
+    pub ecn: Codepoint,
 }
 
 /// The payload of a segment.
@@ -249,6 +251,7 @@ impl Tcb {
         let (seq, end, len, pushes) =
             (record.seq, record.end(), record.len, record.flags.has(RecordFlags::PUSH));
         let mut flags = if pushes { Flags::PSH } else { Flags::NONE };
+        let mut ecn = Codepoint::NotEct;
         if kind == TransmitKind::Retransmission {
             let lost_again_at = self.lost_again_at(cold);
             cold.send.mark_sent(index, cx.now, lost_again_at);
@@ -261,6 +264,9 @@ impl Tcb {
             self.before_new_data(cx.now, cx.config);
             cold.send.mark_sent(index, cx.now, 0);
             self.snd.nxt = end;
+            let (codepoint, said) = self.ecn_of_new_data();
+            ecn = codepoint;
+            flags |= said;
             self.watch_new_data(cx.now, cx.config);
             self.flags.clear(Bits::OVERRIDE);
             if len < u32::from(self.mss) {
@@ -281,7 +287,7 @@ impl Tcb {
         let sack = self.sack_blocks(Some(cold), u32::from(self.mss).saturating_sub(len));
         let options = Options { sack, ..self.segment_options(cx.now) };
         let header = self.ack_header(seq, flags);
-        Some(Transmit { header, options, body: cold.send.body(index)?, kind })
+        Some(Transmit { header, options, body: cold.send.body(index)?, kind, ecn })
     }
 
     /// The first bytes into an idle pipe start the clock, and after a long silence the window is stale.
@@ -347,7 +353,13 @@ impl Tcb {
             self.watch_new_data(cx.now, cx.config);
         }
         let options = self.segment_options(cx.now);
-        Transmit { header: self.ack_header(seq, Flags::FIN), options, body: Body::None, kind }
+        Transmit {
+            header: self.ack_header(seq, Flags::FIN),
+            options,
+            body: Body::None,
+            kind,
+            ecn: Codepoint::NotEct,
+        }
     }
 
     fn emit_syn<'a, S>(&mut self, config: &Config, now: Instant) -> Transmit<'a, S> {
@@ -363,21 +375,28 @@ impl Tcb {
         }
         let options = self.syn_options(config, now, answer);
         let header = if answer {
-            let mut header = self.ack_header(iss, Flags::SYN);
+            let mut header = self.ack_header(iss, Flags::SYN | self.ecn_answer_flags());
             // RFC 7323 2.2: never scaled.
             header.window = u16::try_from(self.rcv_wnd()).unwrap_or(u16::MAX);
             header
         } else {
             let window = u16::try_from(config.recv_buffer_bytes).unwrap_or(u16::MAX);
-            Header { seq: iss.0, flags: Flags::SYN, window, ..Header::default() }
+            let flags = Flags::SYN | self.ecn_syn_flags(config);
+            Header { seq: iss.0, flags, window, ..Header::default() }
         };
-        Transmit { header, options, body: Body::None, kind: TransmitKind::Handshake }
+        Transmit { header, options, body: Body::None, kind: TransmitKind::Handshake, ecn: Codepoint::NotEct }
     }
 
     fn emit_reset<'a, S>(&mut self) -> Transmit<'a, S> {
         self.flags.clear(Bits::TX_RST);
         let header = Header { window: 0, ..self.ack_header(self.snd.nxt, Flags::RST) };
-        Transmit { header, options: Options::default(), body: Body::None, kind: TransmitKind::Reset }
+        Transmit {
+            header,
+            options: Options::default(),
+            body: Body::None,
+            kind: TransmitKind::Reset,
+            ecn: Codepoint::NotEct,
+        }
     }
 
     fn emit_ack<'a, P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) -> Transmit<'a, A::Buf> {
@@ -393,7 +412,7 @@ impl Tcb {
         }
         let options = Options { sack, ..self.segment_options(cx.now) };
         let header = self.ack_header(seq, Flags::NONE);
-        Transmit { header, options, body: Body::None, kind: TransmitKind::Ack }
+        Transmit { header, options, body: Body::None, kind: TransmitKind::Ack, ecn: Codepoint::NotEct }
     }
 
     /// RFC 9293 3.8.6.1, 3.8.4: an old, empty segment, which the peer must answer.
@@ -405,6 +424,7 @@ impl Tcb {
             options,
             body: Body::None,
             kind: TransmitKind::Probe,
+            ecn: Codepoint::NotEct,
         }
     }
 }

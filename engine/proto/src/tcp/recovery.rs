@@ -59,6 +59,8 @@ pub(super) struct Recovery {
     stale_dup_acks: u32,
     /// End of the last segment below the MSS that was sent (Minshall's variant of Nagle's algorithm).
     pub small_end: Option<SeqNum>,
+    /// ECE is not answered again before this is acknowledged (RFC 3168 6.1.2).
+    pub cwr_end: Option<SeqNum>,
     /// snd.nxt when the congestion window last kept data back.
     pub limited_to: Option<SeqNum>,
     /// Not yet answered.

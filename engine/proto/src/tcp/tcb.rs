@@ -230,6 +230,12 @@ impl Bits {
     pub(super) const SACK: Self = Self(1 << 25);
     /// A retransmission due waits for the device to give its buffer back.
     pub(super) const RTX_IN_RING: Self = Self(1 << 24);
+    /// Both sides take part in explicit congestion notification (RFC 3168).
+    pub(super) const ECN: Self = Self(1 << 29);
+    /// A packet came marked: every ACK says so until the peer says that it has heard.
+    pub(super) const ECE_DUE: Self = Self(1 << 30);
+    /// Our window came down for the peer's ECE: the next new data says so.
+    pub(super) const CWR_DUE: Self = Self(1 << 31);
     /// A tail loss probe is due or out, and not resolved.
     pub(super) const TAIL_PROBED: Self = Self(1 << 26);
     /// It has left.

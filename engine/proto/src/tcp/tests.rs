@@ -9,6 +9,7 @@ mod script;
 
 mod arrival;
 mod bulk;
+mod ecn;
 mod fuzz;
 mod rack;
 mod reassembly;

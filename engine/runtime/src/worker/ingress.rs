@@ -76,6 +76,11 @@ impl Ingress {
         FlowKey::v4(self.protocol().0, (self.dst, self.dst_port), (self.src, self.src_port))
     }
 
+    /// A router on the way marked it instead of dropping it (RFC 3168 5: CE).
+    pub(crate) fn is_congestion_marked(&self) -> bool {
+        self.tos & 3 == 3
+    }
+
     /// Index of the port that an answer leaves by.
     pub(crate) fn way_back(&self) -> usize {
         if self.queue == NO_QUEUE { 0 } else { usize::from(self.queue) }

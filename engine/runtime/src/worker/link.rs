@@ -327,7 +327,8 @@ impl Link {
     /// All headers of a TCP segment into `head`, which has exactly [`tcp_head_len`] bytes.
     pub(crate) fn emit_tcp(&mut self, head: &mut [u8], hop: &Hop, segment: &TcpSegment<'_>) {
         let transport_len = head.len() - ETH_IP_LEN.min(head.len()) + segment.payload_len;
-        let ip = self.ip_header(hop, ipv4::Protocol::TCP, transport_len);
+        let mut ip = self.ip_header(hop, ipv4::Protocol::TCP, transport_len);
+        ip.tos = segment.tos;
         emit_ip(head, hop, ip);
         let pseudo = Sum::pseudo_v4(hop.src, hop.dst, ipv4::Protocol::TCP, ip.payload_len);
         if let Some(tcp_head) = head.get_mut(ETH_IP_LEN..) {
@@ -387,6 +388,7 @@ pub(crate) struct TcpSegment<'a> {
     pub(crate) options: &'a tcp::Options,
     pub(crate) payload_sum: Sum,
     pub(crate) payload_len: usize,
+    pub(crate) tos: u8,
 }
 
 /// What [`Link::emit_udp`] writes.

@@ -184,6 +184,9 @@ impl Streams {
             if at.ingress.queue != NO_QUEUE {
                 flow.port = at.ingress.queue;
             }
+            if at.ingress.is_congestion_marked() {
+                flow.tcb.on_congestion_mark();
+            }
             flow.signals |= outcome.signals;
             flow.announce(slot, &mut io.ready);
             self.schedule.follow(slot, flow);
@@ -424,8 +427,13 @@ impl Streams {
             src: at.ingress.dst,
             dst: at.ingress.src,
         };
-        let segment =
-            TcpSegment { header: &header, options: &options, payload_sum: Sum::default(), payload_len: 0 };
+        let segment = TcpSegment {
+            header: &header,
+            options: &options,
+            payload_sum: Sum::default(),
+            payload_len: 0,
+            tos: 0,
+        };
         let head = frame.prepend(tcp_head_len(&options));
         io.link.emit_tcp(head, &hop, &segment);
         io.counters.now.resets_sent += 1;

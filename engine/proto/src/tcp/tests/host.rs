@@ -8,8 +8,8 @@ use std::vec::Vec;
 use ringwire_wire::tcp::{Flags, Header, Options, Timestamps};
 
 use crate::tcp::{
-    Body, CloseReason, ColdStore, Config, Cx, Outcome, Payload, Recv, Seed, SegmentIn, SendBuf, SendPool,
-    Signals, State, Tcb, Transmit, TransmitKind, reset_for,
+    Body, CloseReason, Codepoint, ColdStore, Config, Cx, Outcome, Payload, Recv, Seed, SegmentIn, SendBuf,
+    SendPool, Signals, State, Tcb, Transmit, TransmitKind, reset_for,
 };
 use crate::{DropReason, Instant, SeqNum};
 
@@ -101,6 +101,7 @@ pub(super) struct Wire {
     pub(super) kind: TransmitKind,
     /// Whether the payload left as a copy.
     pub(super) copied: bool,
+    pub(super) ecn: Codepoint,
 }
 
 impl fmt::Debug for Wire {
@@ -119,6 +120,7 @@ impl Wire {
             payload: Vec::new(),
             kind: TransmitKind::Data,
             copied: false,
+            ecn: Codepoint::NotEct,
         }
     }
 
@@ -247,7 +249,14 @@ impl Host {
             && let Some((header, options)) = reset_for(&wire.seg(), wire.payload.len())
         {
             let kind = TransmitKind::Reset;
-            sent.push(Wire { header, options, payload: Vec::new(), kind, copied: false });
+            sent.push(Wire {
+                header,
+                options,
+                payload: Vec::new(),
+                kind,
+                copied: false,
+                ecn: Codepoint::NotEct,
+            });
         }
         sent
     }
@@ -327,7 +336,7 @@ impl Host {
     fn transmit_one(&mut self) -> Option<Wire> {
         let Self { tcb, config, cold, pool, now, completion, in_ring, .. } = self;
         let mut cx = Cx { now: *now, config, cold, pool };
-        let Transmit { header, options, body, kind } = tcb.poll_transmit(&mut cx)?;
+        let Transmit { header, options, body, kind, ecn } = tcb.poll_transmit(&mut cx)?;
         let (payload, copied) = match body {
             Body::None => (Vec::new(), false),
             Body::Whole(buf) => {
@@ -340,7 +349,7 @@ impl Host {
             }
             Body::Copy(bytes) => (bytes.to_vec(), true),
         };
-        Some(Wire { header, options, payload, kind, copied })
+        Some(Wire { header, options, payload, kind, copied, ecn })
     }
 
     /// RFC 9293 3.8.6 (SHLD-14): the right edge does not move back, but for what scaling rounds away.

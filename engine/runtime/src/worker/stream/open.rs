@@ -244,6 +244,8 @@ impl OptionSet {
             mss: options.max_segment_bytes.unwrap_or(link_mss).min(link_mss),
             window_scale: Some(tcp::Config::window_scale_for(options.recv_buffer_bytes)),
             nodelay: options.nodelay,
+            congestion: options.congestion_control,
+            ecn: options.ecn,
             recv_buffer_bytes: options.recv_buffer_bytes,
             send_buffer_bytes: options.send_buffer_bytes,
             keepalive,
