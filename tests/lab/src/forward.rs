@@ -17,7 +17,7 @@ mod wire;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
-use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
@@ -34,8 +34,10 @@ pub(crate) use wire::{Wire, new_pool};
 pub(crate) struct Forwarder {
     requests: Sender<Request>,
     wake: Arc<OwnedFd>,
-    thread: Option<JoinHandle<()>>,
 }
+
+/// How long a forwarder that was told to stop may take to let go of its link.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What other threads ask of it; each is answered when it is done.
 #[derive(Debug)]
@@ -52,7 +54,8 @@ pub(crate) enum Request {
     Flight(Recorder, Sender<Recorder>),
     /// Another wire at this end.
     Plug(usize, Wire, Sender<()>),
-    Stop,
+    /// Carry nothing any more, then end. The kernel takes some 25 ms to close a ring, which nobody waits for.
+    Stop(Sender<()>),
 }
 
 impl Forwarder {
@@ -60,11 +63,9 @@ impl Forwarder {
     pub(crate) fn start(name: &str, parts: Parts) -> io::Result<Forwarder> {
         let (requests, receiver) = channel();
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let thread = {
-            let wake = Arc::clone(&wake);
-            std::thread::Builder::new().name(name.into()).spawn(move || turn::run(parts, &receiver, &wake))?
-        };
-        Ok(Forwarder { requests, wake, thread: Some(thread) })
+        let woken = Arc::clone(&wake);
+        std::thread::Builder::new().name(name.into()).spawn(move || turn::run(parts, &receiver, &woken))?;
+        Ok(Forwarder { requests, wake })
     }
 
     /// Asks and waits for the answer.
@@ -83,10 +84,10 @@ impl Forwarder {
 
 impl Drop for Forwarder {
     fn drop(&mut self) {
+        let (reply, stopped) = channel();
         // Nobody to be told if it has ended already.
-        let _ = self.post(Request::Stop);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        if self.post(Request::Stop(reply)).is_ok() {
+            let _ = stopped.recv_timeout(STOP_PATIENCE);
         }
     }
 }

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -61,6 +62,7 @@ pub enum Carrier {
 #[must_use = "a link exists once `up` has returned it"]
 pub struct LinkBuilder<'l> {
     number: u16,
+    network: [u8; 3],
     nodes: [&'l Node; 2],
     queues: u32,
     mtu_bytes: u32,
@@ -71,8 +73,14 @@ pub struct LinkBuilder<'l> {
 
 impl<'l> LinkBuilder<'l> {
     pub(crate) fn new(number: u16, a: &'l Node, b: &'l Node, between: &'l Between) -> LinkBuilder<'l> {
+        let [network_high, network_low] = number.to_be_bytes();
+        let network = match between.level {
+            Level::OneNamespace => shared_network(),
+            _ => [10, 77_u8.wrapping_add(network_high), network_low],
+        };
         LinkBuilder {
             number,
+            network,
             nodes: [a, b],
             queues: 1,
             mtu_bytes: 1500,
@@ -203,16 +211,12 @@ impl<'l> LinkBuilder<'l> {
     }
 
     fn plan(&self, side: usize) -> End {
-        let [network_high, network_low] = self.number.to_be_bytes();
         let host = if side == 0 { 1 } else { 2 };
         End {
             node: self.nodes[side].clone(),
             ifname: self.nodes[side].next_ifname(),
             ifindex: 0,
-            addr: Some(match self.between.level {
-                Level::OneNamespace => shared_network(host),
-                _ => Ipv4Addr::new(10, 77_u8.wrapping_add(network_high), network_low, host),
-            }),
+            addr: Some(Ipv4Addr::new(self.network[0], self.network[1], self.network[2], host)),
             mac: self.plan_mac(side),
         }
     }
@@ -285,13 +289,17 @@ impl<'l> LinkBuilder<'l> {
     }
 }
 
-/// A host of a network of this process, among those set apart for benchmarks (RFC 2544), so that the host's own routes and
-/// labs of other processes are elsewhere.
-fn shared_network(host: u8) -> Ipv4Addr {
-    static NETWORK: OnceLock<[u8; 2]> = OnceLock::new();
-    let random = || RandomState::new().hash_one(std::process::id()).to_be_bytes();
-    let [high, low] = NETWORK.get_or_init(|| [random()[0] & 1, random()[1]]);
-    Ipv4Addr::new(198, 18 | high, *low, host)
+/// The next network of this process, among those set apart for benchmarks (RFC 2544): the host's own routes are elsewhere, and
+/// labs of other processes begin at another of the 512.
+fn shared_network() -> [u8; 3] {
+    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
+    let next = NEXT.get_or_init(|| {
+        let random = RandomState::new().hash_one(std::process::id());
+        AtomicU16::new((random & 0xffff) as u16)
+    });
+    // Relaxed: only uniqueness matters.
+    let [high, low] = next.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    [198, 18 | high & 1, low]
 }
 
 fn switch_offloads_off(end: &End) -> io::Result<()> {

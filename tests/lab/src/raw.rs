@@ -79,18 +79,28 @@ impl RawPort {
         }
     }
 
-    /// Asks who has `ip`, as `from`.
+    /// Asks who has `ip`, as `from`, up to eight times.
     ///
     /// # Errors
     /// Nobody answers within two seconds.
     pub fn resolve(&mut self, from: Ipv4Addr, ip: Ipv4Addr) -> Result<[u8; 6], Mismatch> {
-        self.send(packet::arp_request(self.mac, from.octets(), ip.octets()));
+        const TRIES: u32 = 8;
+        const PATIENCE: Duration = Duration::from_millis(250);
         let answer = Match::arp().with(Field::ArpOperation, 2_u16).with(Field::ArpSenderIp, ip);
-        let seen = self.try_expect(answer, Duration::from_secs(2))?;
-        match seen.get(Field::ArpSenderMac) {
-            Some(Value::Mac(mac)) => Ok(*mac),
-            _ => unreachable!("an ARP packet with a sender has its hardware address"),
+        let mut missed = Mismatch { expected: answer.clone(), within: PATIENCE * TRIES, got: Vec::new() };
+        for _ in 0..TRIES {
+            self.send(packet::arp_request(self.mac, from.octets(), ip.octets()));
+            match self.try_expect(answer.clone(), PATIENCE) {
+                Ok(seen) => {
+                    let Some(Value::Mac(mac)) = seen.get(Field::ArpSenderMac) else {
+                        unreachable!("an ARP packet with a sender has its hardware address")
+                    };
+                    return Ok(*mac);
+                }
+                Err(other) => missed.got.extend(other.got),
+            }
         }
+        Err(missed)
     }
 
     /// Sends one Ethernet frame, whatever it says.

@@ -208,7 +208,10 @@ impl Forwarding {
                 self.wires[side] = wire;
                 let _ = done.send(());
             }
-            Request::Stop => return Step::Stop,
+            Request::Stop(done) => {
+                let _ = done.send(());
+                return Step::Stop;
+            }
         }
         Step::Again
     }

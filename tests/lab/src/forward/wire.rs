@@ -23,12 +23,8 @@ const SMALL_MTU_BYTES: u32 = 1700;
 pub(crate) fn new_pool(mtu_bytes: u32, frame_count: u32) -> Pool {
     let frame_bytes = if mtu_bytes <= SMALL_MTU_BYTES { SMALL_FRAME_BYTES } else { LARGE_FRAME_BYTES };
     let geometry = Geometry { frame_bytes, frame_count: frame_count.min(FRAMES) };
-    // Copies may take what received packets leave, down to what a full batch needs.
-    Pool::new(
-        Region::anonymous(geometry.region_bytes()),
-        geometry,
-        Floors { receive_frames: 128, control_frames: 8 },
-    )
+    // Half of it to receive into: two ports in memory fill their rings from the same pool.
+    Pool::new(Region::anonymous(geometry.region_bytes()), geometry, Floors::for_frames(geometry.frame_count))
 }
 
 /// Where packets come from and go to.
