@@ -4,7 +4,7 @@ use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::sync::OnceLock;
@@ -35,6 +35,7 @@ use crate::sys::{self, Offload};
 const CARRIER_TIMEOUT: Duration = Duration::from_secs(5);
 
 const PREFIX_LEN: u8 = 24;
+const PREFIX6_LEN: u8 = 64;
 const MAX_QUEUES: u32 = 256;
 
 /// What the ends of a link may leave undone because no wire is involved.
@@ -68,6 +69,9 @@ pub struct LinkBuilder<'l> {
     mtu_bytes: u32,
     offloads: Offloads,
     is_direct: bool,
+    prefix_len: u8,
+    by_hand: Option<[Ipv4Addr; 2]>,
+    has_ipv6: bool,
     between: &'l Between,
 }
 
@@ -86,6 +90,9 @@ impl<'l> LinkBuilder<'l> {
             mtu_bytes: 1500,
             offloads: Offloads::Off,
             is_direct: false,
+            prefix_len: PREFIX_LEN,
+            by_hand: None,
+            has_ipv6: false,
             between,
         }
     }
@@ -100,6 +107,19 @@ impl<'l> LinkBuilder<'l> {
     /// Receive and transmit queues of either end; 1 by default.
     pub fn queues(mut self, count: u32) -> Self {
         self.queues = count;
+        self
+    }
+
+    /// These IPv4 addresses instead of the lab's own choice; `Ipv4Addr::UNSPECIFIED` leaves a node without.
+    pub fn addrs(mut self, a: Ipv4Addr, b: Ipv4Addr, prefix_len: u8) -> Self {
+        self.by_hand = Some([a, b]);
+        self.prefix_len = prefix_len;
+        self
+    }
+
+    /// IPv6 addresses, too: [`Link::addr6`]. They work at once, without duplicate address detection.
+    pub fn ipv6(mut self) -> Self {
+        self.has_ipv6 = true;
         self
     }
 
@@ -128,7 +148,14 @@ impl<'l> LinkBuilder<'l> {
         if self.between.level == Level::Memory {
             let names = ends.each_ref().map(|end| end.node.name().to_owned());
             let cable = Cable::memory(names, self.mtu_bytes)?;
-            return Ok(Link { cable, ends, far: None, mtu_bytes: self.mtu_bytes, _guard: None });
+            return Ok(Link {
+                cable,
+                ends,
+                far: None,
+                mtu_bytes: self.mtu_bytes,
+                prefix_len: self.prefix_len,
+                _guard: None,
+            });
         }
         let guard = self.guard(&ends)?;
         if self.is_direct {
@@ -138,6 +165,7 @@ impl<'l> LinkBuilder<'l> {
                 ends,
                 far: None,
                 mtu_bytes: self.mtu_bytes,
+                prefix_len: self.prefix_len,
                 _guard: guard,
             });
         }
@@ -147,7 +175,14 @@ impl<'l> LinkBuilder<'l> {
         let ([a, far_a], [b, far_b]) = (self.pair([a, far_a])?, self.pair([b, far_b])?);
         let shape = cable::Shape { mtu_bytes: self.mtu_bytes, queues: self.queues };
         let cable = Cable::forwarded([&a, &b], [&far_a, &far_b], shape)?;
-        Ok(Link { cable, ends: [a, b], far: Some([far_a, far_b]), mtu_bytes: self.mtu_bytes, _guard: guard })
+        Ok(Link {
+            cable,
+            ends: [a, b],
+            far: Some([far_a, far_b]),
+            mtu_bytes: self.mtu_bytes,
+            prefix_len: self.prefix_len,
+            _guard: guard,
+        })
     }
 
     fn check(&self) -> Result<(), LabError> {
@@ -206,6 +241,7 @@ impl<'l> LinkBuilder<'l> {
             node,
             ifindex: 0,
             addr: None,
+            addr6: None,
             mac: [near[0], near[1], near[2], near[3], near[4], near[5] | 0x80],
         })
     }
@@ -216,9 +252,19 @@ impl<'l> LinkBuilder<'l> {
             node: self.nodes[side].clone(),
             ifname: self.nodes[side].next_ifname(),
             ifindex: 0,
-            addr: Some(Ipv4Addr::new(self.network[0], self.network[1], self.network[2], host)),
+            addr: Some(match self.by_hand {
+                Some(addrs) => addrs[side],
+                None => Ipv4Addr::new(self.network[0], self.network[1], self.network[2], host),
+            }),
+            addr6: self.has_ipv6.then(|| self.addr6(host)),
             mac: self.plan_mac(side),
         }
+    }
+
+    /// Unique local (RFC 4193), and of the same numbers as the IPv4 address.
+    fn addr6(&self, host: u8) -> Ipv6Addr {
+        let [a, b, c] = self.network.map(u16::from);
+        Ipv6Addr::new(0xfd52, 0x5700, a, b << 8 | c, 0, 0, 0, u16::from(host))
     }
 
     /// Locally administered, and the same in every run.
@@ -259,11 +305,11 @@ impl<'l> LinkBuilder<'l> {
 
     fn configure(&self, mut end: End) -> Result<End, LabError> {
         let set = |end: &mut End| {
-            let node = end.node.clone();
+            let (node, has_kernel) = (end.node.clone(), end.node.place().has_kernel());
             node.route(|route| {
                 end.ifindex = route.link(&end.ifname)?.0;
-                if let Some(addr) = end.addr.filter(|_| end.node.place().has_kernel()) {
-                    route.add_addr(end.ifindex, addr, PREFIX_LEN)?;
+                if let Some(addr) = end.addr.filter(|addr| has_kernel && !addr.is_unspecified()) {
+                    route.add_addr(end.ifindex, addr.into(), self.prefix_len)?;
                 }
                 if end.node.place() == Place::Far {
                     // This kernel has the address at the other end, and must not answer for it here.
@@ -275,8 +321,12 @@ impl<'l> LinkBuilder<'l> {
                 let spec = LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![quiet])]);
                 match route.set_link(end.ifindex, vec![spec]) {
                     // A kernel without IPv6 is as quiet as can be.
-                    Err(cause) if cause.raw_os_error() == Some(libc::EAFNOSUPPORT) => Ok(()),
-                    other => other,
+                    Err(cause) if cause.raw_os_error() == Some(libc::EAFNOSUPPORT) => {}
+                    other => other?,
+                }
+                match end.addr6.filter(|_| has_kernel) {
+                    Some(addr) => route.add_addr(end.ifindex, addr.into(), PREFIX6_LEN),
+                    None => Ok(()),
                 }
             })?;
             match self.offloads {
@@ -338,6 +388,7 @@ pub(crate) struct End {
     pub(crate) ifindex: u32,
     /// The forwarder's ends have none.
     addr: Option<Ipv4Addr>,
+    addr6: Option<Ipv6Addr>,
     mac: [u8; 6],
 }
 
@@ -358,6 +409,7 @@ pub struct Link {
     /// The forwarder's interfaces, by the node that they lead to.
     far: Option<[End; 2]>,
     mtu_bytes: u32,
+    prefix_len: u8,
     _guard: Option<Guard>,
 }
 
@@ -377,6 +429,11 @@ impl Link {
         self.addr_of(node).into()
     }
 
+    /// The IPv6 address that the node's kernel has on this link, if the link was made with [`LinkBuilder::ipv6`].
+    pub fn addr6(&self, node: &Node) -> Option<Ipv6Addr> {
+        self.end(node).addr6
+    }
+
     /// An address on this link that no kernel has, for a stack of the node's own; one per node.
     pub fn spare_addr(&self, node: &Node) -> IpAddr {
         let [a, b, c, host] = self.addr_of(node).octets();
@@ -389,7 +446,7 @@ impl Link {
 
     /// Length of the network prefix that the addresses of this link share, in bits.
     pub fn prefix_len(&self) -> u8 {
-        PREFIX_LEN
+        self.prefix_len
     }
 
     /// The hardware address of the node's interface on this link.

@@ -1,14 +1,17 @@
 //! One rtnetlink socket: a request goes out, its acknowledgement or answer comes back.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, State};
+use netlink_packet_route::route::{
+    RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
 use netlink_packet_route::tc::{
     TcAttribute, TcBpfFlags, TcFilterBpf, TcFilterBpfOption, TcHandle, TcHeader, TcMessage, TcOption,
 };
@@ -21,6 +24,13 @@ use netlink_sys::{Socket, SocketAddr};
 pub(crate) enum Hook {
     Ingress,
     Egress,
+}
+
+fn family(addr: IpAddr) -> AddressFamily {
+    match addr {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    }
 }
 
 /// An rtnetlink socket; it speaks for the namespace of the thread that opened it.
@@ -84,14 +94,33 @@ impl Route {
         Ok((link.header.index, state.unwrap_or(State::Unknown)))
     }
 
-    pub(crate) fn add_addr(&mut self, ifindex: u32, addr: Ipv4Addr, prefix_len: u8) -> io::Result<()> {
+    /// IPv6 addresses are usable at once: nobody else on the link could have them.
+    pub(crate) fn add_addr(&mut self, ifindex: u32, addr: IpAddr, prefix_len: u8) -> io::Result<()> {
         let mut message = AddressMessage::default();
-        message.header.family = AddressFamily::Inet;
+        message.header.family = family(addr);
         message.header.prefix_len = prefix_len;
         message.header.index = ifindex;
-        message.attributes =
-            vec![AddressAttribute::Address(addr.into()), AddressAttribute::Local(addr.into())];
+        message.attributes = vec![AddressAttribute::Address(addr), AddressAttribute::Local(addr)];
+        if addr.is_ipv6() {
+            message.header.flags = AddressHeaderFlags::Nodad;
+        }
         self.create(RouteNetlinkMessage::NewAddress(message))
+    }
+
+    /// Sends what is for a network by way of a router on one of the links.
+    pub(crate) fn add_route(&mut self, (network, prefix_len): (IpAddr, u8), via: IpAddr) -> io::Result<()> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family(network);
+        message.header.destination_prefix_length = prefix_len;
+        message.header.table = RouteHeader::RT_TABLE_MAIN;
+        message.header.protocol = RouteProtocol::Static;
+        message.header.scope = RouteScope::Universe;
+        message.header.kind = RouteType::Unicast;
+        if prefix_len > 0 {
+            message.attributes.push(RouteAttribute::Destination(network.into()));
+        }
+        message.attributes.push(RouteAttribute::Gateway(via.into()));
+        self.create(RouteNetlinkMessage::NewRoute(message))
     }
 
     /// Gives the interface the place where [`Route::add_classifier`] puts programs.

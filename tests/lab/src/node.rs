@@ -6,6 +6,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::hash::BuildHasher;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic;
 use std::path::Path;
@@ -155,6 +156,28 @@ impl Node {
     /// Prepares a program that will run inside the node and end with the lab.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         Command::new(program.as_ref(), self.clone())
+    }
+
+    /// Makes a router of the node: its kernel forwards IPv4 and IPv6 between its links.
+    ///
+    /// # Errors
+    /// As [`Node::set_sysctl`].
+    pub fn forward(&self) -> Result<(), LabError> {
+        self.set_sysctl("net/ipv4/ip_forward", "1")?;
+        match self.set_sysctl("net/ipv6/conf/all/forwarding", "1") {
+            // A kernel without IPv6 has nothing to forward.
+            Err(error) if error.errno == Some(libc::ENOENT) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Sends what is for `network` to the router `via`, which is on one of the node's links. `(0.0.0.0, 0)` is everything.
+    ///
+    /// # Errors
+    /// The router is on no link of the node, or there is such a route already.
+    pub fn add_route(&self, network: (IpAddr, u8), via: IpAddr) -> Result<(), LabError> {
+        self.route(|route| route.add_route(network, via))
+            .step(|| format!("cannot route {}/{} of node '{}' via {via}", network.0, network.1, self.name()))
     }
 
     /// The node's interface on `link`, packet by packet.

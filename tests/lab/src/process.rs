@@ -15,8 +15,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{self, ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use rustix::thread::LinkNameSpaceType;
@@ -63,7 +65,7 @@ impl Programs {
         // Nothing to do about an error: it can only mean that the process is gone already.
         match &mut cradle.first {
             Some((first, _)) => drop(first.kill()),
-            None => cradle.children.iter().for_each(|child| kill_group(&mut lock(child))),
+            None => cradle.children.iter().for_each(|child| kill_with_offspring(&mut lock(child))),
         }
         for child in &cradle.children {
             let _ = lock(child).wait();
@@ -86,6 +88,7 @@ impl Programs {
         let State::Running(cradle) = &mut *state else {
             return Err(io::Error::other("the lab has ended"));
         };
+        command.process_group(0);
         let child = match &cradle.first {
             Some((_, pids)) => in_thread(|| {
                 node.enter()?;
@@ -95,7 +98,7 @@ impl Programs {
             })?,
             None => {
                 sys::end_with_this_thread(command);
-                command.process_group(0).spawn()?
+                command.spawn()?
             }
         };
         let child = Arc::new(Mutex::new(child));
@@ -129,11 +132,12 @@ impl Cradle {
 pub struct Command {
     command: process::Command,
     node: Node,
+    deadline: Option<Duration>,
 }
 
 impl Command {
     pub(crate) fn new(program: &OsStr, node: Node) -> Command {
-        Command { command: process::Command::new(program), node }
+        Command { command: process::Command::new(program), node, deadline: None }
     }
 
     /// Adds one argument.
@@ -184,6 +188,13 @@ impl Command {
         self
     }
 
+    /// Gives the program so long in [`output`](Command::output) and [`status`](Command::status); then it is killed, and they
+    /// return an error of kind [`TimedOut`](io::ErrorKind::TimedOut).
+    pub fn deadline(&mut self, after: Duration) -> &mut Command {
+        self.deadline = Some(after);
+        self
+    }
+
     /// Starts the program; it runs until it ends, is killed, or the lab ends.
     ///
     /// # Errors
@@ -199,12 +210,40 @@ impl Command {
 
     /// Runs the program to its end, with its standard output and error collected and no input.
     pub fn output(&mut self) -> io::Result<Output> {
-        self.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?.wait_with_output()
+        self.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = self.spawn()?;
+        let watched = Arc::clone(&child.shared);
+        self.watch(&watched, || child.wait_with_output())
     }
 
     /// Runs the program to its end.
     pub fn status(&mut self) -> io::Result<ExitStatus> {
-        self.spawn()?.wait()
+        let mut child = self.spawn()?;
+        let watched = Arc::clone(&child.shared);
+        self.watch(&watched, || child.wait())
+    }
+
+    /// Runs `wait`, which returns when the program has ended, and kills the program when its time is over.
+    fn watch<T>(&self, child: &Mutex<process::Child>, wait: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let Some(deadline) = self.deadline else { return wait() };
+        let (ended, is_over) = channel::<()>();
+        let (result, was_killed) = thread::scope(|scope| {
+            let watch = scope.spawn(move || {
+                let was_killed = is_over.recv_timeout(deadline) == Err(RecvTimeoutError::Timeout);
+                if was_killed {
+                    kill_with_offspring(&mut lock(child));
+                }
+                was_killed
+            });
+            let result = wait();
+            drop(ended);
+            (result, join(watch))
+        });
+        if was_killed {
+            let what = format!("{:?} has not ended within {deadline:?}", self.command.get_program());
+            return Err(io::Error::new(io::ErrorKind::TimedOut, what));
+        }
+        result
     }
 }
 
@@ -277,8 +316,8 @@ impl Child {
     }
 }
 
-/// Without a PID namespace: the program and what it has started and not put elsewhere.
-fn kill_group(child: &mut process::Child) {
+/// The program and, as it leads a group of its own, what it has started and not put elsewhere.
+fn kill_with_offspring(child: &mut process::Child) {
     if let Ok(None) = child.try_wait() {
         // Not waited for, so the number is still the program's own; gone is as good as killed.
         let _ = rustix::process::kill_process_group(pid_of(child), Signal::KILL);
