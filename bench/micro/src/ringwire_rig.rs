@@ -41,7 +41,9 @@ impl Rig for RingwireRig {
         let mut options = TcpOptions::default();
         options.nodelay = true;
         options.recv_buffer_bytes = BUFFER_BYTES as u32;
+        options.recv_buffer_max_bytes = BUFFER_BYTES as u32;
         options.send_buffer_bytes = BUFFER_BYTES as u32;
+        options.send_buffer_max_bytes = BUFFER_BYTES as u32;
         let addr: SocketAddr = SERVER.parse().expect("a constant address");
         rig.server.listen(addr, &options).expect("a fresh engine has no listener");
         for _ in 0..connections {

@@ -35,6 +35,7 @@ mod tcb;
 mod text;
 mod time_wait;
 mod timers;
+mod tune;
 mod user;
 
 #[cfg(test)]
@@ -50,6 +51,7 @@ pub use info::{CongestionPhase, Info};
 pub use outcome::{CloseReason, Outcome, Signals};
 pub use poll_transmit::{Body, Transmit, TransmitKind};
 pub use tcb::{State, Tcb};
+pub use tune::RecvTune;
 pub use user::{Recv, RecvError, SendError};
 
 use crate::{Instant, SeqNum};
@@ -125,4 +127,6 @@ pub struct Cx<'a, P, A: SendPool> {
     pub cold: &'a mut ColdStore<P, A::Buf>,
     /// Where send buffers come from.
     pub pool: &'a mut A,
+    /// The connection's receive buffer.
+    pub tune: &'a mut RecvTune,
 }

@@ -212,10 +212,15 @@ pub struct KeepAlive {
 pub struct TcpOptions {
     /// Send small writes at once (`TCP_NODELAY`; off: RFC 9293 3.7.4).
     pub nodelay: bool,
-    /// Bytes that may wait unread (`SO_RCVBUF`).
+    /// Bytes that may wait unread (`SO_RCVBUF`), to begin with.
     pub recv_buffer_bytes: u32,
-    /// Bytes that may wait unacknowledged (`SO_SNDBUF`).
+    /// What that may grow to, as far as the path carries more in a round trip and memory allows; not above
+    /// [`TcpOptions::recv_buffer_bytes`]: it stays as it is (Linux's `tcp_rmem`).
+    pub recv_buffer_max_bytes: u32,
+    /// Bytes that may wait unacknowledged (`SO_SNDBUF`), to begin with.
     pub send_buffer_bytes: u32,
+    /// What that may grow to, with the congestion window (Linux's `tcp_wmem`).
+    pub send_buffer_max_bytes: u32,
     /// Largest segment, below what the interface takes (`TCP_MAXSEG`).
     pub max_segment_bytes: Option<u16>,
     /// Probing of idle connections (`SO_KEEPALIVE`).
@@ -241,7 +246,9 @@ impl Default for TcpOptions {
         TcpOptions {
             nodelay: false,
             recv_buffer_bytes: 256 * 1024,
+            recv_buffer_max_bytes: 6 * 1024 * 1024,
             send_buffer_bytes: 256 * 1024,
+            send_buffer_max_bytes: 4 * 1024 * 1024,
             max_segment_bytes: None,
             keepalive: None,
             user_timeout: None,

@@ -555,8 +555,8 @@ impl Drop for Worker {
 /// A received payload as a socket keeps it: in its frame, or copied out when frames are short, so that slow readers can starve
 /// neither the ring nor the senders.
 #[inline]
-fn hold(link: &Link, counters: &mut Counters, payload: RxBuf) -> RxBuf {
-    if link.pool.is_low() || link.pool.is_crowded() { copy_out(counters, payload) } else { payload }
+fn hold(is_memory_short: bool, counters: &mut Counters, payload: RxBuf) -> RxBuf {
+    if is_memory_short { copy_out(counters, payload) } else { payload }
 }
 
 #[cold]

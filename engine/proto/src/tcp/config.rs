@@ -24,12 +24,16 @@ pub struct Config {
     pub nodelay: bool,
     /// Received bytes held at most: unread, or lent to the application and not given back.
     pub recv_buffer_bytes: u32,
+    /// What that may grow to when the path carries more in a round trip (see [`super::RecvTune`]).
+    pub recv_buffer_max_bytes: u32,
     /// Received pieces held unread at most, so that small segments cannot pin every frame.
     pub recv_buffer_segs: u32,
     /// Out-of-order pieces held at most.
     pub reassembly_segs: u32,
     /// Bytes queued for sending at most, acknowledged ones excluded.
     pub send_buffer_bytes: u32,
+    /// What that may grow to: twice the congestion window, but not more than this.
+    pub send_buffer_max_bytes: u32,
     /// How long an acknowledgement waits for company (RFC 9293 3.8.6.3: at most 500 ms).
     pub delayed_ack: Duration,
     /// Probing of idle connections; none: never (RFC 9293 3.8.4).
@@ -105,9 +109,11 @@ impl Default for Config {
             sack: true,
             nodelay: false,
             recv_buffer_bytes: 256 << 10,
+            recv_buffer_max_bytes: 6 << 20,
             recv_buffer_segs: 1024,
             reassembly_segs: 512,
             send_buffer_bytes: 256 << 10,
+            send_buffer_max_bytes: 4 << 20,
             delayed_ack: Duration::from_millis(40),
             keepalive: None,
             user_timeout: None,
@@ -135,8 +141,8 @@ impl Config {
     }
 
     /// Send-queue records allowed: small writes hold a whole buffer each, so buffers are limited beside bytes.
-    pub(super) fn send_buffer_segs(&self) -> usize {
-        (self.send_buffer_bytes as usize / 512).max(16)
+    pub(super) fn send_segs(limit_bytes: u32) -> usize {
+        (limit_bytes as usize / 512).max(16)
     }
 }
 

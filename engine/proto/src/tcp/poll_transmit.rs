@@ -80,7 +80,7 @@ impl Tcb {
             Plan::Syn => Some(self.emit_syn(cx.config, cx.now)),
             Plan::Fin(kind) => Some(self.emit_fin(cx, kind)),
             Plan::Ack => {
-                self.open_window(cx.config);
+                self.open_window(cx.recv_limit_bytes());
                 Some(self.emit_ack(cx))
             }
             Plan::DuplicateAck => Some(self.emit_ack(cx)),
@@ -114,7 +114,7 @@ impl Tcb {
             self.flags.clear(Bits::TX_DATA);
         }
         if self.flags.has(Bits::TX_WINDOW) {
-            self.consider_window_update(cx.config);
+            self.consider_window_update(cx.recv_limit_bytes());
         }
         if self.flags.has(Bits::TX_ACK) {
             return Some(Plan::Ack);
@@ -245,7 +245,7 @@ impl Tcb {
         index: usize,
         kind: TransmitKind,
     ) -> Option<Transmit<'a, A::Buf>> {
-        self.open_window(cx.config);
+        self.open_window(cx.recv_limit_bytes());
         let cold = cx.cold.get_mut(self.cold)?;
         let record = cold.send.get(index)?;
         let (seq, end, len, pushes) =
@@ -341,7 +341,7 @@ impl Tcb {
         cx: &'a mut Cx<'_, P, A>,
         kind: TransmitKind,
     ) -> Transmit<'a, A::Buf> {
-        self.open_window(cx.config);
+        self.open_window(cx.recv_limit_bytes());
         let seq = if self.flags.has(Bits::FIN_SENT) { self.snd.nxt - 1 } else { self.snd.nxt };
         if kind == TransmitKind::Data {
             self.before_new_data(cx.now, cx.config);

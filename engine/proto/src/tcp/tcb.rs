@@ -39,7 +39,7 @@ pub enum State {
 /// One TCP connection, without addresses and ports.
 ///
 /// ```
-/// use ringwire_proto::tcp::{Body, ColdStore, Config, Cx, Payload, Recv, Seed, SegmentIn, SendBuf, SendPool, State, Tcb};
+/// use ringwire_proto::tcp::{Body, ColdStore, Config, Cx, Payload, Recv, RecvTune, Seed, SegmentIn, SendBuf, SendPool, State, Tcb};
 /// use ringwire_proto::{Instant, SeqNum};
 /// # #[derive(Debug, PartialEq)]
 /// # struct Bytes(Vec<u8>);
@@ -78,7 +78,10 @@ pub enum State {
 /// # }
 /// let (config, seed) = (Config::default(), |iss| Seed { iss: SeqNum(iss), timestamp_offset: 0 });
 /// let (mut store, mut pool) = (ColdStore::new(), Pool);
-/// let mut cx = Cx { now: Instant::from_secs(1), config: &config, cold: &mut store, pool: &mut pool };
+/// // Each connection has one of its own; so little data needs only one here.
+/// let mut tune = RecvTune::default();
+/// let now = Instant::from_secs(1);
+/// let mut cx = Cx { now, config: &config, cold: &mut store, pool: &mut pool, tune: &mut tune };
 ///
 /// let mut client = Tcb::connect(&config, seed(1));
 /// let syn = client.poll_transmit(&mut cx).expect("a SYN");

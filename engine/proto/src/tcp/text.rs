@@ -89,10 +89,10 @@ impl Tcb {
         mut payload: P,
         outcome: &mut Outcome,
     ) -> Step {
-        let config = cx.config;
+        let (config, max_segs) = (cx.config, cx.recv_segs());
         let filled_hole = self.flags.has(Bits::HOLES);
         let cold = self.cold_mut(cx.cold);
-        if cold.unread.len() >= config.recv_buffer_segs as usize {
+        if cold.unread.len() >= max_segs {
             // Bytes fit, buffers do not. The peer will try again.
             self.flags.set(Bits::TX_ACK);
             return Step::Drop(DropReason::TcpReceiveFull);
@@ -117,6 +117,7 @@ impl Tcb {
         } else {
             self.schedule_ack(cx.now, config);
         }
+        self.tune_receive(cx);
         Step::Next
     }
 
@@ -141,7 +142,7 @@ impl Tcb {
         payload: P,
         len: u32,
     ) -> Step {
-        let max_segs = cx.config.reassembly_segs as usize;
+        let max_segs = cx.reassembly_segs();
         let stored = self.cold_mut(cx.cold).reassembly.store(arrival.seq - len, payload, max_segs);
         self.owe_duplicate_ack();
         match stored {
@@ -190,26 +191,26 @@ impl Tcb {
     /// Bytes by which the announced right edge may move: never back, and not by less than a segment or half the buffer
     /// (RFC 9293 3.8.6.2.2).
     #[inline]
-    fn window_gain(&self, config: &Config) -> Option<u32> {
-        let free = config.recv_buffer_bytes.saturating_sub(self.rcv.held_bytes);
+    fn window_gain(&self, limit_bytes: u32) -> Option<u32> {
+        let free = limit_bytes.saturating_sub(self.rcv.held_bytes);
         let unit = 1 << self.rcv_shift;
         let offer = free.min(u32::from(u16::MAX) << self.rcv_shift) & !(unit - 1);
         let gain = offer.saturating_sub(self.rcv_wnd());
-        (gain > 0 && gain >= u32::from(self.mss).min(config.recv_buffer_bytes / 2)).then_some(gain)
+        (gain > 0 && gain >= u32::from(self.mss).min(limit_bytes / 2)).then_some(gain)
     }
 
     /// Moves the right edge if it may move; for a segment that leaves anyway.
     #[inline]
-    pub(super) fn open_window(&mut self, config: &Config) {
+    pub(super) fn open_window(&mut self, limit_bytes: u32) {
         self.flags.clear(Bits::TX_WINDOW);
-        if let Some(gain) = self.window_gain(config) {
+        if let Some(gain) = self.window_gain(limit_bytes) {
             self.rcv.adv += gain;
         }
     }
 
     /// The application gave bytes back: is that worth an ACK of its own? While the peer still has a comfortable window, updates are
     /// collected until they open a quarter of the largest window.
-    pub(super) fn consider_window_update(&mut self, config: &Config) {
+    pub(super) fn consider_window_update(&mut self, limit_bytes: u32) {
         self.flags.clear(Bits::TX_WINDOW);
         match self.state {
             State::Established | State::FinWait1 | State::FinWait2 => {}
@@ -222,8 +223,8 @@ impl Tcb {
             | State::LastAck
             | State::TimeWait => return,
         }
-        let Some(gain) = self.window_gain(config) else { return };
-        let largest = config.recv_buffer_bytes.min(u32::from(u16::MAX) << self.rcv_shift);
+        let Some(gain) = self.window_gain(limit_bytes) else { return };
+        let largest = limit_bytes.min(u32::from(u16::MAX) << self.rcv_shift);
         if self.rcv_wnd() < 2 * u32::from(self.mss) || gain >= largest / 4 {
             self.flags.set(Bits::TX_ACK);
         }

@@ -3,7 +3,7 @@
 use super::cold::ColdId;
 use super::send_queue::Room;
 use super::tcb::{Bits, NEVER, State, Tcb, Timer};
-use super::{CloseReason, ColdStore, Cx, Outcome, Payload, SendBuf, SendPool};
+use super::{CloseReason, ColdStore, Config, Cx, Outcome, Payload, SendBuf, SendPool};
 
 /// What [`Tcb::recv`] gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl Tcb {
     ) -> Result<usize, SendError> {
         self.may_send()?;
         let queued = cx.cold.get(self.cold).map_or(0, |cold| cold.send.bytes());
-        let free = cx.config.send_buffer_bytes.saturating_sub(queued) as usize;
+        let free = self.send_limit_bytes(cx.config).saturating_sub(queued) as usize;
         let wanted = bytes.get(..free).unwrap_or(bytes);
         if wanted.is_empty() {
             if !bytes.is_empty() {
@@ -117,7 +117,7 @@ impl Tcb {
         }
         let room = self.room(cx);
         if let Some(cold) = cx.cold.get(self.cold)
-            && (cold.send.bytes() >= cx.config.send_buffer_bytes || cold.send.segs() >= room.max_segs)
+            && (cold.send.bytes() >= self.send_limit_bytes(cx.config) || cold.send.segs() >= room.max_segs)
         {
             self.flags.set(Bits::SEND_BLOCKED);
             return Err((buf, SendError::WouldBlock));
@@ -311,7 +311,7 @@ impl Tcb {
             | State::LastAck
             | State::TimeWait => self.snd.nxt,
         };
-        Room { start, mss: self.mss, max_segs: cx.config.send_buffer_segs() }
+        Room { start, mss: self.mss, max_segs: Config::send_segs(self.send_limit_bytes(cx.config)) }
     }
 
     /// The application took the last unread piece.

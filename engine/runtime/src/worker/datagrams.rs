@@ -155,7 +155,7 @@ impl Datagrams {
             local: Some(IpAddr::V4(ingress.dst)),
             tos: ingress.tos,
             ttl: ingress.ttl,
-            payload: super::hold(&io.link, &mut io.counters, ingress.strip(packet)),
+            payload: super::hold(io.link.is_memory_short(), &mut io.counters, ingress.strip(packet)),
         });
         io.counters.now.delivered += 1;
         if !socket.is_ready {

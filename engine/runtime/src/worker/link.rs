@@ -237,6 +237,12 @@ impl Link {
         Some(frame)
     }
 
+    /// Whether frames that are held begin to starve the ring or the senders: time to copy out what is held.
+    #[inline]
+    pub(crate) fn is_memory_short(&self) -> bool {
+        self.pool.is_low() || self.pool.is_crowded()
+    }
+
     /// Whether [`Link::alloc`] has a frame of class control.
     #[inline]
     pub(crate) fn has_control_frame(&mut self) -> bool {

@@ -98,7 +98,13 @@ macro_rules! with_machine {
                     let frames_wanted = &mut $io.counters.now.frames_wanted;
                     let mut source = SendSource { pool: &mut $io.link.pool, limit_bytes, frames_wanted };
                     #[allow(unused_mut)]
-                    let mut $cx = tcp::Cx { now: $io.now, config: &set.config, cold, pool: &mut source };
+                    let mut $cx = tcp::Cx {
+                        now: $io.now,
+                        config: &set.config,
+                        cold,
+                        pool: &mut source,
+                        tune: &mut $flow.tune,
+                    };
                     Some($body)
                 }
                 None => None,
@@ -172,9 +178,13 @@ impl Streams {
     }
 
     fn on_flow_segment(&mut self, io: &mut Io, slot: u32, at: Arrived<'_>, packet: RxBuf) {
+        let is_short = io.link.is_memory_short();
         let payload = (at.ingress.payload_len() > 0)
-            .then(|| super::hold(&io.link, &mut io.counters, at.ingress.strip(packet)));
-        let outcome = with_machine!(self, io, slot, |flow, cx| flow.tcb.on_segment(&mut cx, at.seg, payload));
+            .then(|| super::hold(is_short, &mut io.counters, at.ingress.strip(packet)));
+        let outcome = with_machine!(self, io, slot, |flow, cx| {
+            cx.tune.is_memory_short = is_short;
+            flow.tcb.on_segment(&mut cx, at.seg, payload)
+        });
         let Some(outcome) = outcome else { return };
         if !outcome.is_news_only() {
             return self.on_flow_change(io, slot, at, outcome);

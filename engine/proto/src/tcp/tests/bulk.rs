@@ -66,6 +66,7 @@ fn any_config(rng: &mut Rng) -> Config {
         sack: rng.chance(500),
         nodelay: rng.chance(500),
         recv_buffer_bytes,
+        recv_buffer_max_bytes: [0, 1 << 20][rng.below(2) as usize],
         reassembly_segs: [1, 4, 512][rng.below(3) as usize],
         send_buffer_bytes: [1_500, 20_000, 1 << 20][rng.below(3) as usize],
         rto_min: Duration::from_millis([5, 200][rng.below(2) as usize]),

@@ -1,7 +1,9 @@
 //! Acknowledgement policy and receive window (RFC 9293 3.8.6.2.2, 3.8.6.3; RFC 5681 4.2).
 
 use core::time::Duration;
+use std::vec::Vec;
 
+use super::host::Host;
 use super::script::*;
 use crate::DropReason;
 use crate::tcp::{Config, Payload, Recv, State, TransmitKind};
@@ -228,4 +230,55 @@ fn the_first_byte_stored_wins() {
     host.exchange(&peer(ACK, 8, 0).text(b"ijk"));
     host.exchange(&peer(ACK, 6, 0).text(b"gh"));
     assert_eq!(host.read(), b"ghiJ");
+}
+
+/// Rounds of 10 ms in which the peer fills the window; returns the limit after each.
+fn rounds(host: &mut Host, count: u32, reads: bool) -> Vec<u32> {
+    let mut seq = host.tcb.rcv.nxt.distance(IRS + 1);
+    let mut limits = Vec::new();
+    for _ in 0..count {
+        for _ in 0..host.tcb.rcv_wnd() / 1000 {
+            let _ = host.deliver(&peer(ACK, seq, 0).text(&[1; 1000]));
+            seq += 1000;
+            if reads {
+                host.read();
+            }
+            host.transmit();
+        }
+        host.now += Duration::from_millis(10);
+        limits.push(host.tune.limit_bytes(&host.config));
+    }
+    limits
+}
+
+#[test]
+fn the_buffer_doubles_each_round_trip_while_the_peer_fills_it_and_the_application_reads() {
+    let config = Config {
+        window_scale: Some(7),
+        recv_buffer_bytes: 50_000,
+        recv_buffer_max_bytes: 300_000,
+        ..plain()
+    };
+    let mut host = Host::connect(&config, ISS.0);
+    host.transmit();
+    host.now += Duration::from_millis(10);
+    host.exchange(&peer_syn_ack().scale(7));
+    let limits = rounds(&mut host, 8, true);
+    assert!(limits.windows(2).all(|pair| pair[0] <= pair[1]), "{limits:?}");
+    assert!(limits[2] > 90_000 && limits[7] == 300_000, "{limits:?}");
+    // Memory is short: what had grown counts no more, and comes back when there is room.
+    host.tune.is_memory_short = true;
+    assert_eq!(host.tune.limit_bytes(&host.config), 50_000);
+    host.tune.is_memory_short = false;
+    assert_eq!(host.tune.limit_bytes(&host.config), 300_000);
+}
+
+#[test]
+fn the_buffer_of_who_does_not_read_does_not_grow() {
+    let config = Config { window_scale: Some(7), recv_buffer_max_bytes: 1 << 20, ..plain() };
+    let mut host = Host::connect(&config, ISS.0);
+    host.transmit();
+    host.now += Duration::from_millis(10);
+    host.exchange(&peer_syn_ack().scale(7));
+    assert_eq!(rounds(&mut host, 8, false), [config.recv_buffer_bytes; 8]);
 }

@@ -40,6 +40,8 @@ pub(super) fn plain() -> Config {
         window_scale: None,
         mss: 1000,
         congestion: Algorithm::NewReno,
+        recv_buffer_max_bytes: 0,
+        send_buffer_max_bytes: 0,
         ..Config::default()
     }
 }

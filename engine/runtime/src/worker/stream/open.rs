@@ -242,12 +242,16 @@ impl OptionSet {
         });
         let config = tcp::Config {
             mss: options.max_segment_bytes.unwrap_or(link_mss).min(link_mss),
-            window_scale: Some(tcp::Config::window_scale_for(options.recv_buffer_bytes)),
+            window_scale: Some(tcp::Config::window_scale_for(
+                options.recv_buffer_bytes.max(options.recv_buffer_max_bytes),
+            )),
             nodelay: options.nodelay,
             congestion: options.congestion_control,
             ecn: options.ecn,
             recv_buffer_bytes: options.recv_buffer_bytes,
+            recv_buffer_max_bytes: options.recv_buffer_max_bytes,
             send_buffer_bytes: options.send_buffer_bytes,
+            send_buffer_max_bytes: options.send_buffer_max_bytes,
             keepalive,
             user_timeout: options.user_timeout,
             linger: options.linger,
@@ -264,6 +268,7 @@ impl Flow {
             tcb,
             tuple,
             hop: None,
+            tune: tcp::RecvTune::default(),
             armed_at: Instant::MAX,
             port: 0,
             options,

@@ -69,7 +69,8 @@ impl Streams {
         let Streams { flows, cold, options, .. } = self;
         let Some(flow) = flows.at_mut(slot) else { return Progress::Done };
         let Some(set) = options.get(usize::from(flow.options)) else { return Progress::Done };
-        let mut cx = tcp::Cx { now: io.now, config: &set.config, cold, pool: &mut NoBuffers };
+        let mut cx =
+            tcp::Cx { now: io.now, config: &set.config, cold, pool: &mut NoBuffers, tune: &mut flow.tune };
         while flow.tcb.wants_transmit() {
             // Descriptor and frame are certain before the machine is asked: what it says must leave.
             if room == 0 || !io.link.has_control_frame() {
@@ -98,7 +99,8 @@ impl Streams {
         let Streams { flows, cold, options, .. } = self;
         let Some(flow) = flows.at_mut(slot) else { return };
         let Some(set) = options.get(usize::from(flow.options)) else { return };
-        let mut cx = tcp::Cx { now: io.now, config: &set.config, cold, pool: &mut NoBuffers };
+        let mut cx =
+            tcp::Cx { now: io.now, config: &set.config, cold, pool: &mut NoBuffers, tune: &mut flow.tune };
         while flow.tcb.poll_transmit(&mut cx).is_some() {
             io.counters.drop_packet(DropReason::NeighUnreachable);
         }
