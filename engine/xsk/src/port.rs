@@ -198,6 +198,10 @@ impl XskPort {
                 self.stats.kick_errors += 1;
                 return refused(self.tx.waiting());
             }
+            if self.busy_poll && self.tx.waiting() > 0 {
+                self.stats.kicks += 1;
+                self.stats.kick_errors += u64::from(sys::wake_driver(self.bound.rings.as_fd()).is_err());
+            }
         }
         if self.tx.waiting() == 0 { Kick::Idle } else { Kick::Pending }
     }

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
@@ -23,6 +23,13 @@ pub(crate) fn kick_tx(fd: BorrowedFd<'_>) -> Result<(), Errno> {
 pub(crate) fn kick_rx(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     let nothing: &mut [u8] = &mut [];
     rustix::net::recv(fd, nothing, RecvFlags::DONTWAIT).map(drop)
+}
+
+/// Wakes the driver for both rings, whatever it says it needs. While busy polling is preferred, sendto only runs the
+/// receive side's NAPI; a driver with a NAPI of its own for sending (virtio-net) would never send.
+pub(crate) fn wake_driver(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::OUT)], Some(&now)).map(drop)
 }
 
 /// Lets one sendto move a whole ring of `ring_descs`; returns what one sendto moves from now on.
