@@ -86,6 +86,8 @@ pub(crate) struct Core {
     batch: RxBatch,
     /// The kernel has not yet taken all that was submitted: no sleep.
     is_kick_pending: bool,
+    /// [`Link::moved`] as last seen to change, and when.
+    moved: (u64, Instant),
     /// When the kernel's counters are read next.
     port_stats_due: Instant,
     published_at: Instant,

@@ -116,6 +116,8 @@ pub(crate) struct Link {
     is_refused: bool,
     /// Behind [`KERNEL_PORT`].
     kernel: Option<ControlLink>,
+    /// Frames that came back from the devices and packets handed to them.
+    moved: u64,
 }
 
 impl Link {
@@ -135,6 +137,7 @@ impl Link {
             ip_ident: 0,
             is_refused: false,
             kernel: None,
+            moved: 0,
         }
     }
 
@@ -177,7 +180,7 @@ impl Link {
     /// Completions back into the pool, frames from other threads too.
     pub(crate) fn reap(&mut self) {
         for port in &mut self.ports {
-            on_port!(port, p => p.reap(&mut self.pool));
+            self.moved += on_port!(port, p => p.reap(&mut self.pool)) as u64;
         }
         self.pool.reclaim();
     }
@@ -215,6 +218,11 @@ impl Link {
     /// Gives the link a way to the programs of this host.
     pub(crate) fn set_kernel(&mut self, kernel: ControlLink) {
         self.kernel = Some(kernel);
+    }
+
+    /// Grows as long as sending gets on: while it stands still, the devices hold what they have.
+    pub(crate) fn moved(&self) -> u64 {
+        self.moved
     }
 
     /// Descriptors free on the TX ring of `port`.
@@ -275,6 +283,7 @@ impl Link {
             Some(port) => on_port!(port, p => p.submit(&mut self.pool, frame))?,
             None => self.submit_to_kernel(core::slice::from_ref(frame))?,
         }
+        self.moved += 1;
         counters.now.tx_packets += 1;
         counters.now.tx_bytes += frame.len() as u64;
         Ok(())

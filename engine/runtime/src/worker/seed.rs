@@ -124,6 +124,7 @@ impl WorkerSeed {
             datagrams: Datagrams::new(self.id),
             batch: RxBatch::default(),
             is_kick_pending: false,
+            moved: (0, now),
             port_stats_due: now,
             published_at: now,
             idle_since: None,
