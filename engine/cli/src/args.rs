@@ -61,6 +61,12 @@ pub(crate) struct EngineArgs {
     /// Who copies packets.
     #[arg(long, value_enum, default_value_t = BindMode::Auto)]
     pub(crate) bind_mode: BindMode,
+    /// Whether the kernel says when it needs a system call.
+    #[arg(long, value_enum, default_value_t = NeedWakeup::On)]
+    pub(crate) need_wakeup: NeedWakeup,
+    /// Who runs the driver's poll function: the kernel at interrupts, or the workers (Linux 6.13).
+    #[arg(long, value_enum, default_value_t = BusyPoll::Off)]
+    pub(crate) busy_poll: BusyPoll,
     /// What a worker does while nothing comes [default: serve: adaptive, load: busy].
     #[arg(long, value_enum)]
     pub(crate) poll_mode: Option<PollMode>,
@@ -84,6 +90,18 @@ pub(crate) enum BindMode {
     Auto,
     ZeroCopy,
     Copy,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NeedWakeup {
+    On,
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BusyPoll {
+    Off,
+    Preferred,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -2,7 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use ringwire::{AttachMode, BindMode, Engine, EngineBuilder, Handle, Interface, PollMode, VerifyChecksum};
+use ringwire::{
+    AttachMode, BindMode, BusyPoll, Engine, EngineBuilder, Handle, Interface, NeedWakeup, PollMode,
+    VerifyChecksum,
+};
 use ringwire_load::report;
 
 use crate::args::{self, EngineArgs};
@@ -71,6 +74,14 @@ fn interface(options: &EngineArgs, name: &str) -> Interface {
             args::BindMode::ZeroCopy => BindMode::ZeroCopy,
             args::BindMode::Copy => BindMode::Copy,
         })
+        .need_wakeup(match options.need_wakeup {
+            args::NeedWakeup::On => NeedWakeup::On,
+            args::NeedWakeup::Off => NeedWakeup::Off,
+        })
+        .busy_poll(match options.busy_poll {
+            args::BusyPoll::Off => BusyPoll::Off,
+            args::BusyPoll::Preferred => BusyPoll::Preferred,
+        })
         .verify_checksum(match options.verify_checksum {
             args::VerifyChecksum::Always => VerifyChecksum::Always,
             args::VerifyChecksum::PartialOk => VerifyChecksum::PartialOk,
@@ -118,9 +129,11 @@ fn mode_of(handle: &Handle, poll_mode: args::PollMode, workers: usize) -> report
     report::Mode {
         attach: queues.first().map_or("none", |queue| queue.attach).to_owned(),
         bind: if all_zero_copy { "zero-copy" } else { "copy" }.to_owned(),
-        poll: match poll_mode {
-            args::PollMode::Adaptive => "adaptive",
-            args::PollMode::Busy => "busy",
+        poll: match (poll_mode, queues.iter().any(|queue| queue.busy_poll)) {
+            (args::PollMode::Adaptive, false) => "adaptive",
+            (args::PollMode::Adaptive, true) => "adaptive, preferred busy polling",
+            (args::PollMode::Busy, false) => "busy",
+            (args::PollMode::Busy, true) => "busy, preferred busy polling",
         }
         .to_owned(),
         queues: queues.len(),

@@ -43,6 +43,27 @@ pub enum BindMode {
     Copy,
 }
 
+/// Whether the kernel says when it needs a system call to go on (`XDP_USE_NEED_WAKEUP`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NeedWakeup {
+    /// It does, and is left alone otherwise.
+    #[default]
+    On,
+    /// It is woken for every batch to send, and looks for receive frames by itself.
+    Off,
+}
+
+/// Who runs the driver's poll function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BusyPoll {
+    /// The kernel, when the device interrupts.
+    #[default]
+    Off,
+    /// The worker, whenever it looks for packets (`SO_PREFER_BUSY_POLL`); the device interrupts only when nobody has polled for
+    /// 400 us. Changes the device's NAPI settings, which needs Linux 6.13, until the engine ends; `kill -9` leaves them changed.
+    Preferred,
+}
+
 /// What to do with transport checksums of received packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum VerifyChecksum {
@@ -114,6 +135,8 @@ pub struct Interface {
     pub(crate) queues: Option<Vec<u32>>,
     pub(crate) attach_mode: AttachMode,
     pub(crate) bind_mode: BindMode,
+    pub(crate) need_wakeup: NeedWakeup,
+    pub(crate) busy_poll: BusyPoll,
     pub(crate) addresses: Vec<Cidr>,
     pub(crate) gateway: Option<Ipv4Addr>,
     pub(crate) verify_checksum: VerifyChecksum,
@@ -127,6 +150,8 @@ impl Interface {
             queues: None,
             attach_mode: AttachMode::default(),
             bind_mode: BindMode::default(),
+            need_wakeup: NeedWakeup::default(),
+            busy_poll: BusyPoll::default(),
             addresses: Vec::new(),
             gateway: None,
             verify_checksum: VerifyChecksum::default(),
@@ -160,6 +185,18 @@ impl Interface {
     /// Zero-copy or copy.
     pub fn bind_mode(mut self, mode: BindMode) -> Interface {
         self.bind_mode = mode;
+        self
+    }
+
+    /// Whether the kernel says when it needs a system call.
+    pub fn need_wakeup(mut self, need_wakeup: NeedWakeup) -> Interface {
+        self.need_wakeup = need_wakeup;
+        self
+    }
+
+    /// Whether workers run the driver's poll function themselves.
+    pub fn busy_poll(mut self, busy_poll: BusyPoll) -> Interface {
+        self.busy_poll = busy_poll;
         self
     }
 

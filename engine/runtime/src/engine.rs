@@ -34,8 +34,14 @@ pub struct QueueMode {
     pub attach: &'static str,
     /// Whether the NIC reads and writes the frames itself.
     pub zero_copy: bool,
+    /// Why it does not, where it was left to choose: the errno that the driver refused with.
+    pub zero_copy_refusal: Option<i32>,
     /// Whether packets longer than one frame arrive as chains.
     pub multi_buffer: bool,
+    /// Whether the kernel says when it needs a system call.
+    pub need_wakeup: bool,
+    /// Whether the worker runs the driver's poll function.
+    pub busy_poll: bool,
 }
 
 /// What [`Handle::shutdown`] did.
@@ -390,6 +396,9 @@ impl EngineBuilder {
 #[derive(Debug)]
 pub(crate) struct Guard {
     pub(crate) shared: Arc<Shared>,
+    /// Put back before anything else, while the instances are those that were changed.
+    #[cfg(feature = "xdp")]
+    pub(crate) napis: Option<crate::control::netlink::PolledNapis>,
     #[cfg(feature = "xdp")]
     pub(crate) steering: Option<crate::xdp::SharedSteering>,
     #[cfg(feature = "xdp")]
@@ -402,6 +411,8 @@ impl Guard {
         Guard {
             shared,
             #[cfg(feature = "xdp")]
+            napis: None,
+            #[cfg(feature = "xdp")]
             steering: None,
             #[cfg(feature = "xdp")]
             control: None,
@@ -412,6 +423,7 @@ impl Guard {
 #[cfg(feature = "xdp")]
 impl Drop for Guard {
     fn drop(&mut self) {
+        self.napis.take();
         if let Some(steering) = &self.steering {
             // Closes the link.
             steering.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();

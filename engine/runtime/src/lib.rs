@@ -78,8 +78,8 @@ mod xdp;
 pub use backend::{Backend, InvalidBackend};
 pub use buffer::{Batch, Datagram, RxBuf, TxBuf};
 pub use config::{
-    AttachMode, BindMode, Cidr, Interface, InvalidCidr, KeepAlive, PollMode, TcpOptions, UdpOptions,
-    VerifyChecksum,
+    AttachMode, BindMode, BusyPoll, Cidr, Interface, InvalidCidr, KeepAlive, NeedWakeup, PollMode,
+    TcpOptions, UdpOptions, VerifyChecksum,
 };
 pub use engine::{Drained, Engine, EngineBuilder, Handle, QueueMode};
 pub use error::{

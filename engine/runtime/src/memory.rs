@@ -98,7 +98,10 @@ fn assemble(config: Config, pool: Pool, port: MemPort) -> Result<Engine, SetupEr
         queue_id: 0,
         attach: "memory",
         zero_copy: false,
+        zero_copy_refusal: None,
         multi_buffer: false,
+        need_wakeup: false,
+        busy_poll: false,
     };
     let shared =
         Arc::new(Shared::new(vec![waker], vec![mode], interface.addresses.clone(), Box::new(NoSteering)));

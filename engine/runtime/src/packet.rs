@@ -6,7 +6,7 @@ use ringwire_frame::{Floors, Geometry, Pool, RX_HEADROOM, Region};
 use ringwire_packet::{PacketConfig, PacketError, PacketPort};
 use ringwire_wire::eth::Mac;
 
-use crate::config::{Config, Interface};
+use crate::config::{BusyPoll, Config, Interface, NeedWakeup};
 use crate::control::netlink::{self, Netlink};
 use crate::engine::{Engine, Guard, NoSteering, QueueMode, Shared, config_error};
 use crate::error::{SetupError, SetupErrorKind};
@@ -46,7 +46,10 @@ pub(crate) fn set_up(config: &Config) -> Result<Engine, SetupError> {
         queue_id: 0,
         attach: "packet",
         zero_copy: false,
+        zero_copy_refusal: None,
         multi_buffer: is_chained,
+        need_wakeup: false,
+        busy_poll: false,
     };
     let shared = Arc::new(Shared::new(vec![waker], vec![mode], addresses, Box::new(NoSteering)));
     let guard = Arc::new(Guard::without_kernel_side(Arc::clone(&shared)));
@@ -71,6 +74,12 @@ fn check(config: &Config, interface: &Interface) -> Result<(), SetupError> {
         return Err(config_error(
             "the packet backend owns no queues: it sees the packets of all",
             "leave the queues out, or use backend xdp",
+        ));
+    }
+    if interface.busy_poll != BusyPoll::Off || interface.need_wakeup != NeedWakeup::On {
+        return Err(config_error(
+            "the packet backend has no driver to wake or to poll",
+            "leave busy polling off and need-wakeup on, or use backend xdp",
         ));
     }
     Ok(())

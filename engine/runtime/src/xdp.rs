@@ -15,10 +15,12 @@ use ringwire_bpf::{
 };
 use ringwire_frame::{Floors, Geometry, Pool};
 use ringwire_wire::eth::Mac;
-use ringwire_xsk::{BindMode as XskBind, Umem, UmemOptions, XskConfig, XskError, XskPort};
+use ringwire_xsk::{
+    BindMode as XskBind, BusyPoll as XskBusyPoll, Umem, UmemOptions, XskConfig, XskError, XskPort,
+};
 
-use crate::config::{AttachMode, BindMode, Cidr, Config, Interface};
-use crate::control::netlink::{self, Netlink};
+use crate::config::{AttachMode, BindMode, BusyPoll, Cidr, Config, Interface, NeedWakeup};
+use crate::control::netlink::{self, Netlink, PolledNapis};
 use crate::control::{self, ControlThread};
 use crate::control_link;
 use crate::engine::{Engine, Guard, QueueMode, Shared, SteeringStats, config_error};
@@ -45,6 +47,10 @@ const MAX_FRAMES: u32 = 65_536;
 const MIN_AUTO_FRAMES: u32 = 1024;
 /// Addresses of one interface that can be steered; each takes 128 KiB of port map.
 const MAX_ADDRESSES: u32 = 16;
+/// What the kernel allows without privilege: a receive batch.
+const BUSY_POLL_BUDGET_PACKETS: u32 = 64;
+/// The port never blocks; the kernel takes anything above zero for "on".
+const BUSY_POLL_SPIN_US: u32 = 20;
 /// Some drivers take the link down while a program is attached (design 9.6).
 const CARRIER_LIMIT: Duration = Duration::from_secs(10);
 
@@ -62,6 +68,10 @@ pub(crate) fn set_up(config: &Config) -> Result<Engine, SetupError> {
     let mut steering = Steering::attach(&plan.attach_config()).map_err(steer_error)?;
     wait_for_carrier(&mut netlink, &link)?;
     let (links, modes) = open_workers(&plan, &steering)?;
+    let napis = match interface.busy_poll {
+        BusyPoll::Off => None,
+        BusyPoll::Preferred => Some(tune_napis(&link)?),
+    };
     let wakers: Vec<Waker> = links
         .iter()
         .map(|_| Waker::new())
@@ -95,6 +105,7 @@ pub(crate) fn set_up(config: &Config) -> Result<Engine, SetupError> {
     });
     let guard = Arc::new(Guard {
         shared: Arc::clone(&shared),
+        napis,
         steering: Some(steering),
         control: Some(started.thread),
     });
@@ -233,6 +244,11 @@ impl<'a> Plan<'a> {
             rx_ring: ring,
             tx_ring: ring,
             multi_buffer: self.multi_buffer,
+            need_wakeup: self.interface.need_wakeup == NeedWakeup::On,
+            busy_poll: (self.interface.busy_poll == BusyPoll::Preferred).then_some(XskBusyPoll {
+                budget_packets: BUSY_POLL_BUDGET_PACKETS,
+                spin_us: BUSY_POLL_SPIN_US,
+            }),
             // Frames are used in turn, so more of them than bursts need only fall out of the cache; a worker's queues share the
             // pool's receive floor, half of its frames.
             fill_frames: ring.min(FILL_FRAMES).min((frame_count / 2 / self.queues_each()).max(16)),
@@ -261,7 +277,10 @@ fn open_worker(
             queue_id,
             attach,
             zero_copy: mode.zero_copy,
+            zero_copy_refusal: mode.zero_copy_refusal,
             multi_buffer: mode.multi_buffer,
+            need_wakeup: mode.need_wakeup,
+            busy_poll: plan.interface.busy_poll == BusyPoll::Preferred,
         });
         ports.push(AnyPort::Xsk(Box::new(port)));
     }
@@ -287,6 +306,18 @@ fn register(plan: &Plan<'_>) -> Result<(Umem, ringwire_frame::Region, Geometry),
             Err(error) => return Err(xsk_error(error)),
         }
     }
+}
+
+/// Interrupts wait for the workers, which poll.
+fn tune_napis(link: &netlink::Link) -> Result<PolledNapis, SetupError> {
+    PolledNapis::tune(link.index).map_err(|error| {
+        SetupError::new(
+            SetupErrorKind::Unsupported,
+            format!("cannot defer the interrupts of {} for busy polling: {error}", link.name),
+            "needs Linux 6.13 and a driver with NAPI settings per queue; leave --busy-poll off",
+        )
+        .with_errno(error.raw_os_error())
+    })
 }
 
 fn wait_for_carrier(netlink: &mut Netlink, link: &netlink::Link) -> Result<(), SetupError> {

@@ -23,13 +23,16 @@ use socket::{Answers, Socket};
 
 mod decode;
 mod ethtool;
+mod genetlink;
 mod monitor;
+mod napi;
 pub(super) mod sock_diag;
 mod socket;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use monitor::{Change, Monitor};
+pub(crate) use napi::PolledNapis;
 
 /// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]

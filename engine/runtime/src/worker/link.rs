@@ -321,6 +321,7 @@ impl Link {
         if submitted.is_err() {
             return counters.drop_packet(DropReason::TxFull);
         }
+        self.moved += 1;
         counters.now.tx_packets += 1;
         counters.now.tx_bytes += chain.iter().map(|frame| frame.len() as u64).sum::<u64>();
     }
