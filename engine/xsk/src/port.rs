@@ -108,6 +108,12 @@ impl XskPort {
         self.mode
     }
 
+    /// Whether the driver still wants to be woken for the frames it was given, although it has been: it may have missed that.
+    #[must_use]
+    pub fn awaits_wakeup(&self) -> bool {
+        self.filled > 0 && self.mode.need_wakeup && self.bound.rings.fill_needs_wakeup()
+    }
+
     /// The kernel's counters of this socket.
     ///
     /// # Errors
@@ -304,7 +310,7 @@ impl Port for XskPort {
         let filled = self.bound.rings.fill(wanted, || pool.fill_addr(device));
         self.filled += filled;
         // Looked at in every turn with frames in the ring: the driver may have set it after the last refill.
-        if self.filled > 0 && self.mode.need_wakeup && self.bound.rings.fill_needs_wakeup() {
+        if self.awaits_wakeup() {
             self.wake_receive();
         }
         filled as usize

@@ -68,6 +68,14 @@ impl AnyPort {
         }
     }
 
+    fn awaits_wakeup(&self) -> bool {
+        match self {
+            #[cfg(feature = "xdp")]
+            AnyPort::Xsk(port) => port.awaits_wakeup(),
+            _ => false,
+        }
+    }
+
     fn has_packets(&mut self) -> bool {
         match self {
             AnyPort::Mem(port) => port.has_packets(),
@@ -218,6 +226,11 @@ impl Link {
     /// Gives the link a way to the programs of this host.
     pub(crate) fn set_kernel(&mut self, kernel: ControlLink) {
         self.kernel = Some(kernel);
+    }
+
+    /// Whether some driver still wants to be woken to receive, although it has been.
+    pub(crate) fn awaits_wakeup(&self) -> bool {
+        self.ports.iter().any(AnyPort::awaits_wakeup)
     }
 
     /// Grows as long as sending gets on: while it stands still, the devices hold what they have.

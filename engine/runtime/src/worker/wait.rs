@@ -16,7 +16,8 @@ const RETURNED_FRAMES_LOOK: Duration = Duration::from_millis(1);
 /// then looks again this often instead of spinning. A link of 10 Mbit/s takes 1.2 ms for a packet.
 const STALL: Duration = Duration::from_millis(1);
 
-/// How often a sleeping worker offers its packets again to a device whose link is down, or that is gone.
+/// How often a sleeping worker offers its packets again to a device whose link is down, or that is gone, and wakes a driver that has
+/// not taken its receive frames.
 const REFUSED_AGAIN: Duration = Duration::from_millis(10);
 
 impl Core {
@@ -132,6 +133,9 @@ impl Core {
             until = until.min(self.io.now + REFUSED_AGAIN);
         } else if self.is_kick_pending || self.streams.wants_transmit() {
             until = until.min(self.io.now + STALL);
+        }
+        if self.io.link.awaits_wakeup() {
+            until = until.min(self.io.now + REFUSED_AGAIN);
         }
         let limit = (until != Instant::MAX).then(|| {
             let wait = until.saturating_since(self.clock.now());
