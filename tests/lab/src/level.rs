@@ -193,6 +193,27 @@ fn has_capability(number: u32) -> bool {
         .is_some_and(|capabilities| capabilities >> number & 1 == 1)
 }
 
+/// Moves this process into a user and a network namespace of its own, if it has no better; for
+/// [`user_namespace!`](crate::user_namespace!), as it must happen while there is one thread.
+///
+/// Nothing changes where that is forbidden: `Lab::new` names the level that is left.
+pub fn enter_user_namespace() {
+    const SYS_ADMIN: u32 = 21;
+    let wanted = match Policy::from_env() {
+        Ok(Policy::Exactly(level)) => level == Level::UserNamespace,
+        Ok(Policy::Require | Policy::Skip) => !has_capability(SYS_ADMIN),
+        // `Lab::new` says it.
+        Err(_) => false,
+    };
+    let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    if wanted && sys::unshare_user_and_network().is_ok() {
+        // Refused only where the kernel knows no better; then the ids stay unmapped, and the level shows.
+        let _ = fs::write("/proc/self/setgroups", "deny");
+        let _ = fs::write("/proc/self/uid_map", format!("0 {uid} 1"));
+        let _ = fs::write("/proc/self/gid_map", format!("0 {gid} 1"));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,14 +7,13 @@
 //! programs, interfaces and namespaces go: there is nothing to clean up.
 //!
 //! ```text
-//!        node a                        node b
-//!   10.77.0.1  eth0 ---- link 0 ---- eth0  10.77.0.2
-//!               ^ egress towards b    ^ ingress towards b
+//!        node a                                  node b
+//!   10.77.0.1  eth0 ====---- forwarder ----==== eth0  10.77.0.2
 //! ```
 //!
-//! [`Link::impair`] loses packets by the number at which they pass, under a seed. A packet is judged
-//! once: where it leaves the sender's kernel, or where it enters the receiver's if the sender's
-//! kernel never saw it (AF_XDP transmits past tc). So at least one end must use its kernel's stack.
+//! Between the ends of a link runs a forwarder in user space, which [`Link::impair`] tells what to do to packets in either
+//! direction, while they cross. [`LinkBuilder::direct`] leaves it out. [`Node::raw`] is for packets by hand, [`Link::capture`]
+//! for looking at them afterwards, [`Level`] for what this process may do, and [`pitfalls`] for what else may surprise.
 //!
 //! ```
 //! use std::net::UdpSocket;
@@ -61,7 +60,7 @@ pub use error::LabError;
 pub use forward::Lateness;
 pub use impair::{Counters, Distribution, Impairment};
 pub use lab::Lab;
-pub use level::{Level, skip};
+pub use level::{Level, enter_user_namespace, skip};
 pub use link::{Carrier, Link, LinkBuilder, Offloads};
 pub use node::Node;
 pub use process::{Child, Command};
@@ -88,3 +87,37 @@ macro_rules! lab {
         }
     };
 }
+
+/// Once in a test file: lets its tests run at [`Level::UserNamespace`] without any privilege and without a wrapper such as
+/// `unshare -Urn cargo test`.
+///
+/// A process can move into a user namespace only while it has one thread, which is before the test harness starts; so this
+/// registers a function that runs before `main`. It does nothing where the process has `CAP_SYS_ADMIN`, where user namespaces
+/// are forbidden, or where `RINGWIRE_LAB` names another level.
+///
+/// ```
+/// ringwire_lab::user_namespace!();
+/// ```
+#[macro_export]
+macro_rules! user_namespace {
+    () => {
+        const _: () = {
+            extern "C" fn enter() {
+                $crate::enter_user_namespace();
+            }
+            // SAFETY: the loader calls what is in this section once, before `main`, as a C function without a result.
+            #[used]
+            #[unsafe(link_section = ".init_array")]
+            static ENTER: extern "C" fn() = enter;
+        };
+    };
+}
+
+/// What surprises people who test networks on one machine.
+#[doc = include_str!("../PITFALLS.md")]
+pub mod pitfalls {}
+
+/// Compiles the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -324,10 +324,15 @@ impl<'l> LinkBuilder<'l> {
                     Err(cause) if cause.raw_os_error() == Some(libc::EAFNOSUPPORT) => {}
                     other => other?,
                 }
-                match end.addr6.filter(|_| has_kernel) {
-                    Some(addr) => route.add_addr(end.ifindex, addr.into(), PREFIX6_LEN),
-                    None => Ok(()),
+                if let Some(addr) = end.addr6.filter(|_| has_kernel) {
+                    // A router asks for its neighbours from a link-local address, or not at all.
+                    let [.., host] = addr.segments();
+                    let link_local = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, host);
+                    for addr in [addr, link_local] {
+                        route.add_addr(end.ifindex, addr.into(), PREFIX6_LEN)?;
+                    }
                 }
+                Ok(())
             })?;
             match self.offloads {
                 Offloads::Off => switch_offloads_off(end),

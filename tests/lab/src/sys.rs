@@ -15,6 +15,13 @@ pub(crate) fn unshare_network() -> io::Result<()> {
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.map_err(io::Error::from)
 }
 
+/// Gives the process fresh user and network namespaces; refused when it has more than one thread.
+pub(crate) fn unshare_user_and_network() -> io::Result<()> {
+    // SAFETY: as in `unshare_network`.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNET) }
+        .map_err(io::Error::from)
+}
+
 /// Gives the future children of the calling thread a fresh PID namespace.
 pub(crate) fn unshare_children_pids() -> io::Result<()> {
     // SAFETY: as in `unshare_network`.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 /// The children of a process, and theirs.
+#[allow(dead_code, reason = "not every test has children of children")]
 pub(crate) fn descendants(pid: u32) -> BTreeSet<u32> {
     let mut found = BTreeSet::new();
     for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
