@@ -118,6 +118,8 @@ drop_reasons! {
     TcpListenNotSyn = "tcp_listen_not_syn",
     /// A SYN while the SYN queue was full.
     TcpSynQueueFull = "tcp_syn_queue_full",
+    /// A SYN, or the last step of a handshake, while the application had not taken what it had accepted.
+    TcpAcceptQueueFull = "tcp_accept_queue_full",
     /// In SYN-SENT, an ACK for something we did not send.
     TcpSynSentBadAck = "tcp_syn_sent_bad_ack",
     /// Outside the receive window.

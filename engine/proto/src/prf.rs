@@ -41,6 +41,7 @@ enum Domain {
     PortOffset,
     Ident,
     Generic,
+    Cookie,
 }
 
 impl Prf {
@@ -72,6 +73,15 @@ impl Prf {
         self.flow_hash(Domain::Ident, flow) as u16
     }
 
+    /// The secret part of a SYN cookie: of this flow, for a SYN with this sequence number, in this period (RFC 4987 3.6).
+    pub fn cookie(&self, flow: &Flow, irs: u32, period: u32) -> u32 {
+        let mut hasher = self.hasher(Domain::Cookie);
+        write_flow(&mut hasher, flow);
+        hasher.write(&irs.to_be_bytes());
+        hasher.write(&period.to_be_bytes());
+        hasher.finish() as u32
+    }
+
     /// Hashes any message, apart from all uses above.
     pub fn hash(&self, bytes: &[u8]) -> u64 {
         let mut hasher = self.hasher(Domain::Generic);
@@ -81,10 +91,7 @@ impl Prf {
 
     fn flow_hash(&self, domain: Domain, flow: &Flow) -> u64 {
         let mut hasher = self.hasher(domain);
-        hasher.write(&mapped(flow.local).octets());
-        hasher.write(&mapped(flow.remote).octets());
-        hasher.write(&flow.local_port.to_be_bytes());
-        hasher.write(&flow.remote_port.to_be_bytes());
+        write_flow(&mut hasher, flow);
         hasher.finish()
     }
 
@@ -100,6 +107,13 @@ impl core::fmt::Debug for Prf {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Prf").finish_non_exhaustive()
     }
+}
+
+fn write_flow(hasher: &mut SipHasher24, flow: &Flow) {
+    hasher.write(&mapped(flow.local).octets());
+    hasher.write(&mapped(flow.remote).octets());
+    hasher.write(&flow.local_port.to_be_bytes());
+    hasher.write(&flow.remote_port.to_be_bytes());
 }
 
 /// Both families in one shape, so that a mapped address hashes like the IPv4 address it stands for.
@@ -194,6 +208,9 @@ mod tests {
             prf.port_offset(portless.local, portless.remote, portless.remote_port),
             prf.hash(b"") as u32,
             prf.hash(b"x") as u32,
+            prf.cookie(&portless, 0, 0),
+            prf.cookie(&portless, 1, 0),
+            prf.cookie(&portless, 0, 1),
         ];
         assert_eq!(values.iter().collect::<HashSet<_>>().len(), values.len());
     }

@@ -19,6 +19,7 @@ mod arrival;
 mod cold;
 mod config;
 mod congestion;
+pub mod cookie;
 mod ecn;
 mod fast_path;
 mod handshake;

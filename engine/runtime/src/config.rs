@@ -272,7 +272,8 @@ pub struct TcpOptions {
     pub congestion_control: CongestionControl,
     /// Explicit congestion notification (RFC 3168; Linux's `tcp_ecn`).
     pub ecn: Ecn,
-    /// Connections of a listener that may wait for the end of their handshake.
+    /// Connections of a listener that may wait for the end of their handshake (beyond that SYNs are answered by cookies), and,
+    /// apart from those, for the application.
     pub backlog: u32,
     /// The local address and port of an active open; port 0: the engine chooses.
     pub local: Option<(IpAddr, u16)>,

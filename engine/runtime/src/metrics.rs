@@ -59,6 +59,12 @@ counters! {
     closed,
     /// Connections held now, in any state but CLOSED.
     connections,
+    /// SYN-ACKs sent that left nothing behind, because the listener's SYN queue was full.
+    cookies_sent,
+    /// Connections made from what acknowledged one of those; counted in `accepted` too.
+    cookies_accepted,
+    /// Acknowledgements that no SYN-ACK of this time explains, met while cookies were out; answered by a reset.
+    cookies_refused,
     /// Resets sent for segments without a connection.
     resets_sent,
     /// Turns of the loop.

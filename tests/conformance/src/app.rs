@@ -348,6 +348,12 @@ impl Script {
         self.worker.counters().connections
     }
 
+    /// The worker's counters.
+    pub fn counters(&mut self) -> ringwire::WorkerCounters {
+        self.settle();
+        self.worker.counters().clone()
+    }
+
     /// The connection still moves data both ways: what every attack must leave intact. Needs a quiet ESTABLISHED connection.
     #[track_caller]
     pub fn expect_alive(&mut self) {

@@ -4,7 +4,7 @@ use ringwire_wire::tcp::{Flags, Header, Options};
 
 use super::arrival::{Arrival, Step};
 use super::options::now_ms;
-use super::tcb::{Bits, State, Tcb};
+use super::tcb::{Bits, State, Tcb, Timer};
 use super::timers::Limit;
 use super::{CloseReason, Config, Cx, Payload, Seed, SegmentIn, SendPool, Signals, Window};
 use crate::{DropReason, Instant, SeqNum};
@@ -175,8 +175,11 @@ impl Tcb {
     fn establish<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>, arrival: &mut Arrival<P>) {
         let resent = self.backoff > 0;
         let elapsed_us = u32::try_from(cx.now.nanos_since(self.progress_at) / 1_000).unwrap_or(u32::MAX);
+        // No timer watches the SYN-ACK of a cookie: nobody remembers when it left, and its timestamp is too coarse.
+        let is_cookie = self.timer == Timer::Idle;
         let rtt_us = if resent { self.echo_rtt_us(cx.now, arrival.timestamps) } else { Some(elapsed_us) };
         match rtt_us {
+            _ if is_cookie => {}
             Some(rtt_us) => self.rtt.on_sample(rtt_us, cx.config),
             None => self.rtt.on_unmeasured_handshake(cx.config),
         }

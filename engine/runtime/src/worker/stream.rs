@@ -9,12 +9,12 @@
 use std::net::Ipv4Addr;
 
 use ringwire_frame::Class;
-use ringwire_proto::tcp::{self, ColdStore, ListenVerdict, Outcome, SegmentIn, Signals, Tcb};
+use ringwire_proto::tcp::{self, ColdStore, Outcome, SegmentIn, Signals, Tcb};
 use ringwire_proto::{DropReason, Instant, SeqNum};
 use ringwire_table::FlowKey;
 use ringwire_wire::checksum::Sum;
 use ringwire_wire::ipv4::Protocol;
-use ringwire_wire::tcp::Flags;
+use ringwire_wire::tcp::{Flags, Header, Options};
 
 use super::flow::{Flow, Owner, Tuple};
 use super::handover::Offered;
@@ -27,11 +27,13 @@ use crate::error::CloseReason;
 use crate::event::{Conn, Event, Events, Listener};
 use crate::slab::{Key, Slab};
 
+mod listen;
 mod open;
 mod schedule;
 mod transmit;
 mod user;
 
+use listen::{Listened, Listening};
 pub(crate) use open::PortUse;
 use schedule::Schedule;
 
@@ -40,15 +42,6 @@ use schedule::Schedule;
 pub(crate) struct OptionSet {
     pub(crate) config: tcp::Config,
     pub(crate) backlog: u32,
-}
-
-#[derive(Debug)]
-pub(crate) struct Listening {
-    pub(crate) addr: Ipv4Addr,
-    pub(crate) port: u16,
-    options: u16,
-    /// Handshakes begun and not finished.
-    half_open: u32,
 }
 
 /// All TCP state of one worker.
@@ -178,6 +171,9 @@ impl Streams {
     }
 
     fn on_flow_segment(&mut self, io: &mut Io, slot: u32, at: Arrived<'_>, packet: RxBuf) {
+        if self.must_wait(slot, at) {
+            return io.counters.drop_packet(DropReason::TcpAcceptQueueFull);
+        }
         let is_short = io.link.is_memory_short();
         let payload = (at.ingress.payload_len() > 0)
             .then(|| super::hold(is_short, &mut io.counters, at.ingress.strip(packet)));
@@ -210,7 +206,7 @@ impl Streams {
             // RFC 9293 3.10.7.4 (MAY-2): a new SYN ends TIME-WAIT and is treated as if it had met the listener.
             self.remove(io, slot);
             return match self.listener_for(io, at.ingress) {
-                Some(listener) => self.on_listener_segment(io, listener, at),
+                Some(listener) => self.on_syn(io, listener, at),
                 None => self.refuse(io, at),
             };
         }
@@ -265,7 +261,7 @@ impl Streams {
         match flow.owner {
             Owner::Listener(listener) => {
                 if let Some(listening) = self.listeners.get_mut(listener) {
-                    listening.half_open = listening.half_open.saturating_sub(1);
+                    listening.on_connected();
                 }
                 io.counters.now.accepted += 1;
             }
@@ -302,12 +298,7 @@ impl Streams {
             self.schedule.disarm(slot, flow);
         }
         let Some(flow) = self.flows.remove(slot) else { return };
-        if let Owner::Listener(listener) = flow.owner
-            && !flow.signals.contains(Signals::CONNECTED)
-            && let Some(listening) = self.listeners.get_mut(listener)
-        {
-            listening.half_open = listening.half_open.saturating_sub(1);
-        }
+        self.leave_queue(flow.owner, flow.signals);
         io.table.remove(&flow.tuple.key());
         self.ports.on_flow_gone(&mut io.net, flow.tuple.local_port);
         io.counters.now.closed += 1;
@@ -329,10 +320,13 @@ impl Streams {
     /// No connection here has this 4-tuple: a listener's, another worker's, or nobody's.
     #[cold]
     fn on_unmatched(&mut self, io: &mut Io, at: Arrived<'_>, packet: RxBuf) {
-        let is_syn = at.seg.header.flags.contains(Flags::SYN);
-        if let Some(listener) = self.listener_for(io, at.ingress).filter(|_| is_syn) {
-            return self.on_listener_segment(io, listener, at);
-        }
+        let packet = match self.listener_for(io, at.ingress) {
+            Some(listener) => match self.on_listener_segment(io, listener, at, packet) {
+                Listened::Taken => return,
+                Listened::Foreign(packet) => packet,
+            },
+            None => packet,
+        };
         if at.ingress.queue == NO_QUEUE {
             // Another worker has passed it on and may have a listener there too: offered again it would go to and fro.
             return self.refuse(io, at);
@@ -353,62 +347,6 @@ impl Streams {
         }
     }
 
-    #[cold]
-    fn on_listener_segment(&mut self, io: &mut Io, listener: u32, at: Arrived<'_>) {
-        let accepted = match tcp::on_listen(at.seg) {
-            ListenVerdict::Accept => self.accept(io, listener, at),
-            ListenVerdict::Reset => {
-                self.send_reset(io, at);
-                Err(DropReason::TcpListenNotSyn)
-            }
-            ListenVerdict::Drop(reason) => Err(reason),
-        };
-        match accepted {
-            Ok(slot) => {
-                io.counters.now.delivered += 1;
-                self.reschedule(slot);
-            }
-            Err(reason) => io.counters.drop_packet(reason),
-        }
-    }
-
-    fn listener_for(&self, io: &Io, ingress: &Ingress) -> Option<u32> {
-        match Socket::unpack(io.table.reader().lookup_listener(&ingress.key())?) {
-            Socket::Listener(slot) => Some(slot),
-            Socket::Flow(_) | Socket::Udp(_) => None,
-        }
-    }
-
-    /// Begins a passive open, or says why not.
-    fn accept(&mut self, io: &mut Io, listener: u32, at: Arrived<'_>) -> Result<u32, DropReason> {
-        let Some(key) = self.listeners.key_at(listener) else { return Err(DropReason::TcpNoSocket) };
-        let Some(listening) = self.listeners.at_mut(listener) else { return Err(DropReason::TcpNoSocket) };
-        let Some(set) = self.options.get(usize::from(listening.options)) else {
-            return Err(DropReason::TcpNoSocket);
-        };
-        if listening.half_open >= set.backlog {
-            return Err(DropReason::TcpSynQueueFull);
-        }
-        if io.link.pool.is_low() {
-            return Err(DropReason::NoFrame);
-        }
-        if io.net.is_draining() {
-            return Err(DropReason::ShuttingDown);
-        }
-        if self.flows.is_full() {
-            return Err(DropReason::TableFull);
-        }
-        let tuple = at.tuple();
-        let tcb = Tcb::accept(&set.config, seed(io, &tuple), at.seg, io.now);
-        let mut flow = Flow::new(tcb, tuple, listening.options, Owner::Listener(key));
-        flow.port = at.ingress.way_back() as u16;
-        let slot = self.insert(io, flow).ok_or(DropReason::TableFull)?;
-        if let Some(listening) = self.listeners.at_mut(listener) {
-            listening.half_open += 1;
-        }
-        Ok(slot)
-    }
-
     /// Into the slab and the table; a full table takes it out of the slab again.
     fn insert(&mut self, io: &mut Io, flow: Flow) -> Option<u32> {
         let tuple = flow.tuple;
@@ -423,31 +361,9 @@ impl Streams {
 
     /// Answers a segment that met no connection (RFC 9293 3.10.7.1).
     fn send_reset(&mut self, io: &mut Io, at: Arrived<'_>) {
-        let Some((mut header, options)) = tcp::reset_for(at.seg, at.ingress.payload_len()) else { return };
-        (header.src_port, header.dst_port) = (at.ingress.dst_port, at.ingress.src_port);
-        let Some(mut frame) = io.link.alloc(Class::Control) else {
-            io.counters.now.frames_wanted += 1;
-            return;
-        };
-        // Back the way it came: no route or neighbour is looked up for a stranger.
-        let hop = Hop {
-            port: io.net.port_to(at.ingress.src_mac, at.ingress.way_back()),
-            src_mac: io.net.mac(),
-            dst_mac: at.ingress.src_mac,
-            src: at.ingress.dst,
-            dst: at.ingress.src,
-        };
-        let segment = TcpSegment {
-            header: &header,
-            options: &options,
-            payload_sum: Sum::default(),
-            payload_len: 0,
-            tos: 0,
-        };
-        let head = frame.prepend(tcp_head_len(&options));
-        io.link.emit_tcp(head, &hop, &segment);
-        io.counters.now.resets_sent += 1;
-        io.link.submit_or_drop(hop.port, frame, &mut io.counters);
+        if let Some((header, options)) = tcp::reset_for(at.seg, at.ingress.payload_len()) {
+            io.counters.now.resets_sent += u64::from(answer(io, at, header, &options));
+        }
     }
 
     /// Turns a ready flow's signals into events; frees it after its last one.
@@ -462,6 +378,9 @@ impl Streams {
             match flow.owner {
                 Owner::Listener(listener) => {
                     flow.owner = Owner::Application;
+                    if let Some(listening) = self.listeners.get_mut(listener) {
+                        listening.on_taken();
+                    }
                     events.push(Event::Accepted { listener: Listener(listener.pack(worker)), conn });
                 }
                 Owner::Application => events.push(Event::Connected(conn)),
@@ -483,6 +402,29 @@ impl Streams {
             self.remove(io, slot);
         }
     }
+}
+
+/// Sends a segment of no connection of ours back the way `at` came: no route or neighbour is looked up for a stranger. False when
+/// there is no frame for it.
+fn answer(io: &mut Io, at: Arrived<'_>, mut header: Header, options: &Options) -> bool {
+    (header.src_port, header.dst_port) = (at.ingress.dst_port, at.ingress.src_port);
+    let Some(mut frame) = io.link.alloc(Class::Control) else {
+        io.counters.now.frames_wanted += 1;
+        return false;
+    };
+    let hop = Hop {
+        port: io.net.port_to(at.ingress.src_mac, at.ingress.way_back()),
+        src_mac: io.net.mac(),
+        dst_mac: at.ingress.src_mac,
+        src: at.ingress.dst,
+        dst: at.ingress.src,
+    };
+    let segment =
+        TcpSegment { header: &header, options, payload_sum: Sum::default(), payload_len: 0, tos: 0 };
+    let head = frame.prepend(tcp_head_len(options));
+    io.link.emit_tcp(head, &hop, &segment);
+    io.link.submit_or_drop(hop.port, frame, &mut io.counters);
+    true
 }
 
 /// The connection's secrets, fixed by its tuple and the engine's key.

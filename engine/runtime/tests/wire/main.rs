@@ -1,5 +1,6 @@
 //! One engine on a wire in memory; the tests are the other end, packet by packet.
 
+mod flood;
 mod packets;
 
 use std::net::Ipv4Addr;
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use packets::{HERE, tagged};
 use ringwire::frame::{Class, Floors, Geometry, MemPort, Packet, Pool, Port, Region};
-use ringwire::{DropReason, Engine, Events, Handle, Interface, TcpOptions, Turn, Worker};
+use ringwire::{DropReason, Engine, EngineBuilder, Events, Handle, Interface, TcpOptions, Turn, Worker};
 use ringwire_wire::packet::{self, Transport};
 use ringwire_wire::tcp::Flags;
 
@@ -32,13 +33,20 @@ impl Wire {
 
     /// With a ring of this many packets each way; the engine has not started yet.
     fn to_engine(ring_packets: u32) -> (Wire, Engine) {
+        Wire::to_engine_of(ring_packets, |builder| builder)
+    }
+
+    fn to_engine_of(
+        ring_packets: u32,
+        choose: impl FnOnce(EngineBuilder) -> EngineBuilder,
+    ) -> (Wire, Engine) {
         let geometry = Geometry { frame_bytes: 2048, frame_count: 4096 };
         let mut pool =
             Pool::new(Region::anonymous(geometry.region_bytes()), geometry, Floors::for_frames(4096));
         pool.adopt();
         let interface = Interface::new("memory").address(format!("{HERE}/24").parse().unwrap());
         let mut port = None;
-        let engine = Engine::builder().interface(interface).start_on(|theirs| {
+        let engine = choose(Engine::builder().interface(interface)).start_on(|theirs| {
             let (far, near) = MemPort::pair(ring_packets, theirs, &pool);
             port = Some(near);
             far
@@ -57,12 +65,17 @@ impl Wire {
 
     /// Sends a frame and lets the engine look at it.
     fn send(&mut self, bytes: &[u8]) {
+        self.offer(bytes);
+        self.turn();
+    }
+
+    /// Sends a frame.
+    fn offer(&mut self, bytes: &[u8]) {
         self.port.reap(&mut self.pool);
         let mut frame = self.pool.alloc(Class::Control).unwrap();
         frame.append(bytes.len()).copy_from_slice(bytes);
         self.port.submit(&mut self.pool, &frame.into_send()).unwrap();
         let _ = self.port.kick();
-        self.turn();
     }
 
     /// What the engine has sent since the last call.

@@ -57,23 +57,42 @@ pub(crate) fn udp(src: Ipv4Addr, (src_port, dst_port): (u16, u16), data: &[u8]) 
 }
 
 /// A segment without payload.
-pub(crate) fn tcp(
+pub(crate) fn tcp(from: (Ipv4Addr, u16), dst_port: u16, flags: Flags, numbers: (u32, u32)) -> Vec<u8> {
+    segment(from, dst_port, (flags, numbers), &[])
+}
+
+/// A segment with payload.
+pub(crate) fn data(from: (Ipv4Addr, u16), dst_port: u16, numbers: (u32, u32), text: &[u8]) -> Vec<u8> {
+    segment(from, dst_port, (Flags::ACK, numbers), text)
+}
+
+fn segment(
     (src, src_port): (Ipv4Addr, u16),
     dst_port: u16,
-    flags: Flags,
-    (seq, ack): (u32, u32),
+    (flags, (seq, ack)): (Flags, (u32, u32)),
+    text: &[u8],
 ) -> Vec<u8> {
     let header = tcp::Header { src_port, dst_port, seq, ack, flags, window: 10_000, urgent: 0 };
     let mut bytes = [0; tcp::HEADER_LEN];
-    let pseudo = Sum::pseudo_v4(src, HERE, Protocol::TCP, 20);
-    header.emit(&tcp::Options::default(), pseudo, &mut bytes);
-    ipv4((src, HERE), Protocol::TCP, &bytes)
+    let len = u16::try_from(tcp::HEADER_LEN + text.len()).unwrap();
+    let pseudo = Sum::pseudo_v4(src, HERE, Protocol::TCP, len);
+    header.emit(&tcp::Options::default(), pseudo + Sum::of(text), &mut bytes);
+    ipv4((src, HERE), Protocol::TCP, &[&bytes[..], text].concat())
 }
 
 /// The sequence number of a segment.
 pub(crate) fn tcp_seq(frame: &[u8]) -> u32 {
+    tcp_header(frame).seq
+}
+
+/// The port that a segment is for.
+pub(crate) fn tcp_dst_port(frame: &[u8]) -> u16 {
+    tcp_header(frame).dst_port
+}
+
+fn tcp_header(frame: &[u8]) -> tcp::Header {
     match packet::parse(frame).unwrap().net {
-        packet::Net::Ipv4(_, Transport::Tcp(segment)) => segment.header().seq,
+        packet::Net::Ipv4(_, Transport::Tcp(segment)) => segment.header(),
         _ => panic!("no TCP"),
     }
 }

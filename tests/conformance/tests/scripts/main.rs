@@ -17,6 +17,7 @@ macro_rules! in_states {
     };
 }
 
+mod cookies;
 mod matrix;
 mod matrix_text;
 mod opening;

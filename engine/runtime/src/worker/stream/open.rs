@@ -77,7 +77,7 @@ impl Streams {
         let port = io.net.reserve_port(Protocol::TCP, local, is_free)?;
         let local = SocketAddrV4::new(*local.ip(), port);
         let options = self.intern(io, options);
-        let listening = Listening { addr: *local.ip(), port: local.port(), options, half_open: 0 };
+        let listening = Listening::new(local, options);
         let Some(key) = self.listeners.insert(listening) else {
             io.net.release_port(Protocol::TCP, local);
             return Err(BindError::TableFull);

@@ -2,7 +2,6 @@
 
 use ringwire_frame::Class;
 use ringwire_proto::tcp::{Body, SendBuf, SendPool, Transmit};
-use ringwire_wire::tcp::{Header, Options};
 
 use super::*;
 use crate::worker::flow::CachedHop;

@@ -133,10 +133,8 @@ impl Streams {
     }
 
     pub(super) fn abort_flow(&mut self, io: &mut Io, slot: u32) {
-        if let Owner::Listener(listener) = self.flows.at(slot).map_or(Owner::Nobody, |flow| flow.owner)
-            && let Some(listening) = self.listeners.get_mut(listener)
-        {
-            listening.half_open = listening.half_open.saturating_sub(1);
+        if let Some((owner, signals)) = self.flows.at(slot).map(|flow| (flow.owner, flow.signals)) {
+            self.leave_queue(owner, signals);
         }
         with_machine!(self, io, slot, |flow, cx| {
             flow.owner = Owner::Nobody;

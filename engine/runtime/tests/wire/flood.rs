@@ -1,0 +1,189 @@
+//! A listener under attack: what is bounded stays bounded, and those who were there before go on.
+
+use std::time::Duration;
+
+use ringwire::clock::{Clock, ManualClock};
+use ringwire::{Event, Recv, WorkerCounters};
+
+use super::*;
+
+const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+
+/// The engine in virtual time, listening.
+struct Server {
+    wire: Wire,
+    hand: ManualClock,
+    events: Vec<Event>,
+}
+
+impl Server {
+    fn new(backlog: u32) -> Server {
+        let (clock, hand) = Clock::manual();
+        let (mut wire, engine) =
+            Wire::to_engine_of(256, |builder| builder.clock(clock).max_connections(4096));
+        // Two connections' news a turn.
+        wire.events = Events::with_capacity(8);
+        let mut worker = engine.into_workers().remove(0).start();
+        let mut options = TcpOptions::default();
+        options.backlog = backlog;
+        worker.listen((HERE, PORT).into(), &options).unwrap();
+        wire.worker = Some(worker);
+        let mut server = Server { wire, hand, events: Vec::new() };
+        server.wire.offer(&packets::arp());
+        server.turn();
+        server.wire.received();
+        server
+    }
+
+    fn turn(&mut self) {
+        self.hand.advance(Duration::from_micros(10));
+        let worker = self.wire.worker.as_mut().unwrap();
+        worker.poll(&mut self.wire.events, Some(Duration::ZERO)).unwrap();
+        self.events.extend(self.wire.events.drain());
+    }
+
+    fn counters(&self) -> WorkerCounters {
+        self.wire.worker.as_ref().unwrap().counters().clone()
+    }
+
+    fn dropped(&mut self, reason: DropReason) -> u64 {
+        self.turn();
+        self.wire.handle.metrics().dropped(reason)
+    }
+
+    /// Sends and gives back the answers.
+    fn exchange(&mut self, frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        for frame in frames {
+            self.wire.offer(frame);
+        }
+        self.turn();
+        self.wire.received()
+    }
+
+    /// A whole handshake; the server's next number.
+    fn connect(&mut self, port: u16) -> Option<u32> {
+        let answers = self.exchange(&[syn(CLIENT, port)]);
+        let seq = answers.iter().find(|frame| is_syn_ack(frame)).map(|frame| packets::tcp_seq(frame))?;
+        let seq = seq.wrapping_add(1);
+        self.exchange(&[packets::tcp((CLIENT, port), PORT, Flags::ACK, (1001, seq))]);
+        Some(seq)
+    }
+
+    fn accepted(&mut self) -> usize {
+        let count = self.events.iter().filter(|event| matches!(event, Event::Accepted { .. })).count();
+        self.events.clear();
+        count
+    }
+}
+
+fn syn(from: Ipv4Addr, port: u16) -> Vec<u8> {
+    packets::tcp((from, port), PORT, Flags::SYN, (1000, 0))
+}
+
+fn is_syn_ack(frame: &[u8]) -> bool {
+    flags(frame) == Some(Flags::SYN | Flags::ACK)
+}
+
+/// 100,000 SYNs from as many spoofed sources: nothing is kept of them, a connection goes on, and a client that means it gets in.
+#[test]
+fn a_syn_flood_takes_no_memory_and_keeps_nobody_out() {
+    let mut server = Server::new(64);
+    let ours = server.connect(2000).unwrap();
+    let Some(Event::Accepted { conn, .. }) = server.events.first().copied() else { panic!("not accepted") };
+    server.events.clear();
+    server.exchange(&[]);
+    let mut moved: u32 = 0;
+    let (mut cookies, mut clients) = (0, 0);
+    for round in 0..2000_u32 {
+        let flood: Vec<Vec<u8>> = (0..50)
+            .map(|index| {
+                let [_, high, middle, low] = (round * 50 + index).to_be_bytes();
+                syn(Ipv4Addr::new(10, 0, 100 + (high & 1), middle), 1024 + u16::from(low))
+            })
+            .collect();
+        cookies += server.exchange(&flood).iter().filter(|frame| is_syn_ack(frame)).count();
+        let text = packets::data((CLIENT, 2000), PORT, (1001 + moved, ours), b"0123456789");
+        server.exchange(&[text]);
+        let worker = server.wire.worker.as_mut().unwrap();
+        while let Recv::Data(piece) = worker.recv(conn).unwrap() {
+            moved += u32::try_from(piece.len()).unwrap();
+        }
+        if round % 100 == 99 {
+            server.connect(3000 + u16::try_from(round / 100).unwrap()).unwrap();
+            clients += server.accepted();
+        }
+    }
+    assert_eq!((moved, clients), (20_000, 20));
+    assert!(cookies > 99_000, "{cookies} answers");
+    let counters = server.counters();
+    assert!(counters.connections <= 64 + 21, "{} connections", counters.connections);
+    assert_eq!(counters.cookies_accepted, 20);
+    let counts = server.wire.worker.as_ref().unwrap().frame_counts();
+    assert!(counts.total() > 0 && counts.of(ringwire::frame::FrameState::App) == 0);
+}
+
+/// Linux's rule: one more than the backlog may wait, the others' last step is dropped, and what they repeat counts.
+#[test]
+fn the_accept_queue_holds_as_many_as_the_backlog_says() {
+    let mut server = Server::new(4);
+    // Half-open ones first, so that all can finish in one turn.
+    let syns: Vec<Vec<u8>> = (0..4).map(|port| syn(CLIENT, 2000 + port)).collect();
+    let mut last_steps = last_steps(&server.exchange(&syns));
+    // By cookies: their last step meets the same limit.
+    let more: Vec<Vec<u8>> = (4..10).map(|port| syn(CLIENT, 2000 + port)).collect();
+    last_steps.extend(self::last_steps(&server.exchange(&more)));
+    assert_eq!((last_steps.len(), server.counters().cookies_sent), (10, 6));
+    server.exchange(&last_steps);
+    // Five fill the queue before the application sees the first two.
+    assert_eq!(server.counters().accepted, 5);
+    assert_eq!(server.dropped(DropReason::TcpAcceptQueueFull), 5);
+    for _ in 0..4 {
+        server.turn();
+    }
+    assert_eq!(server.accepted(), 5);
+    // The peers repeat it with their first text.
+    server.exchange(&last_steps[5..]);
+    for _ in 0..4 {
+        server.turn();
+    }
+    assert_eq!(server.accepted(), 5);
+    assert_eq!(server.counters().connections, 10);
+}
+
+/// With a full accept queue a SYN gets no answer at all, so that its sender waits before it tries again.
+#[test]
+fn a_full_accept_queue_answers_no_syn() {
+    let mut server = Server::new(1);
+    let first = last_steps(&server.exchange(&[syn(CLIENT, 2000)]));
+    let cookies = last_steps(&server.exchange(&[syn(CLIENT, 2001), syn(CLIENT, 2002)]));
+    let all = [&first[..], &cookies, &[syn(CLIENT, 2003)]].concat();
+    let answers = server.exchange(&all);
+    assert!(!answers.iter().any(|frame| is_syn_ack(frame)));
+    assert_eq!(server.dropped(DropReason::TcpAcceptQueueFull), 2);
+}
+
+/// A connection that is reset before the application heard of it leaves its place in the queue.
+#[test]
+fn a_reset_in_the_accept_queue_frees_its_place() {
+    let mut server = Server::new(1);
+    for round in 0..20 {
+        let port = 2000 + round;
+        let steps = last_steps(&server.exchange(&[syn(CLIENT, port)]));
+        let reset = packets::tcp((CLIENT, port), PORT, Flags::RST, (1001, 0));
+        server.exchange(&[steps[0].clone(), reset]);
+    }
+    assert_eq!(server.counters().connections, 0);
+    assert_eq!(server.counters().accepted, 20);
+    assert_eq!(server.accepted(), 0);
+    assert!(server.connect(3000).is_some());
+}
+
+/// The ACKs that finish these handshakes.
+fn last_steps(answers: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let is_wanted = |frame: &&Vec<u8>| is_syn_ack(frame);
+    let to_ack = |frame: &Vec<u8>| {
+        let seq = packets::tcp_seq(frame).wrapping_add(1);
+        packets::tcp((CLIENT, packets::tcp_dst_port(frame)), PORT, Flags::ACK, (1001, seq))
+    };
+    answers.iter().filter(is_wanted).map(to_ack).collect()
+}
