@@ -101,6 +101,19 @@ impl Script {
         self.expect_nothing();
     }
 
+    /// A passive open whose handshake took so long: the first round-trip time.
+    #[track_caller]
+    pub fn establish_in(&mut self, rtt_ms: u64) {
+        self.listen();
+        let syn = self.peer_syn();
+        self.inject(syn);
+        self.expect(syn_ack().ack(1));
+        self.use_timestamps();
+        self.wait(rtt_ms);
+        self.inject(ack());
+        self.accept();
+    }
+
     /// An active open by the worker.
     #[track_caller]
     pub fn establish_actively(&mut self) {
@@ -296,6 +309,17 @@ impl Script {
         }
     }
 
+    /// Reads the first piece and no more.
+    pub fn read_one(&mut self) -> Vec<u8> {
+        let piece = match self.recv() {
+            Ok(Recv::Data(piece)) => piece.to_vec(),
+            _ => Vec::new(),
+        };
+        self.note(&format!("  read {} bytes", piece.len()));
+        self.settle();
+        piece
+    }
+
     /// Exactly this can be read.
     #[track_caller]
     pub fn expect_read(&mut self, bytes: impl AsRef<[u8]>) {
@@ -413,5 +437,40 @@ impl Script {
         self.abort();
         self.ignore_sent();
         sent.last().map_or(0, |segment| segment.header.src_port)
+    }
+}
+
+/// How long an idle connection waits for its first probe where the application names no time.
+pub fn default_keepalive_time() -> Duration {
+    ringwire_proto::tcp::Keepalive::default().time
+}
+
+/// Books.
+impl Script {
+    /// Frames of the worker's pool by state.
+    pub fn frame_counts(&mut self) -> ringwire::frame::Counts {
+        self.settle();
+        self.worker.frame_counts()
+    }
+
+    /// All frames but so many are free, or wait for packets.
+    pub fn frames_are_home_but_for(&mut self, most: u32) -> bool {
+        use ringwire::frame::FrameState;
+        self.held.clear();
+        self.settle();
+        let counts = self.frame_counts();
+        let home = counts.of(FrameState::Free) + counts.of(FrameState::Fill);
+        counts.check() && counts.total() - home <= most
+    }
+
+    /// The connection ended before the application had it, or right after.
+    #[track_caller]
+    pub fn expect_closed_or_never_accepted(&mut self) {
+        self.settle();
+        let was_accepted = self.news.iter().any(|event| matches!(event, Event::Accepted { .. }));
+        let was_closed = self.news.iter().any(|event| matches!(event, Event::Closed { .. }));
+        if was_accepted && !was_closed {
+            self.fail("expected: the connection is not offered, or ended again");
+        }
     }
 }

@@ -15,7 +15,9 @@ mod host;
 mod script;
 mod segment;
 
+pub use app::default_keepalive_time;
 pub use expected::{run, script};
 pub use host::Sent;
+pub use ringwire_proto::tcp::CongestionPhase;
 pub use script::{PEER, Script, WORKER};
 pub use segment::{Segment, ack, bare, data, fin, rst, rst_ack, syn, syn_ack};

@@ -398,6 +398,15 @@ impl Script {
     }
 }
 
+impl Drop for Script {
+    /// An assertion of the script itself failed: the history helps there too.
+    fn drop(&mut self) {
+        if std::thread::panicking() && !self.history.ends_with("FAILED\n") {
+            eprintln!("--- history ('>' to the worker, '<' from it) ---\n{}", self.history);
+        }
+    }
+}
+
 impl Flow {
     pub(crate) fn new(irs: u32) -> Flow {
         Flow { iss: 0, irs, nxt: 0, seen: 0, ts_seen: 0, has_timestamps: false, worker_port: PORT }

@@ -17,10 +17,24 @@ macro_rules! in_states {
     };
 }
 
+mod acks;
+mod attacks;
+mod closing;
+mod congestion;
 mod cookies;
+mod ecn;
+mod liveness;
 mod matrix;
 mod matrix_text;
 mod opening;
+mod options;
+mod recovery;
+mod rto;
+mod sack;
+mod syn_flood;
+mod tail_loss;
+mod timestamps;
+mod windows;
 
 /// The worker's next number in a state reached by `Script::reach`: its SYN and, once it closed, its FIN count.
 fn ours(state: TcpState) -> u32 {
