@@ -22,6 +22,7 @@ pub mod cpu;
 pub mod drive;
 mod meter;
 mod payload;
+pub mod recovery;
 pub mod report;
 pub mod scenario;
 pub mod stats;

@@ -225,16 +225,18 @@ pub(crate) enum Extent {
     Quick,
     /// 9 rounds of 3 s, with everything that is installed here.
     Full,
+    /// One sender over paths with delay, loss and reordering, against the kernel's CUBIC: 3 rounds of 5 s for each of 24 paths.
+    Recovery,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct CompareArgs {
     #[arg(value_enum, default_value_t = Extent::Quick)]
     pub(crate) extent: Extent,
-    /// Rounds [default: quick 3, full 9].
+    /// Rounds [default: quick 3, full 9, recovery 3].
     #[arg(long, value_name = "N")]
     pub(crate) rounds: Option<usize>,
-    /// Length of a round [default: quick 2s, full 3s].
+    /// Length of a round [default: quick 2s, full 3s, recovery 5s].
     #[arg(short, long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) duration: Option<Duration>,
     /// Only these kinds of work; repeatable.
@@ -243,6 +245,9 @@ pub(crate) struct CompareArgs {
     /// Requests in flight, each a row of its own; repeatable [default: 1 and 64; tcp-crr: 1].
     #[arg(short, long, value_name = "N")]
     pub(crate) connections: Vec<usize>,
+    /// recovery: only the paths whose names begin so, such as 100M/20ms/1%; repeatable.
+    #[arg(long = "path", value_name = "PATH")]
+    pub(crate) paths: Vec<String>,
     /// Only these contenders, such as ringwire,kernel-blocking.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub(crate) stacks: Vec<String>,

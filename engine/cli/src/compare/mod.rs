@@ -1,6 +1,7 @@
 //! `ringwire compare`: contenders and generator as processes of their own in a lab of this command's own.
 
 mod contenders;
+mod recovery;
 mod testpmd;
 
 use std::time::Duration;
@@ -26,6 +27,9 @@ pub(crate) struct Bench {
 }
 
 pub(crate) fn run(args: &CompareArgs, quiet: bool) -> Result<Exit, Refusal> {
+    if args.extent == Extent::Recovery {
+        return recovery::run(args, quiet);
+    }
     let plan = plan_of(args)?;
     let stop = signals::stop_flag()?;
     let bench = Bench::new().map_err(|error| Refusal::new(Exit::Refused, error, ""))?;
@@ -54,7 +58,7 @@ impl Bench {
 fn plan_of(args: &CompareArgs) -> Result<Plan, Refusal> {
     let (rounds, duration) = match args.extent {
         Extent::Quick => (3, Duration::from_secs(2)),
-        Extent::Full => (9, Duration::from_secs(3)),
+        Extent::Full | Extent::Recovery => (9, Duration::from_secs(3)),
     };
     let cores = match &args.cpus {
         Some(cpus) => cpus.0.iter().map(|cpu| *cpu as usize).collect(),
