@@ -38,7 +38,7 @@ impl Tcb {
         }
         self.on_heard(cx.now);
         self.note_timestamp(arrival.first_seq, arrival.timestamps);
-        let window = arrival.window << self.snd_shift;
+        let window = arrival.window << self.shifts.snd();
         let is_duplicate = self.is_duplicate_ack(arrival, window);
         let una_before = self.snd.una;
         if arrival.ack.after(self.snd.una) {

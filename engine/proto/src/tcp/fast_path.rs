@@ -30,7 +30,7 @@ impl Tcb {
         if ack != self.snd.una {
             self.on_ack_advance(cx, ack, seg.options.timestamps, &mut outcome);
         }
-        self.update_window(seq, ack, u32::from(seg.header.window) << self.snd_shift);
+        self.update_window(seq, ack, u32::from(seg.header.window) << self.shifts.snd());
         match payload.map(|payload| self.take_in_order(cx, payload, &mut outcome)) {
             Some(Step::Next | Step::Done | Step::Close(_)) => return Ok(outcome),
             Some(Step::Drop(reason)) => outcome.drop = Some(reason),

@@ -149,7 +149,7 @@ impl Tcb {
             return Step::Drop(DropReason::TcpAckUnsent);
         }
         self.snd.una = arrival.ack;
-        self.snd.wnd = arrival.window << self.snd_shift;
+        self.snd.wnd = arrival.window << self.shifts.snd();
         self.snd.max_wnd = self.snd.max_wnd.max(self.snd.wnd);
         self.snd.wl1 = arrival.seq;
         self.snd.wl2 = arrival.ack;

@@ -3,7 +3,7 @@
 use ringwire_wire::tcp::{Flags, Header, MAX_WINDOW_SCALE, Options, SackBlocks, Timestamps};
 
 use super::cold::Cold;
-use super::tcb::{Bits, Tcb};
+use super::tcb::{Bits, Shifts, Tcb};
 use super::{Config, Payload};
 use crate::{Instant, SeqNum};
 
@@ -21,8 +21,7 @@ impl Tcb {
     pub(super) fn adopt_options(&mut self, config: &Config, options: &Options) {
         // RFC 7323 2.2: scaling is in force only if both SYNs carry the option.
         if let (Some(ours), Some(peers)) = (config.window_scale, options.window_scale) {
-            self.rcv_shift = ours.min(MAX_WINDOW_SCALE);
-            self.snd_shift = peers.min(MAX_WINDOW_SCALE);
+            self.shifts = Shifts::new(peers.min(MAX_WINDOW_SCALE), ours.min(MAX_WINDOW_SCALE));
             self.flags.set(Bits::SCALED);
         }
         if let (true, Some(timestamps)) = (config.timestamps, options.timestamps) {
@@ -74,7 +73,7 @@ impl Tcb {
         self.flags.clear(Bits::TX_ACK);
         self.delack_at = super::tcb::NEVER;
         // The part below the scale's unit cannot be said (RFC 7323 2.4); adoption limited the rest to 16 bits.
-        let window = u16::try_from(self.rcv_wnd() >> self.rcv_shift).unwrap_or(u16::MAX);
+        let window = u16::try_from(self.rcv_wnd() >> self.shifts.rcv()).unwrap_or(u16::MAX);
         Header {
             src_port: 0,
             dst_port: 0,

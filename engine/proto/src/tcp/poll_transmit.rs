@@ -403,7 +403,7 @@ impl Tcb {
         // A peer that shrank its window would refuse an ACK from beyond it; the edge itself it takes. The last scaled unit of a
         // window cannot be told from a shrunk one (RFC 7323 2.4).
         let edge = self.snd.una + self.snd.wnd;
-        let beyond = self.snd.nxt.offset_from(edge) > 1 << self.snd_shift;
+        let beyond = self.snd.nxt.offset_from(edge) > 1 << self.shifts.snd();
         let seq = if beyond { edge } else { self.snd.nxt };
         let sack = self.sack_blocks(cx.cold.get_mut(self.cold), MAX_SACK_LEN);
         if self.flags.has(Bits::DSACK) {

@@ -65,28 +65,48 @@ pub(super) struct Recovery {
     pub limited_to: Option<SeqNum>,
     /// Not yet answered.
     pub probe: Option<TailProbe>,
+    /// DSACKs widen the reordering window again when this is acknowledged.
+    dsack_round_end: Option<SeqNum>,
     reduction: Reduction,
     undo: Option<Undo>,
-    reordering: Reordering,
+    /// Without SACK: how many duplicate ACKs what was in flight at the first of them can cause.
+    dup_acks_most: u32,
 }
 
-/// RACK.reo_wnd_mult and what moves it (RFC 8985 6.2, step 4).
-#[derive(Debug, Clone, Copy)]
-struct Reordering {
-    /// Quarters of the smallest round trip.
-    quarters: u8,
-    /// Recoveries until it is one again.
-    persist: u8,
-    /// DSACKs count again when this is acknowledged.
-    round_end: Option<SeqNum>,
-}
+/// What is known of reordering on the path (RFC 8985 6.2, step 4): whether any was seen, in the lowest bit; RACK.reo_wnd_mult less one
+/// above it, in three bits; recoveries until that is forgotten, in four.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Reordering(u8);
 
-/// RFC 8985 6.2, step 4: recoveries without a DSACK after which the window is small again.
-const REORDERING_PERSIST: u8 = 16;
+impl Reordering {
+    const SEEN: u8 = 1;
+    const MOST_QUARTERS: u8 = 8;
+    /// RFC 8985 says 16; four bits hold 15.
+    const PERSIST: u8 = 15;
 
-impl Default for Reordering {
-    fn default() -> Self {
-        Self { quarters: 1, persist: REORDERING_PERSIST, round_end: None }
+    pub(super) const fn is_seen(self) -> bool {
+        self.0 & Self::SEEN != 0
+    }
+
+    pub(super) fn note_seen(&mut self) {
+        self.0 |= Self::SEEN;
+    }
+
+    /// How many quarters of the smallest round trip are waited.
+    const fn quarters(self) -> u8 {
+        1 + (self.0 >> 1 & 7)
+    }
+
+    /// A retransmission was needless: wait longer.
+    fn widen(&mut self) {
+        let quarters = (self.quarters() + 1).min(Self::MOST_QUARTERS);
+        self.0 = self.0 & Self::SEEN | (quarters - 1) << 1 | Self::PERSIST << 4;
+    }
+
+    /// A recovery is over.
+    fn age(&mut self) {
+        let left = (self.0 >> 4).saturating_sub(1);
+        self.0 = if left == 0 { self.0 & Self::SEEN } else { self.0 & 0xf | left << 4 };
     }
 }
 
@@ -112,10 +132,6 @@ impl Recovery {
         self.phase = Phase::Open;
         self.dup_acks = 0;
         self.undo = None;
-        self.reordering.persist = self.reordering.persist.saturating_sub(1);
-        if self.reordering.persist == 0 {
-            self.reordering = Reordering::default();
-        }
     }
 }
 
@@ -158,6 +174,7 @@ impl Tcb {
             }
             Phase::FastRecovery if self.snd.una.after_eq(recovery.recover) => {
                 recovery.end();
+                self.reordering.age();
                 let mss = u32::from(self.mss);
                 self.window.cwnd = if self.flags.has(Bits::SACK) {
                     // RFC 6937 3: the rate has been brought down on the way.
@@ -200,9 +217,12 @@ impl Tcb {
         let threshold = self.dup_threshold(cold, sent);
         let recovery = &mut cold.recovery;
         recovery.acks = recovery.acks.wrapping_add(1);
-        // A forger gains nothing: each segment but the missing one can cause one (Savage 1999).
-        recovery.dup_acks =
-            (recovery.dup_acks + 1).min(sent.saturating_sub(1).max(1) + recovery.stale_dup_acks);
+        if recovery.dup_acks == 0 {
+            recovery.dup_acks_most = sent.saturating_sub(1).max(1);
+        }
+        // A forger gains nothing: each segment but the missing one can cause one (Savage 1999), and what duplicates let go does not
+        // count (RFC 5681 3.2, step 4).
+        recovery.dup_acks = (recovery.dup_acks + 1).min(recovery.dup_acks_most + recovery.stale_dup_acks);
         self.flags.set(Bits::RECOVERY.or(Bits::TX_DATA));
         match recovery.phase {
             Phase::Open if recovery.dup_acks >= threshold => self.enter_fast_recovery(cold, config),
@@ -272,17 +292,15 @@ impl Tcb {
             return 0;
         }
         let quarter_ns = cold.send.min_rtt_ns().unwrap_or(0) / 4;
-        let wnd_ns = quarter_ns.saturating_mul(u64::from(cold.recovery.reordering.quarters));
+        let wnd_ns = quarter_ns.saturating_mul(u64::from(self.reordering.quarters()));
         wnd_ns.min(u64::from(self.rtt.srtt_us()) * 1_000)
     }
 
     /// The peer got something twice: what was sent again had not been lost (RFC 2883, RFC 8985 6.2, RFC 3708).
     fn on_duplicate_reported<P, S>(&mut self, cold: &mut Cold<P, S>) {
-        let reordering = &mut cold.recovery.reordering;
-        if reordering.round_end.is_none_or(|end| self.snd.una.after_eq(end)) {
-            reordering.round_end = Some(self.snd.nxt);
-            reordering.quarters = reordering.quarters.saturating_add(1);
-            reordering.persist = REORDERING_PERSIST;
+        if cold.recovery.dsack_round_end.is_none_or(|end| self.snd.una.after_eq(end)) {
+            cold.recovery.dsack_round_end = Some(self.snd.nxt);
+            self.reordering.widen();
         }
         self.undo_on_duplicate(cold);
     }

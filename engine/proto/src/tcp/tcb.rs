@@ -5,6 +5,7 @@ use core::mem::{offset_of, size_of};
 use super::cold::{Cold, ColdId, ColdStore};
 use super::congestion::Window;
 use super::options::effective_mss;
+use super::recovery::Reordering;
 use super::rtt::Rtt;
 use super::{Config, Seed};
 use crate::SeqNum;
@@ -108,8 +109,9 @@ pub struct Tcb {
     /// Effective send MSS: payload bytes of a full segment, options already subtracted.
     pub(super) mss: u16,
     pub(super) state: State,
-    pub(super) snd_shift: u8,
-    pub(super) rcv_shift: u8,
+    pub(super) shifts: Shifts,
+    /// What recovery has learnt of the path, kept while the cold part is given back.
+    pub(super) reordering: Reordering,
     /// Duplicate acknowledgements owed, one for each out-of-order segment (RFC 5681 4.2).
     pub(super) dup_acks_due: u8,
     /// Doublings of the RTO or the probe interval.
@@ -159,6 +161,26 @@ pub(super) struct RecvSpace {
     pub ack_sent: SeqNum,
     /// Bytes received in order that the application has not given back.
     pub held_bytes: u32,
+}
+
+/// Snd.Wind.Shift in the lower four bits, Rcv.Wind.Shift in the upper ones (RFC 7323 2.3): at most 14 each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Shifts(u8);
+
+impl Shifts {
+    pub(super) fn new(snd: u8, rcv: u8) -> Self {
+        Self(snd & 0xf | rcv << 4)
+    }
+
+    #[inline]
+    pub(super) const fn snd(self) -> u8 {
+        self.0 & 0xf
+    }
+
+    #[inline]
+    pub(super) const fn rcv(self) -> u8 {
+        self.0 >> 4
+    }
 }
 
 /// What `timer_at` stands for. They exclude each other: each needs a state of the send side that rules the others out.
@@ -289,8 +311,8 @@ impl Tcb {
             cold: ColdId::NONE,
             mss: effective_mss(config.mss, config, config.timestamps),
             state: State::Closed,
-            snd_shift: 0,
-            rcv_shift: 0,
+            shifts: Shifts::default(),
+            reordering: Reordering::default(),
             dup_acks_due: 0,
             backoff: 0,
             timer: Timer::Idle,
@@ -368,14 +390,23 @@ impl Tcb {
 
     /// The cold part, taken from the slab if there is none.
     pub(super) fn cold_mut<'c, P, S>(&mut self, store: &'c mut ColdStore<P, S>) -> &'c mut Cold<P, S> {
+        let is_new = self.cold.is_none();
         let (id, cold) = store.get_or_alloc(self.cold);
         self.cold = id;
+        if is_new {
+            cold.send.recall_reordering(self.reordering.is_seen());
+        }
         cold
     }
 
     /// Gives the cold part back if nothing is queued in it.
     pub(super) fn free_idle_cold<P, S>(&mut self, store: &mut ColdStore<P, S>) {
-        if store.get_mut(self.cold).is_some_and(|cold| cold.is_idle()) {
+        if let Some(cold) = store.get_mut(self.cold)
+            && cold.is_idle()
+        {
+            if cold.send.is_reordering_seen() {
+                self.reordering.note_seen();
+            }
             store.free(self.cold);
             self.cold = ColdId::NONE;
             self.flags.clear(OF_COLD);

@@ -193,8 +193,8 @@ impl Tcb {
     #[inline]
     fn window_gain(&self, limit_bytes: u32) -> Option<u32> {
         let free = limit_bytes.saturating_sub(self.rcv.held_bytes);
-        let unit = 1 << self.rcv_shift;
-        let offer = free.min(u32::from(u16::MAX) << self.rcv_shift) & !(unit - 1);
+        let unit = 1 << self.shifts.rcv();
+        let offer = free.min(u32::from(u16::MAX) << self.shifts.rcv()) & !(unit - 1);
         let gain = offer.saturating_sub(self.rcv_wnd());
         (gain > 0 && gain >= u32::from(self.mss).min(limit_bytes / 2)).then_some(gain)
     }
@@ -224,7 +224,7 @@ impl Tcb {
             | State::TimeWait => return,
         }
         let Some(gain) = self.window_gain(limit_bytes) else { return };
-        let largest = limit_bytes.min(u32::from(u16::MAX) << self.rcv_shift);
+        let largest = limit_bytes.min(u32::from(u16::MAX) << self.shifts.rcv());
         if self.rcv_wnd() < 2 * u32::from(self.mss) || gain >= largest / 4 {
             self.flags.set(Bits::TX_ACK);
         }

@@ -101,8 +101,10 @@ impl Tcb {
             return Limit::Reached;
         }
         // RFC 9293 3.8.6 (SHLD-17): data beyond a window that shrank is no reason to give up while the peer answers.
+        let waited_us = u64::from(self.rtt.rto_us()) << self.backoff;
+        let waited_ms = waited_us.min(u64::from(micros(cx.config.rto_max))) / 1_000;
         let answered =
-            self.snd.wnd == 0 && now_ms(cx.now).wrapping_sub(self.heard_ms) < self.rtt.rto_us() / 1_000;
+            self.snd.wnd == 0 && u64::from(now_ms(cx.now).wrapping_sub(self.heard_ms)) <= waited_ms;
         if !answered {
             self.tries += 1;
         }

@@ -93,6 +93,11 @@ impl<S> SendQueue<S> {
         self.rack.is_reordering_seen
     }
 
+    /// What was known before the queue began.
+    pub(in crate::tcp) fn recall_reordering(&mut self, is_seen: bool) {
+        self.rack.is_reordering_seen = is_seen;
+    }
+
     /// Smallest round trip seen: nanoseconds.
     pub(in crate::tcp) fn min_rtt_ns(&self) -> Option<u64> {
         (self.rack.min_rtt_ns != u64::MAX).then_some(self.rack.min_rtt_ns)

@@ -359,10 +359,10 @@ impl Host {
         if wire.has(Flags::SYN) || wire.has(Flags::RST) || !wire.has(Flags::ACK) {
             return;
         }
-        let edge = wire.ack() + (u32::from(wire.header.window) << self.tcb.rcv_shift);
+        let edge = wire.ack() + (u32::from(wire.header.window) << self.tcb.shifts.rcv());
         let last = *self.edge.get_or_insert(edge);
         assert!(
-            edge.offset_from(last) > -(1 << self.tcb.rcv_shift),
+            edge.offset_from(last) > -(1 << self.tcb.shifts.rcv()),
             "window shrank by {}",
             last.offset_from(edge)
         );

@@ -360,7 +360,7 @@ fn window_scaling_needs_both_sides_and_stops_at_14() {
         let mut answer = peer_syn_ack().window(10);
         answer.options.window_scale = theirs;
         let ack = one(host.exchange(&answer));
-        assert_eq!((host.tcb.snd_shift, host.tcb.rcv_shift), (snd, rcv));
+        assert_eq!((host.tcb.shifts.snd(), host.tcb.shifts.rcv()), (snd, rcv));
         // The window in a SYN is never scaled, the next one is.
         assert_eq!(host.tcb.snd.wnd, 10);
         assert_eq!(ack.header.window, 0xffff);
