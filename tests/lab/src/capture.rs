@@ -23,6 +23,8 @@ use crate::forward::{Forwarder, Request};
 
 /// What the flight recorder holds of a link, in bytes of packets.
 const FLIGHT_BYTES: usize = 2 << 20;
+/// Of one packet: headers, and enough of what follows to know it by.
+const FLIGHT_SNAP_BYTES: usize = 512;
 /// Its packets, however short.
 const FLIGHT_PACKETS: usize = 16_384;
 
@@ -33,6 +35,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) from: usize,
     /// Nanoseconds since 1970.
     pub(crate) at_ns: u64,
+    /// Of the whole packet.
+    pub(crate) len: usize,
     pub(crate) bytes: &'a [u8],
     /// What was done to it instead of passing it on.
     pub(crate) comment: Option<&'static str>,
@@ -77,7 +81,7 @@ impl Recorder {
         let block = EnhancedPacketBlock {
             interface_id: seen.from as u32,
             timestamp: Duration::from_nanos(seen.at_ns),
-            original_len: seen.bytes.len() as u32,
+            original_len: seen.len as u32,
             data: seen.bytes.into(),
             options,
         };
@@ -110,7 +114,7 @@ fn io_error(error: PcapError) -> io::Error {
     }
 }
 
-/// The last packets of a link, in memory.
+/// The last packets of a link, in memory: their first bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Flight {
     packets: VecDeque<Kept>,
@@ -121,29 +125,38 @@ pub(crate) struct Flight {
 struct Kept {
     from: usize,
     at_ns: u64,
+    len: usize,
     bytes: Vec<u8>,
     comment: Option<&'static str>,
 }
 
 impl Flight {
-    pub(crate) fn record(&mut self, seen: &Seen<'_>) {
+    /// Keeps the beginning of a packet of `len` bytes.
+    pub(crate) fn record(&mut self, from: usize, at_ns: u64, len: usize, head: &[u8]) {
+        let head = &head[..head.len().min(FLIGHT_SNAP_BYTES)];
         let mut spare = Vec::new();
-        while self.len_bytes + seen.bytes.len() > FLIGHT_BYTES || self.packets.len() >= FLIGHT_PACKETS {
+        while self.len_bytes + head.len() > FLIGHT_BYTES || self.packets.len() >= FLIGHT_PACKETS {
             let Some(oldest) = self.packets.pop_front() else { break };
             self.len_bytes -= oldest.bytes.len();
             spare = oldest.bytes;
         }
         spare.clear();
-        spare.extend_from_slice(seen.bytes);
+        spare.extend_from_slice(head);
         self.len_bytes += spare.len();
-        let Seen { from, at_ns, comment, .. } = *seen;
-        self.packets.push_back(Kept { from, at_ns, bytes: spare, comment });
+        self.packets.push_back(Kept { from, at_ns, len, bytes: spare, comment: None });
+    }
+
+    /// Says of the last packet what was done to it.
+    pub(crate) fn comment(&mut self, comment: &'static str) {
+        if let Some(last) = self.packets.back_mut() {
+            last.comment = Some(comment);
+        }
     }
 
     /// Hands all it holds to `recorder`.
     pub(crate) fn play(&self, recorder: &mut Recorder) {
-        for Kept { from, at_ns, bytes, comment } in &self.packets {
-            recorder.record(&Seen { from: *from, at_ns: *at_ns, bytes, comment: *comment });
+        for Kept { from, at_ns, len, bytes, comment } in &self.packets {
+            recorder.record(&Seen { from: *from, at_ns: *at_ns, len: *len, bytes, comment: *comment });
         }
     }
 }
@@ -223,14 +236,16 @@ mod tests {
         for number in 0..5000_u32 {
             let mut bytes = vec![0; 1500];
             bytes[..4].copy_from_slice(&number.to_be_bytes());
-            flight.record(&Seen { from: 0, at_ns: u64::from(number), bytes: &bytes, comment: None });
+            flight.record(0, u64::from(number), bytes.len(), &bytes);
         }
         assert!(flight.len_bytes <= FLIGHT_BYTES);
-        assert_eq!(flight.packets.len(), FLIGHT_BYTES / 1500);
-        assert_eq!(flight.packets.back().map(|kept| kept.at_ns), Some(4999));
+        assert_eq!(flight.packets.len(), FLIGHT_BYTES / FLIGHT_SNAP_BYTES);
+        assert_eq!(flight.packets.back().map(|kept| (kept.at_ns, kept.len)), Some((4999, 1500)));
         for _ in 0..2 * FLIGHT_PACKETS {
-            flight.record(&Seen { from: 1, at_ns: 0, bytes: &[0; 60], comment: Some("lost") });
+            flight.record(1, 0, 60, &[0; 60]);
         }
+        flight.comment("lost");
+        assert_eq!(flight.packets.back().and_then(|kept| kept.comment), Some("lost"));
         assert_eq!(flight.packets.len(), FLIGHT_PACKETS);
     }
 }

@@ -182,6 +182,10 @@ impl Impairment {
                     "rate(bits_per_s, limit) counts the packet being sent: 1 or more",
                 ));
             }
+            if rate.limit_packets > MOST_PACKETS {
+                let what = format!("a queue of {} packets", rate.limit_packets);
+                return Err(LabError::misuse(what, format!("at most {MOST_PACKETS}: they wait in memory")));
+            }
             if rate.bits_per_s == 0 {
                 return Err(LabError::misuse(
                     "a rate of 0 bit/s lets nothing through",
@@ -206,6 +210,8 @@ impl Impairment {
     }
 }
 
+/// Half of a forwarder's frames; packets of up to 1,792 bytes take one each.
+const MOST_PACKETS: u32 = 16_384;
 const LONGEST_DELAY: Duration = Duration::from_secs(3600);
 
 fn clamp(probability: f64) -> f64 {
@@ -271,6 +277,7 @@ mod tests {
         let bad = [
             Impairment::default().rate(1_000_000_000, 0),
             Impairment::default().rate(0, 10),
+            Impairment::default().rate(1_000_000, 1_000_000),
             Impairment::default().reorder(0.1, 1),
             Impairment::default().delay(Duration::from_millis(1), Duration::ZERO).reorder(0.1, 0),
             Impairment::default().delay(Duration::from_secs(4000), Duration::ZERO),

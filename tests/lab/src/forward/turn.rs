@@ -16,6 +16,8 @@ use crate::capture::{Flight, Recorder, Seen};
 const BATCH: usize = 64;
 /// The kernel wakes a sleeper some tens of microseconds late, so the last stretch before a packet is due is waited awake.
 const AWAKE_NS: u64 = 60_000;
+/// As nice(1) counts.
+const PRIORITY: i32 = -10;
 /// Turns before a request is answered: more than the rings hold.
 const SETTLE_TURNS: usize = 128;
 /// How often packets are offered again to an interface that takes none.
@@ -62,6 +64,8 @@ enum Step {
 
 /// Runs until it is told to stop.
 pub(super) fn run(parts: Parts, requests: &Receiver<Request>, wake: &OwnedFd) {
+    // A link stands for hardware, which does not wait for programs. Refused without privilege; then it does.
+    let _ = rustix::process::setpriority_process(None, PRIORITY);
     // Refused where a seccomp profile forbids it; then sleeps end up to 50 us later.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
     let mut forwarding = Forwarding {
@@ -133,17 +137,22 @@ impl Forwarding {
         let received = wire.receive(&mut self.pool, &mut self.packets, &mut self.arrived_ns, BATCH);
         let since_1970_ns = wall_offset_ns();
         for (packet, &arrived_ns) in self.packets.drain(..).zip(&self.arrived_ns) {
+            let (len, at_ns) = (packet.len(), arrived_ns.wrapping_add(since_1970_ns));
+            self.flight.record(from, at_ns, len, packet.head.bytes());
             self.scratch.clear();
-            for frame in std::iter::once(&packet.head).chain(&packet.rest) {
-                self.scratch.extend_from_slice(frame.bytes());
+            if !self.recorders.is_empty() {
+                for frame in std::iter::once(&packet.head).chain(&packet.rest) {
+                    self.scratch.extend_from_slice(frame.bytes());
+                }
             }
             let comment = match self.lines[1 - from].arrive(&mut self.pool, packet, arrived_ns) {
                 Arrived::Goes => None,
                 Arrived::Ends(why) => Some(why),
             };
-            let at_ns = arrived_ns.wrapping_add(since_1970_ns);
-            let seen = Seen { from, at_ns, bytes: &self.scratch, comment };
-            self.flight.record(&seen);
+            if let Some(why) = comment {
+                self.flight.comment(why);
+            }
+            let seen = Seen { from, at_ns, len, bytes: &self.scratch, comment };
             self.recorders.iter_mut().for_each(|(_, recorder)| recorder.record(&seen));
         }
         received
