@@ -1,0 +1,61 @@
+//! The engine over AF_XDP and over AF_PACKET behind the lab's forwarder: the rig on which it is compared with Linux.
+
+use std::time::{Duration, Instant};
+
+use ringwire::{Backend, DropReason};
+use ringwire_lab::{Impairment, Lab};
+use ringwire_netns::{Addressing, Echo, Pattern, Scene, Service, kernel, options, within};
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// What loss, reordering and copies make of a connection that is in order itself.
+const EXPECTED: [DropReason; 4] =
+    [DropReason::ArpNotForUs, DropReason::TcpDuplicate, DropReason::TcpOutOfWindow, DropReason::TcpNoSocket];
+
+/// A scene whose link has a forwarder.
+fn scene() -> Scene {
+    let lab = Lab::new().expect("a lab");
+    let (host, peer) = (lab.node("host").expect("a node"), lab.node("peer").expect("a node"));
+    let link = lab.link(&host, &peer).up().expect("a link");
+    Scene { host, peer, link, addressing: Addressing::Dedicated, lab }
+}
+
+fn echoes(backend: Backend, impairment: Impairment) -> Duration {
+    let scene = scene();
+    let addr = scene.at(7);
+    let engine = scene.builder().backend(backend).start().expect("the engine starts");
+    let service = Service::start(engine, move |worker| Echo::tcp(worker, addr, &options()));
+    scene.link.impair(&scene.host, impairment.seed(1)).expect("a forwarder");
+    scene.link.impair(&scene.peer, impairment.seed(2)).expect("a forwarder");
+    let start = Instant::now();
+    let stream = kernel::connect(&scene.peer, addr).expect("a connection");
+    let pattern = Pattern::new(5, 300_000);
+    assert_eq!(kernel::exchange(&stream, &pattern).expect("an exchange"), pattern.digest());
+    let took = start.elapsed();
+    drop(stream);
+    service.finish().assert_balanced(&EXPECTED);
+    let counters = scene.link.counters(&scene.host).expect("counters");
+    assert_eq!((counters.unsendable, counters.overrun), (0, 0), "{counters:?}");
+    took
+}
+
+#[test]
+fn delay() {
+    within(LIMIT, || {
+        for backend in [Backend::Xdp, Backend::Packet] {
+            let delay = Duration::from_millis(20);
+            let took = echoes(backend, Impairment::default().delay(delay, Duration::ZERO));
+            assert!(took >= 4 * delay, "a handshake and an echo are two round trips: {took:?}");
+        }
+    });
+}
+
+#[test]
+fn loss_copies_and_reordering() {
+    within(LIMIT, || {
+        let (delay, jitter) = (Duration::from_millis(2), Duration::from_millis(1));
+        let bad = Impairment::default().delay(delay, jitter).loss(0.01).duplicate(0.02);
+        for backend in [Backend::Xdp, Backend::Packet] {
+            echoes(backend, bad);
+        }
+    });
+}
