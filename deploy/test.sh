@@ -49,6 +49,8 @@ run() {
 run cargo test --workspace --no-fail-fast
 # What an embedder without clang and libelf gets: the engine over in-memory ports.
 run cargo test -p ringwire --no-default-features --no-fail-fast
+# A slice of fuzzing, all targets together; deploy/fuzz.sh is the long run.
+run cargo run -q -p ringwire-fuzz -- all 20
 run in_machine
 
 printf '\n'

@@ -1,0 +1,193 @@
+//! One engine in memory with the other end of its wire, in virtual time.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use ringwire::clock::{Clock, ManualClock};
+use ringwire::frame::{Class, Floors, FrameState, Geometry, MemPort, Packet, Pool, Port, Region};
+use ringwire::{Engine, Event, Events, Interface, Worker};
+use ringwire_wire::checksum::Sum;
+use ringwire_wire::eth::{self, EtherType, Mac};
+use ringwire_wire::ipv4::{self, Protocol};
+use ringwire_wire::tcp::{self, Header};
+use ringwire_wire::{arp, packet};
+
+pub(crate) const HERE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+pub(crate) const PEER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+const PEER_MAC: Mac = Mac([2, 0, 0, 0, 0, 0x99]);
+const FRAMES: u32 = 512;
+const RING_PACKETS: u32 = 256;
+/// Turns within which a worker comes to rest when nothing arrives and the clock stands still.
+const REST_TURNS: usize = 200;
+
+/// A segment that left the worker.
+pub(crate) struct Sent {
+    pub(crate) header: Header,
+    pub(crate) options: tcp::Options,
+    pub(crate) text: Vec<u8>,
+}
+
+pub(crate) struct Rig {
+    pub(crate) worker: Worker,
+    hand: ManualClock,
+    pool: Pool,
+    port: MemPort,
+    worker_mac: Mac,
+    events: Events,
+    received: Vec<Packet>,
+    frames_total: u32,
+}
+
+impl Rig {
+    pub(crate) fn new() -> Rig {
+        let (clock, hand) = Clock::manual();
+        let geometry = Geometry { frame_bytes: 2048, frame_count: FRAMES };
+        let mut pool =
+            Pool::new(Region::anonymous(geometry.region_bytes()), geometry, Floors::for_frames(FRAMES));
+        pool.adopt();
+        let mut near = None;
+        let engine = Engine::builder()
+            .interface(Interface::new("fuzz").address("10.0.0.1/24".parse().expect("an address")))
+            .clock(clock)
+            .secret([7; 16])
+            .frames_per_worker(512)
+            .max_connections(64)
+            .start_on(|theirs| {
+                let (far, ours) = MemPort::pair(RING_PACKETS, theirs, &pool);
+                near = Some(ours);
+                far
+            })
+            .expect("in memory nothing can be refused");
+        let mut port = near.expect("the engine has asked for its port");
+        port.refill(&mut pool);
+        let worker = engine.into_workers().remove(0).start();
+        let frames_total = worker.frame_counts().total();
+        let mut rig = Rig {
+            worker,
+            hand,
+            pool,
+            port,
+            worker_mac: Mac([2, 0, 10, 0, 0, 1]),
+            events: Events::with_capacity(32),
+            received: Vec::new(),
+            frames_total,
+        };
+        rig.advance(Duration::from_secs(1));
+        rig.inject_arp(arp::Op::Request, Mac([0; 6]));
+        rig.settle();
+        rig
+    }
+
+    pub(crate) fn advance(&mut self, by: Duration) {
+        self.hand.advance(by);
+    }
+
+    pub(crate) fn now_ms(&self) -> u32 {
+        (self.hand.now_ns() / 1_000_000) as u32
+    }
+
+    /// Turns until nothing moves; what happened and what left.
+    pub(crate) fn settle(&mut self) -> (Vec<Event>, Vec<Sent>) {
+        let (mut events, mut sent) = (Vec::new(), Vec::new());
+        for _ in 0..REST_TURNS {
+            self.worker.poll(&mut self.events, Some(Duration::ZERO)).expect("memory does not fail");
+            let before = events.len();
+            events.extend(self.events.drain());
+            let frames = self.take();
+            if frames.is_empty() && events.len() == before {
+                assert_eq!(
+                    self.worker.frame_counts().total(),
+                    self.frames_total,
+                    "a frame is lost or invented"
+                );
+                return (events, sent);
+            }
+            for frame in frames {
+                sent.extend(self.on_frame(&frame));
+            }
+        }
+        panic!("the worker does not come to rest: {} segments", sent.len());
+    }
+
+    fn take(&mut self) -> Vec<Vec<u8>> {
+        self.port.reap(&mut self.pool);
+        self.port.receive(&mut self.pool, &mut self.received, RING_PACKETS as usize);
+        let frames = self.received.drain(..).map(|packet| packet.head.bytes().to_vec()).collect();
+        self.port.refill(&mut self.pool);
+        let _ = self.port.kick();
+        frames
+    }
+
+    /// Everything that leaves is well-formed, with right checksums.
+    fn on_frame(&mut self, frame: &[u8]) -> Option<Sent> {
+        let parsed = packet::parse(frame).expect("what leaves is well-formed");
+        parsed.verify().expect("what leaves has right checksums");
+        match parsed.net {
+            packet::Net::Arp(request) if request.op == arp::Op::Request => {
+                self.inject_arp(arp::Op::Reply, request.sender_mac);
+                None
+            }
+            packet::Net::Ipv4(_, packet::Transport::Tcp(segment)) => Some(Sent {
+                header: segment.header(),
+                options: segment.options(),
+                text: segment.payload().to_vec(),
+            }),
+            _ => None,
+        }
+    }
+
+    fn inject_arp(&mut self, op: arp::Op, target: Mac) {
+        let packet =
+            arp::Packet { op, sender_mac: PEER_MAC, sender_ip: PEER, target_mac: target, target_ip: HERE };
+        let mut bytes = [0; arp::PACKET_LEN];
+        packet.emit(&mut bytes);
+        self.inject(EtherType::ARP, &bytes);
+    }
+
+    /// A segment from the peer, with these option bytes.
+    pub(crate) fn inject_tcp(&mut self, header: &Header, options: &[u8], text: &[u8]) {
+        let mut bytes = vec![0; tcp::HEADER_LEN];
+        header.emit(&tcp::Options::default(), Sum::default(), &mut bytes);
+        let options = options.get(..options.len().min(40) & !3).unwrap_or_default();
+        bytes.extend_from_slice(options);
+        bytes.extend_from_slice(text);
+        bytes[12] = ((tcp::HEADER_LEN + options.len()) as u8 / 4) << 4;
+        bytes[16..18].copy_from_slice(&[0, 0]);
+        let pseudo = Sum::pseudo_v4(PEER, HERE, Protocol::TCP, bytes.len() as u16);
+        let checksum = (pseudo + Sum::of(&bytes)).finish();
+        bytes[16..18].copy_from_slice(&checksum.to_be_bytes());
+        self.inject_ip(Protocol::TCP, &bytes);
+    }
+
+    pub(crate) fn inject_ip(&mut self, protocol: Protocol, payload: &[u8]) {
+        let payload_len = payload.len() as u16;
+        let (src, dst) = (PEER, HERE);
+        let header =
+            ipv4::Header { src, dst, protocol, tos: 0, ttl: 64, id: 1, dont_fragment: true, payload_len };
+        let mut bytes = [0; ipv4::HEADER_LEN];
+        header.emit(&mut bytes);
+        self.inject(EtherType::IPV4, &[&bytes[..], payload].concat());
+    }
+
+    fn inject(&mut self, ethertype: EtherType, payload: &[u8]) {
+        let mut head = [0; eth::HEADER_LEN];
+        eth::Header { dst: self.worker_mac, src: PEER_MAC, ethertype }.emit(&mut head);
+        self.port.reap(&mut self.pool);
+        let Some(mut frame) = self.pool.alloc(Class::Control) else { return };
+        let bytes = frame.append(head.len() + payload.len());
+        bytes[..head.len()].copy_from_slice(&head);
+        bytes[head.len()..].copy_from_slice(payload);
+        // A full ring loses the packet, as a wire may.
+        let _ = self.port.submit(&mut self.pool, &frame.into_send());
+        let _ = self.port.kick();
+    }
+
+    /// After the end of every connection: nothing is held for any.
+    pub(crate) fn check_end(&self) {
+        let counts = self.worker.frame_counts();
+        assert_eq!(self.worker.counters().connections, 0, "a connection does not end");
+        for state in [FrameState::App, FrameState::Send, FrameState::SendInRing] {
+            assert_eq!(counts.of(state), 0, "frames are kept in {state:?}");
+        }
+    }
+}

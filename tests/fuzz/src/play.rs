@@ -1,0 +1,396 @@
+//! Any sequence of segments, time and API calls.
+
+use std::net::{Shutdown, SocketAddr};
+use std::time::Duration;
+
+use ringwire::{Conn, Event, Listener, Recv, RxBuf, TcpOptions};
+use ringwire_wire::ipv4::Protocol;
+use ringwire_wire::tcp::{Flags, Options, SackBlocks, Timestamps};
+
+use crate::engine::{HERE, PEER, Rig, Sent};
+use crate::input::Input;
+use crate::oracle::{Delivered, app_text};
+use crate::peer::{PORT, Peer};
+
+/// More steps than this teach nothing new and cost time.
+const MAX_STEPS: usize = 300;
+const FIRST_PORT: u16 = 40_000;
+/// Offsets from here on may lie in a window that honest text does not reach.
+const FAR: u32 = 1 << 17;
+
+/// One established connection, opened by either side.
+pub fn connection(data: &[u8]) {
+    let mut input = Input::new(data);
+    let mut play = Play::new(1, &mut input);
+    play.establish(&mut input);
+    play.run(&mut input);
+    play.complete();
+    play.finish();
+}
+
+/// A listener with a short backlog and eight peers.
+pub fn listener(data: &[u8]) {
+    let mut input = Input::new(data);
+    let mut play = Play::new(8, &mut input);
+    play.run(&mut input);
+    play.finish();
+}
+
+/// A connection that the application knows.
+struct App {
+    conn: Conn,
+    peer: usize,
+    delivered: Delivered,
+    written: u32,
+}
+
+struct Play {
+    rig: Rig,
+    peers: Vec<Peer>,
+    apps: Vec<App>,
+    listener: Option<Listener>,
+    held: Vec<RxBuf>,
+    options: TcpOptions,
+    /// Something was done after which the stream need not arrive.
+    is_tainted: bool,
+    /// The end of the text that was sent ahead.
+    high: u32,
+}
+
+impl Play {
+    fn new(peers: u16, input: &mut Input<'_>) -> Play {
+        let mut options = TcpOptions::default();
+        options.backlog = 4;
+        options.time_wait = Duration::from_secs(5);
+        let choice = input.byte();
+        options.nodelay = choice & 1 != 0;
+        options.recv_buffer_bytes = if choice & 2 != 0 { 8192 } else { 65_536 };
+        options.send_buffer_bytes = if choice & 4 != 0 { 8192 } else { 65_536 };
+        let irs = if choice & 8 != 0 { u32::MAX - 700 } else { 1000 };
+        let peers = (0..peers).map(|index| Peer::new(FIRST_PORT + index, irs)).collect();
+        let mut play = Play {
+            rig: Rig::new(),
+            peers,
+            apps: Vec::new(),
+            listener: None,
+            held: Vec::new(),
+            options,
+            is_tainted: false,
+            high: irs,
+        };
+        play.listen();
+        play
+    }
+
+    fn listen(&mut self) {
+        self.listener = self.rig.worker.listen(SocketAddr::from((HERE, PORT)), &self.options).ok();
+    }
+
+    fn establish(&mut self, input: &mut Input<'_>) {
+        let (offer, is_active) = (offered(input.byte(), self.rig.now_ms()), input.byte() & 1 != 0);
+        if is_active {
+            self.connect(0);
+        } else {
+            self.syn(0, offer);
+        }
+        self.settle();
+        if is_active {
+            let header =
+                self.peers[0].header(Flags::SYN | Flags::ACK, self.peers[0].irs(), self.peers[0].seen, 8192);
+            self.peers[0].send_with(&mut self.rig, &header, offer, 0);
+        } else {
+            self.peers[0].send(&mut self.rig, self.peers[0].nxt, 0);
+        }
+        self.settle();
+    }
+
+    fn connect(&mut self, peer: usize) {
+        let Some(Peer { port, .. }) = self.peers.get(peer) else { return };
+        if let Ok(conn) = self.rig.worker.connect(SocketAddr::from((PEER, *port)), &self.options) {
+            self.apps.push(App { conn, peer, delivered: Delivered::default(), written: 0 });
+        }
+    }
+
+    fn syn(&mut self, peer: usize, offer: Options) {
+        let header = self.peers[peer].header(Flags::SYN, self.peers[peer].irs(), 0, 8192);
+        self.peers[peer].send_with(&mut self.rig, &header, offer, 0);
+    }
+
+    fn run(&mut self, input: &mut Input<'_>) {
+        for _ in 0..MAX_STEPS {
+            if input.is_empty() {
+                break;
+            }
+            let op = input.byte();
+            let peer = usize::from(input.byte()) % self.peers.len();
+            match op & 0x1f {
+                0x00..=0x13 => self.segment(op & 0x1f, peer, input),
+                0x14..=0x1d => self.call(op & 0x1f, peer, input),
+                _ => self.rig.advance(Duration::from_millis(u64::from(input.byte()).pow(2))),
+            }
+            // The others share a batch with what follows.
+            if op & 0x80 == 0 {
+                self.settle();
+            }
+        }
+        self.settle();
+    }
+
+    /// Something arrives.
+    fn segment(&mut self, op: u8, index: usize, input: &mut Input<'_>) {
+        let peer = &mut self.peers[index];
+        let (nxt, seen) = (peer.nxt, peer.seen);
+        match op {
+            0..=4 => {
+                let len = usize::from(input.byte()) * 5;
+                peer.send(&mut self.rig, nxt, len);
+                peer.nxt = nxt.wrapping_add(len as u32);
+            }
+            5..=7 => {
+                let (offset, len) = (input.offset(), usize::from(input.byte()) * 5);
+                self.is_tainted |= (FAR..1 << 31).contains(&offset);
+                peer.send(&mut self.rig, nxt.wrapping_add(offset), len);
+                let end = nxt.wrapping_add(offset).wrapping_add(len as u32);
+                if end.wrapping_sub(self.high).cast_signed() > 0 {
+                    self.high = end;
+                }
+            }
+            8 | 9 => {
+                let header = peer.header(Flags::ACK, nxt, seen, input.u16());
+                peer.send_with(&mut self.rig, &header, Options::default(), 0);
+            }
+            10 | 11 => {
+                let header = peer.header(Flags::ACK, nxt, seen.wrapping_add(input.offset()), input.u16());
+                peer.send_with(&mut self.rig, &header, Options::default(), 0);
+            }
+            12 | 13 => {
+                let mut sack = SackBlocks::NONE;
+                for _ in 0..1 + input.byte() % 4 {
+                    let left = seen.wrapping_add(input.offset());
+                    sack.push(left, left.wrapping_add(input.offset()));
+                }
+                let ack = seen.wrapping_add(input.offset());
+                let header = peer.header(Flags::ACK, nxt, ack, u16::MAX);
+                peer.send_with(&mut self.rig, &header, Options { sack, ..Options::default() }, 0);
+            }
+            _ => self.disturb(op, index, input),
+        }
+    }
+
+    /// Something arrives after which the connection need not go on.
+    fn disturb(&mut self, op: u8, index: usize, input: &mut Input<'_>) {
+        self.is_tainted = true;
+        let now_ms = self.rig.now_ms();
+        let peer = &mut self.peers[index];
+        match op {
+            14 => {
+                let header = peer.header(Flags::RST, peer.acked.wrapping_add(input.offset()), peer.seen, 0);
+                peer.send_with(&mut self.rig, &header, Options::default(), 0);
+            }
+            15 => {
+                let irs = peer.irs().wrapping_add(u32::from(input.byte() % 8) << 20);
+                peer.begin(irs);
+                let offer = offered(input.byte(), now_ms);
+                self.syn(index, offer);
+            }
+            16 => {
+                let len = usize::from(input.byte()) * 5;
+                let header = peer.header(Flags::FIN | Flags::ACK, peer.nxt, peer.seen, u16::MAX);
+                peer.send_with(&mut self.rig, &header, Options::default(), len);
+            }
+            17 => self.icmp(index, input),
+            _ => {
+                let flags = Flags(input.byte());
+                let seq = peer.acked.wrapping_add(input.offset());
+                let header = peer.header(flags, seq, peer.seen.wrapping_add(input.offset()), input.u16());
+                let options_len = usize::from(input.byte() % 44);
+                let options = input.bytes(options_len);
+                let len = usize::from(input.byte());
+                if flags.contains(Flags::SYN) && !peer.irss.contains(&seq) {
+                    peer.irss.push(seq);
+                }
+                // An acknowledgement that opens by a cookie says where its stream began.
+                if flags.contains(Flags::ACK) && !peer.irss.contains(&seq.wrapping_sub(1)) {
+                    peer.irss.push(seq.wrapping_sub(1));
+                }
+                peer.send_raw(&mut self.rig, &header, options, len);
+            }
+        }
+    }
+
+    /// An error that quotes a segment of the worker's.
+    fn icmp(&mut self, index: usize, input: &mut Input<'_>) {
+        let peer = &self.peers[index];
+        let [high, low] = input.u16().to_be_bytes();
+        let seq = peer.seen.wrapping_add(input.offset());
+        let mut bytes = vec![3, input.byte() % 16, 0, 0, 0, 0, high, low];
+        bytes.extend([0x45, 0, 0, 40, 0, 1, 0x40, 0, 64, 6, 0, 0]);
+        bytes.extend(HERE.octets());
+        bytes.extend(PEER.octets());
+        bytes.extend(peer.worker_port.to_be_bytes());
+        bytes.extend(peer.port.to_be_bytes());
+        bytes.extend(seq.to_be_bytes());
+        let checksum = ringwire_wire::checksum::Sum::of(&bytes).finish();
+        bytes[2..4].copy_from_slice(&checksum.to_be_bytes());
+        self.rig.inject_ip(Protocol::ICMP, &bytes);
+    }
+
+    /// The application does something.
+    fn call(&mut self, op: u8, peer: usize, input: &mut Input<'_>) {
+        let choice = input.byte();
+        let which = usize::from(choice) % self.apps.len().max(1);
+        match op {
+            0x14..=0x16 => self.send(which, usize::from(choice) * 16),
+            0x17 | 0x18 => self.recv(which, usize::MAX, choice & 1 != 0),
+            0x19 => self.recv(which, 1, true),
+            0x1a => self.held.truncate(usize::from(choice) % 8),
+            0x1b => self.end(which, choice),
+            0x1c if self.listener.is_some() && choice & 1 != 0 => {
+                self.is_tainted = true;
+                if let Some(listener) = self.listener.take() {
+                    self.rig.worker.close_listener(listener);
+                }
+            }
+            0x1c => self.listen(),
+            _ if self.peers.len() > 1 => self.connect(peer),
+            _ => {}
+        }
+    }
+
+    fn send(&mut self, which: usize, len: usize) {
+        let Some(app) = self.apps.get_mut(which) else { return };
+        if let Ok(taken) = self.rig.worker.send(app.conn, &app_text(app.written, len)) {
+            app.written += taken as u32;
+        }
+    }
+
+    fn recv(&mut self, which: usize, pieces: usize, is_kept: bool) {
+        let Some(app) = self.apps.get_mut(which) else { return };
+        for _ in 0..pieces {
+            let Ok(Recv::Data(piece)) = self.rig.worker.recv(app.conn) else { return };
+            app.delivered.take(&self.peers[app.peer].irss, &piece);
+            if is_kept {
+                self.held.push(piece);
+            }
+        }
+    }
+
+    fn end(&mut self, which: usize, choice: u8) {
+        self.is_tainted = true;
+        let Some(app) = self.apps.get(which) else { return };
+        let conn = app.conn;
+        match choice >> 5 {
+            0 => drop(self.rig.worker.shutdown(conn, Shutdown::Read)),
+            1..=3 => drop(self.rig.worker.shutdown(conn, Shutdown::Write)),
+            4 | 5 => {
+                self.rig.worker.close(conn);
+                self.apps.remove(which);
+            }
+            _ => {
+                self.rig.worker.abort(conn);
+                self.apps.remove(which);
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        let (events, sent) = self.rig.settle();
+        for segment in &sent {
+            self.on_sent(segment);
+        }
+        for event in events {
+            match event {
+                Event::Accepted { conn, .. } => self.on_accepted(conn),
+                Event::Closed { conn, .. } => self.apps.retain(|app| app.conn != conn),
+                _ => {}
+            }
+        }
+    }
+
+    fn on_sent(&mut self, segment: &Sent) {
+        let index = usize::from(segment.header.dst_port.wrapping_sub(FIRST_PORT));
+        self.peers.get_mut(index).expect("nobody else has been spoken to").on_sent(segment);
+    }
+
+    fn on_accepted(&mut self, conn: Conn) {
+        // It may have ended in the same turn.
+        let Ok((_, peer)) = self.rig.worker.addrs(conn) else { return };
+        let peer = usize::from(peer.port() - FIRST_PORT);
+        self.apps.push(App { conn, peer, delivered: Delivered::default(), written: 0 });
+    }
+
+    /// The peer becomes honest: everything arrives, both ways.
+    fn complete(&mut self) {
+        self.held.clear();
+        if self.is_tainted || self.peers[0].is_reset {
+            return;
+        }
+        let goal = self.high.wrapping_add(5000);
+        for _ in 0..400 {
+            let Some(app) = self.apps.first() else { return };
+            let peer = &self.peers[0];
+            let left = goal.wrapping_sub(peer.acked).cast_signed();
+            if left <= 0
+                && self
+                    .rig
+                    .worker
+                    .tcp_info(app.conn)
+                    .is_ok_and(|info| info.unacked_bytes + info.unsent_bytes == 0)
+            {
+                let start = peer.irs().wrapping_add(1);
+                self.recv(0, usize::MAX, false);
+                let len = self.apps[0].delivered.len();
+                assert!(len >= goal.wrapping_sub(start), "{len} bytes delivered of what was acknowledged");
+                return;
+            }
+            for piece in 0..3 {
+                peer.send(
+                    &mut self.rig,
+                    peer.acked.wrapping_add(piece * 1000),
+                    1000.min(left.max(0) as usize),
+                );
+            }
+            self.settle();
+            self.recv(0, usize::MAX, false);
+            self.rig.advance(Duration::from_millis(300));
+            self.settle();
+        }
+        panic!("an honest peer cannot finish: {} apps", self.apps.len());
+    }
+
+    /// Everything ends, and nothing is kept.
+    fn finish(mut self) {
+        self.held.clear();
+        for which in 0..self.apps.len() {
+            self.recv(which, usize::MAX, false);
+        }
+        for app in core::mem::take(&mut self.apps) {
+            self.rig.worker.abort(app.conn);
+        }
+        if let Some(listener) = self.listener.take() {
+            self.rig.worker.close_listener(listener);
+        }
+        for _ in 0..1000 {
+            self.rig.advance(Duration::from_secs(2));
+            self.settle();
+            if self.rig.worker.counters().connections == 0 {
+                break;
+            }
+            for app in core::mem::take(&mut self.apps) {
+                self.rig.worker.abort(app.conn);
+            }
+        }
+        self.rig.check_end();
+    }
+}
+
+/// What a SYN offers.
+fn offered(choice: u8, now_ms: u32) -> Options {
+    Options {
+        mss: [None, Some(1460), Some(88), Some(536)][usize::from(choice & 3)],
+        window_scale: (choice & 4 != 0).then_some(choice >> 4),
+        sack_permitted: choice & 8 != 0,
+        timestamps: (choice & 16 != 0).then_some(Timestamps { value: now_ms, echo: 0 }),
+        ..Options::default()
+    }
+}
