@@ -8,8 +8,14 @@ use ringwire_netns::{Addressing, Echo, Pattern, Scene, Service, kernel, options,
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// What loss, reordering and copies make of a connection that is in order itself.
-const EXPECTED: [DropReason; 4] =
-    [DropReason::ArpNotForUs, DropReason::TcpDuplicate, DropReason::TcpOutOfWindow, DropReason::TcpNoSocket];
+const EXPECTED: [DropReason; 5] = [
+    DropReason::ArpNotForUs,
+    DropReason::TcpDuplicate,
+    DropReason::TcpOutOfWindow,
+    // RFC 7323 5.3 (R1): a segment that was overtaken by a millisecond or more is older than what came.
+    DropReason::TcpPaws,
+    DropReason::TcpNoSocket,
+];
 
 /// A scene whose link has a forwarder.
 fn scene() -> Scene {
