@@ -8,12 +8,16 @@
 //! A [`Script`] is the peer and the application of one worker at once. It owns the virtual clock: nothing moves unless the script
 //! injects, calls or waits, so that a case of 62 seconds takes milliseconds and always goes the same way. Sequence numbers are
 //! relative: 0 is the SYN of the side that the number belongs to.
+//!
+//! The tables beside this package's manifest are read by [`table`]; `cargo run -p ringwire-conformance` checks them.
 
 mod app;
 mod expected;
 mod host;
 mod script;
 mod segment;
+mod sources;
+pub mod table;
 
 pub use app::default_keepalive_time;
 pub use expected::{run, script};
