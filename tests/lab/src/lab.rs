@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use crate::builder::LinkBuilder;
 use crate::error::LabError;
 use crate::level::{self, Level};
-use crate::link::LinkBuilder;
 use crate::node::{Node, Place};
 use crate::process::Programs;
 

@@ -33,6 +33,7 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod builder;
 mod cable;
 mod capture;
 #[cfg(feature = "engine")]
@@ -55,13 +56,14 @@ mod raw;
 mod runtime;
 mod sys;
 
+pub use builder::LinkBuilder;
 pub use capture::Capture;
 pub use error::LabError;
 pub use forward::Lateness;
 pub use impair::{Counters, Distribution, Impairment};
 pub use lab::Lab;
 pub use level::{Level, enter_user_namespace, skip};
-pub use link::{Carrier, Link, LinkBuilder, Offloads};
+pub use link::{Carrier, Link, Offloads};
 pub use node::Node;
 pub use process::{Child, Command};
 /// TCP options for [`Segment`] and [`TcpPeer`].
