@@ -33,8 +33,11 @@ pub fn script<F: FnOnce(&mut Script)>(play: F) {
 
 /// Runs a script under a name. One on the list of known failures must fail, so that the list cannot go stale.
 pub fn run(name: &str, play: impl FnOnce(&mut Script)) {
-    let known = KnownFailures::load().failing;
-    let Some(reason) = known.get(name) else { return play_to_the_end(play) };
+    run_against(&KnownFailures::load(), name, play);
+}
+
+fn run_against(known: &KnownFailures, name: &str, play: impl FnOnce(&mut Script)) {
+    let Some(reason) = known.failing.get(name) else { return play_to_the_end(play) };
     if catch_unwind(AssertUnwindSafe(|| play_to_the_end(play))).is_ok() {
         panic!(
             "{name} passes now: take it off expected_failures.toml (\"{reason}\") and turn its exception row into done"
@@ -95,5 +98,89 @@ fn compare_options(expected: &Segment, sent: &Sent) -> Result<(), String> {
     match checks.iter().find(|(is_wrong, _)| *is_wrong) {
         Some((_, what)) => Err(format!("expected {what}")),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ack, data, syn, syn_ack};
+
+    fn failure(play: impl FnOnce(&mut Script)) -> String {
+        let error =
+            catch_unwind(AssertUnwindSafe(|| run("no known failure", play))).expect_err("it must fail");
+        error.downcast_ref::<String>().cloned().unwrap_or_default()
+    }
+
+    #[test]
+    fn a_mismatch_tells_what_was_expected_and_all_that_had_happened() {
+        let told = failure(|s| {
+            s.listen();
+            s.inject(s.peer_syn());
+            s.expect(syn_ack().ack(2));
+        });
+        for part in
+            ["expected: SYN|ACK ack 2", "(ack is 1, not 2)", "> SYN <mss 1460>", "< SYN|ACK seq 0 ack 1"]
+        {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+    }
+
+    #[test]
+    fn each_named_field_is_compared() {
+        let wrong = [
+            data("x").seq(2),
+            data("x").ack(2),
+            data("x").win(1),
+            data("y"),
+            ack().len(2),
+            data("x").port(1),
+            data("x").tos(1),
+            data("x").mss(9),
+            data("x").any_ts(),
+            data("x").sack(&[(1, 2)]),
+            data("x").without(Flags::PSH),
+            data("x").with(Flags::ECE),
+            syn().text("x"),
+        ];
+        for expected in wrong {
+            let shown = expected.to_string();
+            let told = failure(|s| {
+                s.establish();
+                s.send("x");
+                s.expect(expected);
+            });
+            assert!(told.contains(&shown), "{shown}: {told}");
+        }
+        run("no known failure", |s| {
+            s.establish();
+            s.send("x");
+            s.expect(data("x").psh().seq(1).ack(1).tos(0).no_ts().no_sack().no_mss());
+        });
+    }
+
+    #[test]
+    fn silence_too_little_and_too_much_are_failures() {
+        failure(|s| {
+            s.connect();
+            s.expect_nothing_for(10);
+        });
+        failure(|s| drop(s.expect(syn())));
+        failure(|s| drop(s.expect_after(0..=5, syn())));
+        failure(|s| {
+            s.connect();
+            s.expect_after(5..=9, syn());
+        });
+        let told = failure(|s| s.connect());
+        assert!(told.contains("expected: nothing"), "what nobody looked at: {told}");
+    }
+
+    #[test]
+    fn a_known_failure_that_passes_is_a_failure() {
+        let known = KnownFailures { failing: BTreeMap::from([("x".to_owned(), "why".to_owned())]) };
+        let passes = catch_unwind(AssertUnwindSafe(|| run_against(&known, "x", |_| ())));
+        let told = passes.expect_err("it must fail").downcast_ref::<String>().cloned();
+        assert!(told.is_some_and(|told| told.contains("passes now")));
+        run_against(&known, "x", |s| s.fail("as expected"));
     }
 }

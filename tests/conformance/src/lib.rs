@@ -9,6 +9,23 @@
 //! injects, calls or waits, so that a case of 62 seconds takes milliseconds and always goes the same way. Sequence numbers are
 //! relative: 0 is the SYN of the side that the number belongs to.
 //!
+//! ```
+//! use ringwire_conformance::{ack, data, script, syn_ack};
+//!
+//! // What a test function contains: a SYN is answered, text is acknowledged within half a second and no sooner.
+//! script(|s| {
+//!     s.listen();
+//!     s.inject(s.peer_syn());
+//!     s.expect_only(syn_ack().seq(0).ack(1).mss(1460));
+//!     s.inject(ack());
+//!     s.accept();
+//!     s.inject(data("hello"));
+//!     s.expect_nothing();
+//!     s.expect_after(1..=499, ack().ack(6));
+//!     s.expect_read("hello");
+//! });
+//! ```
+//!
 //! The tables beside this package's manifest are read by [`table`]; `cargo run -p ringwire-conformance` checks them.
 
 mod app;

@@ -193,6 +193,19 @@ fn rfc9438_4_6_multiplicative_decrease() {
     });
 }
 
+/// RFC 5681 3.2 (2): with NewReno, chosen for the socket, it is half.
+#[test]
+fn rfc5681_3_2_newreno_halves_the_window() {
+    script(|s| {
+        s.options.congestion_control = ringwire::CongestionControl::NewReno;
+        let (before, ssthresh) = one_loss(s, 80);
+        let ratio = f64::from(ssthresh) / f64::from(before);
+        assert!((0.45..=0.55).contains(&ratio), "{ratio}");
+        s.abort();
+        s.ignore_sent();
+    });
+}
+
 /// RFC 9438 4.2, 4.3: the cube root of the distance in seconds brings it back to where it was: concave, slow at the end.
 #[test]
 fn rfc9438_4_2_window_returns_after_k() {

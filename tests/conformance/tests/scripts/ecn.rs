@@ -186,3 +186,78 @@ fn rfc3168_6_1_3_ce_without_agreement_is_ignored() {
         s.expect_read("a");
     });
 }
+
+/// 6.1.1: an active side that wants ECN says ECE and CWR, and takes a SYN-ACK with ECE alone for agreement.
+#[test]
+fn rfc3168_6_1_1_active_side_asks() {
+    script(|s| {
+        s.options.ecn = ringwire::Ecn::Ask;
+        s.connect();
+        s.expect_only(syn().with(ecn_setup()));
+        s.inject(s.peer_syn_ack().with(Flags::ECE));
+        s.expect_only(ack().without(ecn_setup()).tos(0));
+        s.expect_connected();
+        s.send("x");
+        s.expect_only(data("x").tos(ECT_0));
+        s.inject(ack());
+    });
+}
+
+/// 6.1.1: a SYN-ACK without ECE, or one that only repeats our flags, is no agreement.
+#[test]
+fn rfc3168_6_1_1_answer_that_is_no_agreement() {
+    for flags in [Flags::NONE, ecn_setup()] {
+        ringwire_conformance::run("rfc3168_6_1_1_answer_that_is_no_agreement", |s| {
+            s.options.ecn = ringwire::Ecn::Ask;
+            s.connect();
+            s.expect_only(syn().with(ecn_setup()));
+            s.inject(s.peer_syn_ack().with(flags));
+            s.expect_only(ack());
+            s.expect_connected();
+            s.send("x");
+            s.expect_only(data("x").tos(0));
+            s.inject(ack());
+        });
+    }
+}
+
+/// 6.1.1.1: a SYN that is not answered is tried again without.
+#[test]
+fn rfc3168_6_1_1_1_repeated_syn_asks_no_more() {
+    script(|s| {
+        s.options.ecn = ringwire::Ecn::Ask;
+        s.connect();
+        s.expect_only(syn().with(ecn_setup()));
+        s.expect_after(900..=1100, syn().without(ecn_setup()));
+    });
+}
+
+/// 6.1.6: window probes are not marked ECT.
+#[test]
+fn rfc3168_6_1_6_window_probes_are_not_ect() {
+    script(|s| {
+        negotiated(s);
+        s.inject(ack().win(0));
+        s.send("x");
+        s.expect_after(100..=1500, ack().tos(0).seq(0));
+        s.inject(ack().win(100));
+        s.expect_only(data("x").tos(ECT_0));
+        s.inject(ack());
+    });
+}
+
+/// Without asking for it nothing is said.
+#[test]
+fn rfc3168_6_1_1_off_means_off() {
+    script(|s| {
+        s.options.ecn = ringwire::Ecn::Off;
+        s.listen();
+        s.inject(s.peer_syn().with(ecn_setup()));
+        s.expect_only(syn_ack().without(ecn_setup()));
+        s.inject(ack());
+        s.accept();
+        s.send("x");
+        s.expect_only(data("x").tos(0));
+        s.inject(ack());
+    });
+}
