@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin:/usr/sbin:/sbin"
 
-deploy/setup.sh qemu-system-x86 busybox-static cpio xz-utils
+deploy/setup.sh qemu-system-x86 busybox-static cpio xz-utils libcap2-bin nginx-light
 
 # 77 is the test's own word for "not here".
 in_machine() {
@@ -49,6 +49,10 @@ run() {
 run cargo test --workspace --no-fail-fast
 # What an embedder without clang and libelf gets: the engine over in-memory ports.
 run cargo test -p ringwire --no-default-features --no-fail-fast
+# And over AF_PACKET, which needs neither as well.
+run cargo test -p ringwire --no-default-features --features packet --no-fail-fast
+# The lab at every level of privilege, with engines and runtimes in its nodes.
+run cargo test -p ringwire-lab --features engine,tokio --no-fail-fast --test levels --test example_service
 # A slice of fuzzing, all targets together; deploy/fuzz.sh is the long run.
 run cargo run -q -p ringwire-fuzz -- all 20
 run in_machine
