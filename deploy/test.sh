@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin:/usr/sbin:/sbin"
 
-deploy/setup.sh qemu-system-x86 busybox-static cpio xz-utils libcap2-bin nginx-light
+deploy/setup.sh qemu-system-x86 busybox-static cpio xz-utils libcap2-bin
 
 # 77 is the test's own word for "not here".
 in_machine() {

@@ -33,14 +33,9 @@ impl Site {
         Site { dir }
     }
 
-    fn serve(&self, node: &Node) -> Child {
+    fn serve(&self, node: &Node, program: &Path) -> Child {
         let config = self.dir.join("nginx.conf");
-        let prefix: &Path = &self.dir;
-        // Debian has it where only root looks.
-        let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
-        let program = path.split(':').map(|dir| Path::new(dir).join("nginx")).find(|file| file.exists());
-        let mut nginx = node.command(program.expect("nginx is installed"));
-        nginx.arg("-c").arg(config).arg("-p").arg(prefix).spawn().unwrap()
+        node.command(program).arg("-c").arg(config).arg("-p").arg(&self.dir).spawn().unwrap()
     }
 }
 
@@ -48,6 +43,12 @@ impl Drop for Site {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.dir);
     }
+}
+
+/// Debian has it where only root looks. Not installed by deploy/test.sh, because the package starts a server on the host.
+fn nginx() -> Option<PathBuf> {
+    let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
+    path.split(':').map(|dir| Path::new(dir).join("nginx")).find(|file| file.exists())
 }
 
 fn get(server: IpAddr) -> Vec<u8> {
@@ -71,13 +72,20 @@ fn get(server: IpAddr) -> Vec<u8> {
 
 #[test]
 fn nginx_delivers_over_a_lossy_link() {
+    let Some(program) = nginx() else {
+        assert!(std::env::var_os("RINGWIRE_NO_SKIP").is_none(), "nginx is not installed");
+        // Past the harness's capture: nobody shall believe that it ran.
+        writeln!(std::io::stderr(), "SKIPPED: nginx_delivers_over_a_lossy_link: nginx is not installed")
+            .unwrap();
+        return;
+    };
     let lab = ringwire_lab::lab!(Level::UserNamespace);
     let (client, server) = (lab.node("client").unwrap(), lab.node("server").unwrap());
     let link = lab.link(&client, &server).up().unwrap();
 
     let body: Vec<u8> = (0..400_000_u32).map(|i| (i % 251) as u8).collect();
     let site = Site::new(&body);
-    let _nginx = site.serve(&server);
+    let _nginx = site.serve(&server, &program);
     let address = link.addr(&server);
     assert!(client.run(|| get(address)) == body);
 
