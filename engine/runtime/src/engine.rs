@@ -349,6 +349,13 @@ impl EngineBuilder {
         self
     }
 
+    /// Closed connections that each worker remembers for the time of TIME-WAIT, 52 bytes each; the oldest make room. Half of
+    /// [`EngineBuilder::max_connections`] if not said.
+    pub fn max_time_waits(mut self, connections: u32) -> EngineBuilder {
+        self.config.max_time_waits = Some(connections);
+        self
+    }
+
     /// Local ports that may be reserved in the kernel when the interface's own addresses are shared.
     pub fn shared_ports(mut self, ports: u32) -> EngineBuilder {
         self.config.shared_ports = Some(ports);

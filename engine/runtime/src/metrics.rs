@@ -59,6 +59,10 @@ counters! {
     closed,
     /// Connections held now, in any state but CLOSED.
     connections,
+    /// Those of them that are only remembered: closed by the application, in TIME-WAIT.
+    time_waits,
+    /// Connections forgotten before the end of TIME-WAIT, because there were too many.
+    time_waits_cut,
     /// SYN-ACKs sent that left nothing behind, because the listener's SYN queue was full.
     cookies_sent,
     /// Connections made from what acknowledged one of those; counted in `accepted` too.

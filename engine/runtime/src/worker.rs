@@ -286,7 +286,7 @@ impl Core {
     /// Others see the counters at most `PUBLISH_INTERVAL_NS` late, and never late of a sleeping or ended worker.
     fn end_turn(&mut self) {
         self.io.handover.end_turn(&self.guard.shared.workers);
-        self.io.counters.now.connections = self.streams.connections() as u64;
+        self.streams.count(&mut self.io.counters);
         if self.io.now.nanos_since(self.published_at) >= PUBLISH_INTERVAL_NS || self.clock.is_manual() {
             self.publish();
         }
@@ -306,7 +306,7 @@ impl Core {
         self.datagrams.close_all(io);
         self.io.ready.clear();
         self.send_the_rest();
-        self.io.counters.now.connections = self.streams.connections() as u64;
+        self.streams.count(&mut self.io.counters);
         self.publish();
     }
 

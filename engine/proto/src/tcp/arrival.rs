@@ -314,6 +314,6 @@ impl Tcb {
 }
 
 /// Linux's tcp_invalid_ratelimit: damps two stacks that answer each other's ACKs.
-const CHALLENGE_INTERVAL_MS: u32 = 500;
+pub(super) const CHALLENGE_INTERVAL_MS: u32 = 500;
 
 const TS_RECENT_LIFE_MS: u32 = 24 * 24 * 3600 * 1000;

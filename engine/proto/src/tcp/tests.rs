@@ -18,4 +18,5 @@ mod recovery;
 mod sack;
 mod sending;
 mod states;
+mod time_wait;
 mod timers;

@@ -135,6 +135,8 @@ fn on_icmp_error(
             sockets.datagrams.on_icmp_error(io, slot, error.kind);
             Ok(None)
         }
+        // Everything of it was acknowledged: nothing that an error could be about is in flight.
+        Some(Socket::TimeWait(_)) => Err(DropReason::IcmpUnknownFlow),
         Some(Socket::Listener(_)) | None => Ok(Some(key)),
     }
 }

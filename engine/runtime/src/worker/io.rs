@@ -39,6 +39,7 @@ pub(crate) enum Socket {
     Flow(u32),
     Listener(u32),
     Udp(u32),
+    TimeWait(u32),
 }
 
 const SLOT_BITS: u32 = 30;
@@ -52,6 +53,7 @@ impl Socket {
             Socket::Flow(slot) => slot,
             Socket::Listener(slot) => 1 << SLOT_BITS | slot,
             Socket::Udp(slot) => 2 << SLOT_BITS | slot,
+            Socket::TimeWait(slot) => 3 << SLOT_BITS | slot,
         }
     }
 
@@ -60,7 +62,8 @@ impl Socket {
         match value >> SLOT_BITS {
             0 => Socket::Flow(slot),
             1 => Socket::Listener(slot),
-            _ => Socket::Udp(slot),
+            2 => Socket::Udp(slot),
+            _ => Socket::TimeWait(slot),
         }
     }
 }
@@ -71,7 +74,7 @@ mod tests {
 
     #[test]
     fn sockets_survive_packing() {
-        for socket in [Socket::Flow(0), Socket::Listener(7), Socket::Udp(SLOT_MASK)] {
+        for socket in [Socket::Flow(0), Socket::Listener(7), Socket::Udp(SLOT_MASK), Socket::TimeWait(9)] {
             assert_eq!(Socket::unpack(socket.pack()), socket);
         }
     }

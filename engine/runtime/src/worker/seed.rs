@@ -5,7 +5,7 @@ use ringwire_table::{PortMap, Reader};
 
 use super::handover::{self, HandOver};
 use super::net::NetConfig;
-use super::stream::PortUse;
+use super::stream::{Limits, PortUse};
 use super::*;
 use crate::config::Config;
 use crate::error::{SetupError, SetupErrorKind};
@@ -32,7 +32,7 @@ pub struct WorkerSeed {
     prf: Prf,
     table: Writer,
     handover: HandOver,
-    max_connections: usize,
+    limits: Limits,
 }
 
 impl WorkerSeed {
@@ -42,10 +42,13 @@ impl WorkerSeed {
             None => random_secret()?,
         };
         let prf = Prf::new(secret);
-        let max_connections = config.max_connections() as usize;
+        let limits = Limits {
+            connections: config.max_connections() as usize,
+            time_waits: config.max_time_waits() as usize,
+        };
         // Listeners and datagram sockets live in the same table; half empty buckets keep lookups short.
         let (table, _reader) = Table::new(
-            config.max_connections().saturating_add(4096),
+            config.max_connections().saturating_add(config.max_time_waits()).saturating_add(4096),
             [prf.hash(b"table 0"), prf.hash(b"table 1")],
         );
         Ok(WorkerSeed {
@@ -59,7 +62,7 @@ impl WorkerSeed {
             prf,
             table,
             handover: HandOver::default(),
-            max_connections,
+            limits,
         })
     }
 
@@ -120,7 +123,7 @@ impl WorkerSeed {
             clock: self.clock,
             poll_mode: self.poll_mode,
             io,
-            streams: Streams::new(self.id, self.max_connections, now, ports),
+            streams: Streams::new(self.id, &self.limits, now, ports),
             datagrams: Datagrams::new(self.id),
             batch: RxBatch::default(),
             is_kick_pending: false,

@@ -25,23 +25,33 @@ use super::tcp_buf::{SendSource, TcpBuf};
 use crate::buffer::RxBuf;
 use crate::error::CloseReason;
 use crate::event::{Conn, Event, Events, Listener};
+use crate::metrics::Counters;
 use crate::slab::{Key, Slab};
 
 mod listen;
 mod open;
 mod schedule;
+mod time_wait;
 mod transmit;
 mod user;
 
 use listen::{Listened, Listening};
 pub(crate) use open::PortUse;
 use schedule::Schedule;
+use time_wait::TimeWaits;
 
 /// The options of a socket in the protocol's terms, and what is worked out from them once.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct OptionSet {
     pub(crate) config: tcp::Config,
     pub(crate) backlog: u32,
+}
+
+/// How many of what one worker keeps.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) connections: usize,
+    pub(crate) time_waits: usize,
 }
 
 /// All TCP state of one worker.
@@ -52,6 +62,7 @@ pub(crate) struct Streams {
     listeners: Slab<Listening>,
     cold: ColdStore<RxBuf, TcpBuf>,
     schedule: Schedule,
+    time_waits: TimeWaits,
     /// Flows that wait for a port or a neighbour.
     parked: Vec<u32>,
     /// Interned options; a handful per program.
@@ -109,10 +120,11 @@ macro_rules! with_machine {
 pub(crate) use with_machine;
 
 impl Streams {
-    pub(crate) fn new(worker: u8, max_connections: usize, now: Instant, ports: PortUse) -> Streams {
+    pub(crate) fn new(worker: u8, limits: &Limits, now: Instant, ports: PortUse) -> Streams {
         Streams {
             worker,
-            flows: Slab::new(max_connections.min(Socket::MAX_SLOTS)),
+            flows: Slab::new(limits.connections.min(Socket::MAX_SLOTS)),
+            time_waits: TimeWaits::new(limits.time_waits.min(Socket::MAX_SLOTS), now),
             listeners: Slab::new(1 << 16),
             cold: ColdStore::new(),
             schedule: Schedule::new(now),
@@ -122,8 +134,11 @@ impl Streams {
         }
     }
 
-    pub(crate) fn connections(&self) -> usize {
-        self.flows.len()
+    /// How many connections there are, and how many of them are only remembered.
+    pub(crate) fn count(&self, counters: &mut Counters) {
+        let time_waits = self.time_waits.len() as u64;
+        counters.now.connections = self.flows.len() as u64 + time_waits;
+        counters.now.time_waits = time_waits;
     }
 
     /// The first slot from `from` on whose connection is more than a memory of its tuple (TIME-WAIT).
@@ -133,7 +148,7 @@ impl Streams {
     }
 
     pub(crate) fn next_timer(&self) -> Option<Instant> {
-        self.schedule.next_deadline()
+        [self.schedule.next_deadline(), self.time_waits.next_deadline()].into_iter().flatten().min()
     }
 
     /// Whether flows wait for a port or a neighbour.
@@ -152,6 +167,7 @@ impl Streams {
         let at = Arrived { ingress, seg: &seg };
         match found.map(Socket::unpack) {
             Some(Socket::Flow(slot)) if self.is_of(slot, at) => self.on_flow_segment(io, slot, at, packet),
+            // What the batch found may be gone: the look below tells.
             _ => self.on_missed(io, at, packet),
         }
     }
@@ -166,6 +182,7 @@ impl Streams {
     fn on_missed(&mut self, io: &mut Io, at: Arrived<'_>, packet: RxBuf) {
         match io.table.reader().lookup(&at.ingress.key()).map(Socket::unpack) {
             Some(Socket::Flow(slot)) => self.on_flow_segment(io, slot, at, packet),
+            Some(Socket::TimeWait(slot)) => self.on_time_wait_segment(io, slot, at, packet),
             _ => self.on_unmatched(io, at, packet),
         }
     }
@@ -206,7 +223,7 @@ impl Streams {
             // RFC 9293 3.10.7.4 (MAY-2): a new SYN ends TIME-WAIT and is treated as if it had met the listener.
             self.remove(io, slot);
             return match self.listener_for(io, at.ingress) {
-                Some(listener) => self.on_syn(io, listener, at),
+                Some(listener) => self.on_syn(io, listener, at, None),
                 None => self.refuse(io, at),
             };
         }
@@ -248,6 +265,7 @@ impl Streams {
         flow.signals |= outcome.signals.without(Signals::SEND_RESET);
         flow.announce(slot, &mut io.ready);
         self.schedule.follow(slot, flow);
+        self.remember(io, slot);
     }
 
     /// The wheel and the transmit queue follow the machine.
@@ -306,6 +324,7 @@ impl Streams {
 
     /// Deadlines that have passed.
     pub(crate) fn expire(&mut self, io: &mut Io) {
+        self.expire_time_waits(io);
         while let Some(slot) = self.schedule.poll_expired(io.now) {
             let outcome = with_machine!(self, io, slot, |flow, cx| {
                 flow.armed_at = Instant::MAX;

@@ -35,6 +35,7 @@ mod rto;
 mod sack;
 mod syn_flood;
 mod tail_loss;
+mod time_wait;
 mod timestamps;
 mod windows;
 

@@ -66,7 +66,7 @@ impl Streams {
     pub(super) fn listener_for(&self, io: &Io, ingress: &Ingress) -> Option<u32> {
         match Socket::unpack(io.table.reader().lookup_listener(&ingress.key())?) {
             Socket::Listener(slot) => Some(slot),
-            Socket::Flow(_) | Socket::Udp(_) => None,
+            Socket::Flow(_) | Socket::Udp(_) | Socket::TimeWait(_) => None,
         }
     }
 
@@ -110,7 +110,7 @@ impl Streams {
     ) -> Listened {
         let flags = at.seg.header.flags;
         if flags.contains(Flags::SYN) {
-            self.on_syn(io, listener, at);
+            self.on_syn(io, listener, at, None);
             return Listened::Taken;
         }
         if !flags.intersects(Flags::ACK | Flags::RST) {
@@ -128,10 +128,11 @@ impl Streams {
         Listened::Taken
     }
 
+    /// Our numbers come after those of the connection that it succeeds, if there was one.
     #[cold]
-    pub(super) fn on_syn(&mut self, io: &mut Io, listener: u32, at: Arrived<'_>) {
+    pub(super) fn on_syn(&mut self, io: &mut Io, listener: u32, at: Arrived<'_>, after: Option<SeqNum>) {
         let taken = match tcp::on_listen(at.seg) {
-            ListenVerdict::Accept => self.accept(io, listener, at),
+            ListenVerdict::Accept => self.accept(io, listener, at, after),
             ListenVerdict::Reset => {
                 self.send_reset(io, at);
                 Err(DropReason::TcpListenNotSyn)
@@ -145,13 +146,24 @@ impl Streams {
     }
 
     /// Begins a passive open, here or in a cookie, or says why not.
-    fn accept(&mut self, io: &mut Io, listener: u32, at: Arrived<'_>) -> Result<(), DropReason> {
+    fn accept(
+        &mut self,
+        io: &mut Io,
+        listener: u32,
+        at: Arrived<'_>,
+        after: Option<SeqNum>,
+    ) -> Result<(), DropReason> {
         let (set, listening) = self.place_for_one(io, listener)?;
         if listening.half_open >= set.backlog {
             return self.send_cookie(io, listener, at);
         }
         let tuple = at.tuple();
-        let tcb = Tcb::accept(&set.config, seed(io, &tuple), at.seg, io.now);
+        let mut seed = seed(io, &tuple);
+        if let Some(after) = after.filter(|after| !seed.iss.after(*after)) {
+            // A fast connection outruns the clock of initial numbers. Linux's distance: more than an unscaled window.
+            seed.iss = after + 65_537;
+        }
+        let tcb = Tcb::accept(&set.config, seed, at.seg, io.now);
         let slot = self.enqueue(io, listener, at, tcb)?;
         self.reschedule(slot);
         Ok(())

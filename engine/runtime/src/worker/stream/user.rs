@@ -152,6 +152,7 @@ impl Streams {
         for slot in slots {
             self.abort_flow(io, slot);
         }
+        self.forget_all(io);
         self.transmit(io);
     }
 
@@ -163,6 +164,7 @@ impl Streams {
             return self.remove(io, slot);
         }
         self.reschedule(slot);
+        self.remember(io, slot);
     }
 
     pub(crate) fn info(&mut self, io: &mut Io, conn: Conn) -> Result<Info, ConnError> {
