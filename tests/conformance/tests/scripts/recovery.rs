@@ -232,23 +232,6 @@ fn rfc5682_3_1_spurious_timeout_with_sack() {
     });
 }
 
-/// RFC 5682 4: after a spurious timeout the window is what it was before.
-#[test]
-fn rfc5682_4_window_is_restored() {
-    script(|s| {
-        in_flight(s, 30);
-        let before = s.info().cwnd_bytes;
-        s.expect_after(1..=500, segment(0));
-        for n in 1..=4 {
-            s.inject(ack().ack(at(n)));
-        }
-        s.ignore_sent();
-        assert!(s.info().cwnd_bytes >= before / 2, "{} of {before}", s.info().cwnd_bytes);
-        s.abort();
-        s.ignore_sent();
-    });
-}
-
 /// RFC 3522 3.2, RFC 4015 3: with timestamps the echo tells the original's ACK from the retransmission's: nothing more is sent
 /// again, and the window is what it was.
 #[test]
