@@ -210,6 +210,22 @@ fn rfc9293_3_10_7_4_old_segments_do_not_change_the_window() {
     });
 }
 
+/// A segment that was overtaken tells an older window: SND.WL1 keeps it out.
+#[test]
+fn rfc9293_3_10_7_4_overtaken_segment_does_not_change_the_window() {
+    script(|s| {
+        s.establish();
+        s.inject(data("later").seq(100).ack(1).win(6000));
+        assert_eq!(s.info().snd_wnd_bytes, 6000);
+        s.inject(data("sooner").seq(1).ack(1).win(10));
+        assert_eq!(s.info().snd_wnd_bytes, 6000);
+        s.inject(ack().seq(100).ack(1).win(7000));
+        assert_eq!(s.info().snd_wnd_bytes, 7000);
+        s.wait(600);
+        s.ignore_sent();
+    });
+}
+
 /// The right edge that was announced never moves left, whatever the application does not read.
 #[test]
 fn rfc9293_3_8_6_right_edge_never_moves_left() {
