@@ -65,8 +65,8 @@ pub(super) struct Recovery {
     pub limited_to: Option<SeqNum>,
     /// Not yet answered.
     pub probe: Option<TailProbe>,
-    /// DSACKs widen the reordering window again when this is acknowledged.
-    dsack_round_end: Option<SeqNum>,
+    /// The reordering window is not widened again before this is acknowledged.
+    widened_to: Option<SeqNum>,
     reduction: Reduction,
     undo: Option<Undo>,
     /// Without SACK: how many duplicate ACKs what was in flight at the first of them can cause.
@@ -298,11 +298,16 @@ impl Tcb {
 
     /// The peer got something twice: what was sent again had not been lost (RFC 2883, RFC 8985 6.2, RFC 3708).
     fn on_duplicate_reported<P, S>(&mut self, cold: &mut Cold<P, S>) {
-        if cold.recovery.dsack_round_end.is_none_or(|end| self.snd.una.after_eq(end)) {
-            cold.recovery.dsack_round_end = Some(self.snd.nxt);
+        self.wait_longer(cold);
+        self.undo_on_duplicate(cold);
+    }
+
+    /// What was late would not have been presumed lost with a wider reordering window: once in a round trip.
+    fn wait_longer<P, S>(&mut self, cold: &mut Cold<P, S>) {
+        if cold.recovery.widened_to.is_none_or(|end| self.snd.una.after_eq(end)) {
+            cold.recovery.widened_to = Some(self.snd.nxt);
             self.reordering.widen();
         }
-        self.undo_on_duplicate(cold);
     }
 
     /// The RTO fired with data in flight.

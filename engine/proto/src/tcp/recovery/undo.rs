@@ -37,12 +37,15 @@ impl Tcb {
     /// spurious and is over.
     pub(in crate::tcp) fn undo_on_echo<P, S>(&mut self, cold: &mut Cold<P, S>, echo_ms: Option<u32>) -> bool {
         let is_spurious = match (cold.recovery.undo, echo_ms) {
+            // All that was presumed lost has arrived before it could go again.
+            (Some(Undo { resent_at_ms: None, .. }), _) => cold.send.lost_bytes() == 0,
             (Some(Undo { resent_at_ms: Some(resent_ms), .. }), Some(echo_ms)) => {
                 echo_ms.wrapping_sub(resent_ms).cast_signed() < 0
             }
             _ => false,
         };
         if is_spurious {
+            self.wait_longer(cold);
             self.undo(cold);
         }
         is_spurious

@@ -189,3 +189,22 @@ fn reordering_widens_the_window_that_is_waited() {
     let resent = host.run_timer();
     assert_eq!(resent.iter().map(number).collect::<Vec<_>>(), [3]);
 }
+
+#[test]
+fn what_arrives_before_it_could_go_again_was_not_lost() {
+    // The window has no room for a retransmission when the segments that were late arrive.
+    let mut host = in_flight(&sacking(), 12, 0);
+    let before = host.tcb.window;
+    host.exchange(&peer(ACK, 0, 0).sack(at(8), at(11)));
+    let resent = host.tcb.retransmits;
+    assert!(resent >= 1 && host.tcb.window.ssthresh < before.cwnd);
+    // Without a single retransmission in the episode:
+    let mut host = in_flight(&sacking(), 12, 0);
+    host.completion = super::host::Completion::Later;
+    let _ = host.deliver(&peer(ACK, 0, 0).sack(at(8), at(11)));
+    assert_eq!((phase(&mut host), host.tcb.retransmits), (CongestionPhase::Recovery, 0));
+    let _ = host.deliver(&peer(ACK, 0, 11_000));
+    assert_eq!(phase(&mut host), CongestionPhase::Open);
+    assert!(host.tcb.window.cwnd >= before.cwnd && host.tcb.window.ssthresh == before.ssthresh);
+    assert_eq!(host.transmit(), []);
+}
