@@ -148,10 +148,10 @@ impl Play {
             }
             5..=7 => {
                 let (offset, len) = (input.offset(), usize::from(input.byte()) * 5);
-                self.is_tainted |= (FAR..1 << 31).contains(&offset);
+                self.is_tainted |= (FAR..=1 << 31).contains(&offset);
                 peer.send(&mut self.rig, nxt.wrapping_add(offset), len);
                 let end = nxt.wrapping_add(offset).wrapping_add(len as u32);
-                if end.wrapping_sub(self.high).cast_signed() > 0 {
+                if offset < FAR && end.wrapping_sub(self.high).cast_signed() > 0 {
                     self.high = end;
                 }
             }
