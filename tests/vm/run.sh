@@ -22,7 +22,13 @@ readonly MODULES=(
 )
 
 cache=${RINGWIRE_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ringwire/vm}
-work=$(mktemp -d)
+mkdir -p "$cache"
+# What runs left behind that were killed outright.
+for left in "$cache"/run.*; do
+  [ ! -d "$left" ] || kill -0 "${left##*.}" 2>/dev/null || rm -rf "$left"
+done
+work=$cache/run.$$
+mkdir "$work"
 qemu=
 # shellcheck disable=SC2317 # the trap calls it
 cleanup() {

@@ -8,9 +8,10 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringwire::{DropReason, Handle};
+use ringwire::Handle;
 use ringwire_netns::{Closing, Pace, Pattern, Script, Service, Transfers, eventually, kernel, options};
 
+use super::AFTER_A_STALL;
 use crate::nic::{DriverCounters, Watched};
 use crate::scene::{Scene, Unbound, cpu_time};
 use crate::wire::{self, PORT};
@@ -87,7 +88,7 @@ fn stopped_peer(write: Pace, bytes: u64, stop: impl FnOnce(&Handle)) -> u64 {
     assert_eq!(ended, Ok(None));
     let books = service.finish();
     before.assert_zero_copy(&books, &DriverCounters::ours());
-    books.assert_balanced(&[DropReason::TcpOutOfWindow, DropReason::TcpNoSocket]);
+    books.assert_balanced(&AFTER_A_STALL);
     // The application's send copies each byte once.
     let copied_bytes = books.metrics.sum(|worker| worker.copied_bytes) - bytes;
     println!("{}", wire::claim(client_port, copied_bytes));
