@@ -140,15 +140,19 @@ pack() {
 }
 
 # Two network cards of one queue, joined by a cable. Their iommu_platform is what makes zero-copy possible: the driver
-# then maps packet memory for the device itself. One thread emulates both processors: with one each, a processor was seen
-# to run into a breakpoint that the other had just taken out of the kernel's code, as attaching a program does.
+# then maps packet memory for the device itself.
+#
+# One processor of two that could be there. With two at work, one was seen to run into a breakpoint that the other had
+# just taken out of the kernel's code, as attaching a program does. With one thread for both, cards were seen to stop
+# for good on a busy machine, two runs in six; supposedly a doorbell was lost for want of the memory barriers that the
+# emulator leaves out when it knows of one thread only.
 boot() {
   local record=("$@")
   local card=virtio-net-pci,iommu_platform=on,disable-legacy=on
   local image
   image=$(find "$cache/kernel" -name 'vmlinuz*' -type f)
   exec {output}< <(
-    exec setpriv --pdeathsig KILL qemu-system-x86_64 -accel tcg,thread=single -cpu max -smp 2 -m 1024 \
+    exec setpriv --pdeathsig KILL qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 1,maxcpus=2 -m 1024 \
       -nodefaults -display none -no-reboot -kernel "$image" -initrd "$work/initramfs" \
       -append "console=ttyS0 quiet panic=-1" -serial "file:$work/kernel.log" -serial stdio \
       -netdev hubport,id=left,hubid=0 -netdev hubport,id=right,hubid=0 \

@@ -13,8 +13,13 @@ use crate::scene::{PEERS, Scene};
 
 const BYTES: u64 = 50_000_000;
 /// What packets that were lost before the rings, or on the wire, lead to.
-const DISORDER: [DropReason; 4] =
-    [DropReason::TcpOutOfWindow, DropReason::TcpReassemblyFull, DropReason::TcpNoSocket, DropReason::NoFrame];
+const DISORDER: [DropReason; 5] = [
+    DropReason::TcpOutOfWindow,
+    DropReason::TcpPaws,
+    DropReason::TcpReassemblyFull,
+    DropReason::TcpNoSocket,
+    DropReason::NoFrame,
+];
 
 pub(crate) fn to_the_kernel() {
     let scene = Scene::new();
@@ -52,7 +57,8 @@ pub(crate) fn between_engines() {
         Transfers::opening(worker, addr, &options(), vec![script.clone()], ended.clone())
     });
     let ended = ends.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| {
-        panic!("it does not end\n{}\n{}", server.handle().metrics(), client.handle().metrics())
+        let cards = [DriverCounters::ours(), DriverCounters::peers(&scene.peer)];
+        panic!("it does not end: {cards:?}\n{}\n{}", server.handle().metrics(), client.handle().metrics())
     });
     println!("50 MB there and back in {:?}", started.elapsed());
     assert_eq!((ended.received, ended.fault), (pattern.digest(), None));
