@@ -216,13 +216,17 @@ impl Tcb {
         }
         let threshold = self.dup_threshold(cold, sent);
         let recovery = &mut cold.recovery;
-        recovery.acks = recovery.acks.wrapping_add(1);
         if recovery.dup_acks == 0 {
             recovery.dup_acks_most = sent.saturating_sub(1).max(1);
         }
         // A forger gains nothing: each segment but the missing one can cause one (Savage 1999), and what duplicates let go does not
         // count (RFC 5681 3.2, step 4).
         recovery.dup_acks = (recovery.dup_acks + 1).min(recovery.dup_acks_most + recovery.stale_dup_acks);
+        // Each segment that left causes one ACK at most; more are no evidence that a retransmission was lost.
+        let acks = recovery.acks.wrapping_sub(recovery.episode_acks);
+        if recovery.phase == Phase::Open || acks < sent + recovery.resent_segs {
+            recovery.acks = recovery.acks.wrapping_add(1);
+        }
         self.flags.set(Bits::RECOVERY.or(Bits::TX_DATA));
         match recovery.phase {
             Phase::Open if recovery.dup_acks >= threshold => self.enter_fast_recovery(cold, config),

@@ -19,6 +19,9 @@ pub(super) enum Limit {
 /// RFC 9293 3.8.6.2.1: the override timeout of the SWS rule, 0.1 to 1 s; Linux's ceiling for corked data.
 const OVERRIDE: Duration = Duration::from_millis(200);
 
+/// An answer to what left one interval ago is that old, and the timer was late by what a turn takes.
+const SLACK_MS: u64 = 50;
+
 /// More doublings than any bound of the RTO allows; 2^32 us shifted by it still fits 64 bits.
 const MAX_BACKOFF: u8 = 31;
 
@@ -103,8 +106,8 @@ impl Tcb {
         // RFC 9293 3.8.6 (SHLD-17): data beyond a window that shrank is no reason to give up while the peer answers.
         let waited_us = u64::from(self.rtt.rto_us()) << self.backoff;
         let waited_ms = waited_us.min(u64::from(micros(cx.config.rto_max))) / 1_000;
-        let answered =
-            self.snd.wnd == 0 && u64::from(now_ms(cx.now).wrapping_sub(self.heard_ms)) <= waited_ms;
+        let answered = self.snd.wnd == 0
+            && u64::from(now_ms(cx.now).wrapping_sub(self.heard_ms)) <= waited_ms + SLACK_MS;
         if !answered {
             self.tries += 1;
         }

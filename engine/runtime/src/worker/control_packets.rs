@@ -170,8 +170,8 @@ fn port_unreachable(io: &mut Io, bytes: &[u8]) {
     }
     let Ok(packet::Packet { eth, net: packet::Net::Ipv4(ip, _) }) = packet::parse(bytes) else { return };
     let start = bytes.len() - eth.payload().len();
-    let offender =
-        Offender { scope: Scope::Unicast, packet: ip, bytes: bytes.get(start..).unwrap_or_default() };
+    let Ok(scope) = io.net.addresses().check(eth.dst(), &ip) else { return };
+    let offender = Offender { scope, packet: ip, bytes: bytes.get(start..).unwrap_or_default() };
     if let Some(error) = io.net.errors.unreachable(io.now, Unreachable::Port, &offender) {
         let hop = reply_hop(io, eth.src(), &ip);
         send_icmp(io, &hop, error.header, error.quoted);
