@@ -221,6 +221,7 @@ pub(crate) struct Config {
     pub(crate) frames_per_worker: Option<u32>,
     pub(crate) max_connections: Option<u32>,
     pub(crate) max_time_waits: Option<u32>,
+    pub(crate) max_orphans: Option<u32>,
     pub(crate) shared_ports: Option<u32>,
     pub(crate) netns: Option<OwnedFd>,
     pub(crate) clock: Clock,
@@ -230,6 +231,10 @@ pub(crate) struct Config {
 impl Config {
     pub(crate) fn max_connections(&self) -> u32 {
         self.max_connections.unwrap_or(1 << 18)
+    }
+
+    pub(crate) fn max_orphans(&self) -> u32 {
+        self.max_orphans.unwrap_or(self.max_connections() / 4)
     }
 
     pub(crate) fn max_time_waits(&self) -> u32 {

@@ -349,6 +349,13 @@ impl EngineBuilder {
         self
     }
 
+    /// Connections that the application has closed and whose peers have not, for each worker; beyond that the oldest is reset. A quarter
+    /// of [`EngineBuilder::max_connections`] if not said.
+    pub fn max_orphans(mut self, connections: u32) -> EngineBuilder {
+        self.config.max_orphans = Some(connections);
+        self
+    }
+
     /// Closed connections that each worker remembers for the time of TIME-WAIT, 52 bytes each; the oldest make room. Half of
     /// [`EngineBuilder::max_connections`] if not said.
     pub fn max_time_waits(mut self, connections: u32) -> EngineBuilder {

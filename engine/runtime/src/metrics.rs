@@ -61,6 +61,8 @@ counters! {
     connections,
     /// Those of them that are only remembered: closed by the application, in TIME-WAIT.
     time_waits,
+    /// Connections reset because too many had been closed by the application and not by their peers.
+    orphans_cut,
     /// Connections forgotten before the end of TIME-WAIT, because there were too many.
     time_waits_cut,
     /// SYN-ACKs sent that left nothing behind, because the listener's SYN queue was full.

@@ -73,6 +73,8 @@ pub(crate) struct Flow {
     pub(crate) is_ready: bool,
     /// Waits for a local port or a neighbour; looked at again when news arrive.
     pub(crate) is_parked: bool,
+    /// Closed by the application, and counted as such.
+    pub(crate) is_orphan: bool,
 }
 
 impl Flow {

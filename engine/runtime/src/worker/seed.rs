@@ -45,6 +45,7 @@ impl WorkerSeed {
         let limits = Limits {
             connections: config.max_connections() as usize,
             time_waits: config.max_time_waits() as usize,
+            orphans: config.max_orphans() as usize,
         };
         // Listeners and datagram sockets live in the same table; half empty buckets keep lookups short.
         let (table, _reader) = Table::new(

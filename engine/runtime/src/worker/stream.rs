@@ -30,6 +30,7 @@ use crate::slab::{Key, Slab};
 
 mod listen;
 mod open;
+mod orphans;
 mod schedule;
 mod time_wait;
 mod transmit;
@@ -37,6 +38,7 @@ mod user;
 
 use listen::{Listened, Listening};
 pub(crate) use open::PortUse;
+use orphans::Orphans;
 use schedule::Schedule;
 use time_wait::TimeWaits;
 
@@ -52,6 +54,7 @@ pub(crate) struct OptionSet {
 pub(crate) struct Limits {
     pub(crate) connections: usize,
     pub(crate) time_waits: usize,
+    pub(crate) orphans: usize,
 }
 
 /// All TCP state of one worker.
@@ -63,6 +66,7 @@ pub(crate) struct Streams {
     cold: ColdStore<RxBuf, TcpBuf>,
     schedule: Schedule,
     time_waits: TimeWaits,
+    orphans: Orphans,
     /// Flows that wait for a port or a neighbour.
     parked: Vec<u32>,
     /// Interned options; a handful per program.
@@ -124,6 +128,7 @@ impl Streams {
         Streams {
             worker,
             flows: Slab::new(limits.connections.min(Socket::MAX_SLOTS)),
+            orphans: Orphans::new(limits.orphans),
             time_waits: TimeWaits::new(limits.time_waits.min(Socket::MAX_SLOTS), now),
             listeners: Slab::new(1 << 16),
             cold: ColdStore::new(),
@@ -317,6 +322,9 @@ impl Streams {
         }
         let Some(flow) = self.flows.remove(slot) else { return };
         self.leave_queue(flow.owner, flow.signals);
+        if flow.is_orphan {
+            self.orphans.on_gone();
+        }
         io.table.remove(&flow.tuple.key());
         self.ports.on_flow_gone(&mut io.net, flow.tuple.local_port);
         io.counters.now.closed += 1;

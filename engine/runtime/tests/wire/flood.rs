@@ -18,9 +18,13 @@ struct Server {
 
 impl Server {
     fn new(backlog: u32) -> Server {
+        Server::of(backlog, |builder| builder)
+    }
+
+    fn of(backlog: u32, choose: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Server {
         let (clock, hand) = Clock::manual();
         let (mut wire, engine) =
-            Wire::to_engine_of(256, |builder| builder.clock(clock).max_connections(4096));
+            Wire::to_engine_of(256, |builder| choose(builder.clock(clock).max_connections(4096)));
         // Two connections' news a turn.
         wire.events = Events::with_capacity(8);
         let mut worker = engine.into_workers().remove(0).start();
@@ -176,6 +180,57 @@ fn a_reset_in_the_accept_queue_frees_its_place() {
     assert_eq!(server.counters().accepted, 20);
     assert_eq!(server.accepted(), 0);
     assert!(server.connect(3000).is_some());
+}
+
+/// Peers that acknowledge our FIN and never send theirs hold as many connections as the limit says; the oldest are reset.
+#[test]
+fn what_the_application_has_closed_is_limited() {
+    let mut server = Server::of(64, |builder| builder.max_orphans(4));
+    for round in 0..40 {
+        let port = 2000 + round;
+        let seq = server.connect(port).unwrap();
+        let Some(Event::Accepted { conn, .. }) = server.events.first().copied() else {
+            panic!("not accepted")
+        };
+        server.events.clear();
+        server.wire.worker.as_mut().unwrap().close(conn);
+        let mut answers = server.exchange(&[]);
+        // FIN-WAIT-2 for every other one.
+        if round % 2 == 0 {
+            let ack = packets::tcp((CLIENT, port), PORT, Flags::ACK, (1001, seq + 1));
+            answers.extend(server.exchange(&[ack]));
+        }
+        let is_reset = |frame: &&Vec<u8>| flags(frame).is_some_and(|flags| flags.contains(Flags::RST));
+        let reset: Vec<u16> =
+            answers.iter().filter(is_reset).map(|frame| packets::tcp_dst_port(frame)).collect();
+        let oldest = if round < 4 { vec![] } else { vec![port - 4] };
+        assert_eq!(reset, oldest);
+    }
+    let counters = server.counters();
+    assert_eq!((counters.connections, counters.orphans_cut), (4, 36));
+}
+
+/// Those in TIME-WAIT too: the oldest makes room, and its tuple is free again.
+#[test]
+fn what_is_remembered_is_limited() {
+    let mut server = Server::of(64, |builder| builder.max_time_waits(4));
+    for round in 0..20 {
+        let port = 2000 + round;
+        let seq = server.connect(port).unwrap();
+        let Some(Event::Accepted { conn, .. }) = server.events.first().copied() else {
+            panic!("not accepted")
+        };
+        server.events.clear();
+        server.wire.worker.as_mut().unwrap().close(conn);
+        server.exchange(&[]);
+        server.exchange(&[packets::tcp((CLIENT, port), PORT, Flags::FIN | Flags::ACK, (1001, seq + 1))]);
+    }
+    let counters = server.counters();
+    assert_eq!((counters.connections, counters.time_waits, counters.time_waits_cut), (4, 4, 16));
+    // A segment of one that was forgotten meets nobody, of one that is remembered an answer.
+    let fin = |port| packets::tcp((CLIENT, port), PORT, Flags::FIN | Flags::ACK, (1001, 7));
+    assert_eq!(flags(&server.exchange(&[fin(2015)])[0]), Some(Flags::RST));
+    assert_eq!(flags(&server.exchange(&[fin(2016)])[0]), Some(Flags::ACK));
 }
 
 /// The ACKs that finish these handshakes.

@@ -216,7 +216,9 @@ impl Streams {
             flow.tcb.discard(&mut self.cold);
             self.schedule.disarm(slot, flow);
         }
-        self.flows.remove(slot);
+        if self.flows.remove(slot).is_some_and(|flow| flow.is_orphan) {
+            self.orphans.on_gone();
+        }
     }
 
     /// A segment of a connection in TIME-WAIT.

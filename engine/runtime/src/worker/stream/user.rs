@@ -122,6 +122,7 @@ impl Streams {
             flow.owner = Owner::Nobody;
             flow.tcb.close(&mut cx)
         });
+        self.on_orphaned(io, slot);
         self.finish_by_user(io, slot);
     }
 
