@@ -61,6 +61,8 @@ counters! {
     connections,
     /// Those of them that are only remembered: closed by the application, in TIME-WAIT.
     time_waits,
+    /// Connections reset because their peers took nothing for long while the frames for sending had run out.
+    stalled_cut,
     /// Connections reset because too many had been closed by the application and not by their peers.
     orphans_cut,
     /// Connections forgotten before the end of TIME-WAIT, because there were too many.

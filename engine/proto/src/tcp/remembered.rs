@@ -8,7 +8,7 @@ use core::mem::size_of;
 use ringwire_wire::tcp::{Flags, Header, Options, Timestamps};
 
 use super::options::now_ms;
-use super::tcb::{Bits, State, Tcb};
+use super::tcb::{Bits, State, Tcb, Timer};
 use super::{SegmentIn, arrival::CHALLENGE_INTERVAL_MS};
 use crate::{DropReason, Instant, SeqNum};
 
@@ -47,6 +47,12 @@ pub enum Reaction {
 }
 
 impl Tcb {
+    /// Since when the peer has acknowledged nothing of what waits for it; none if nothing waits.
+    pub fn waits_since(&self) -> Option<Instant> {
+        let is_waiting = self.flight() > 0 || self.timer == Timer::Persist;
+        is_waiting.then_some(self.progress_at)
+    }
+
     /// What has to be remembered of a connection in TIME-WAIT that has said everything; none in any other state.
     pub fn time_wait(&self) -> Option<TimeWait> {
         if self.state != State::TimeWait || self.wants_transmit() || !self.cold.is_none() {

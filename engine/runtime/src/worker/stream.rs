@@ -31,6 +31,7 @@ use crate::slab::{Key, Slab};
 mod listen;
 mod open;
 mod orphans;
+mod relief;
 mod schedule;
 mod time_wait;
 mod transmit;
@@ -39,6 +40,7 @@ mod user;
 use listen::{Listened, Listening};
 pub(crate) use open::PortUse;
 use orphans::Orphans;
+use relief::Relief;
 use schedule::Schedule;
 use time_wait::TimeWaits;
 
@@ -67,6 +69,7 @@ pub(crate) struct Streams {
     schedule: Schedule,
     time_waits: TimeWaits,
     orphans: Orphans,
+    relief: Relief,
     /// Flows that wait for a port or a neighbour.
     parked: Vec<u32>,
     /// Interned options; a handful per program.
@@ -129,6 +132,7 @@ impl Streams {
             worker,
             flows: Slab::new(limits.connections.min(Socket::MAX_SLOTS)),
             orphans: Orphans::new(limits.orphans),
+            relief: Relief::default(),
             time_waits: TimeWaits::new(limits.time_waits.min(Socket::MAX_SLOTS), now),
             listeners: Slab::new(1 << 16),
             cold: ColdStore::new(),
@@ -333,6 +337,7 @@ impl Streams {
     /// Deadlines that have passed.
     pub(crate) fn expire(&mut self, io: &mut Io) {
         self.expire_time_waits(io);
+        self.relieve(io);
         while let Some(slot) = self.schedule.poll_expired(io.now) {
             let outcome = with_machine!(self, io, slot, |flow, cx| {
                 flow.armed_at = Instant::MAX;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ringwire::clock::{Clock, ManualClock};
-use ringwire::{Event, Recv, WorkerCounters};
+use ringwire::{CloseReason, Event, Recv, WorkerCounters};
 
 use super::*;
 
@@ -231,6 +231,47 @@ fn what_is_remembered_is_limited() {
     let fin = |port| packets::tcp((CLIENT, port), PORT, Flags::FIN | Flags::ACK, (1001, 7));
     assert_eq!(flags(&server.exchange(&[fin(2015)])[0]), Some(Flags::RST));
     assert_eq!(flags(&server.exchange(&[fin(2016)])[0]), Some(Flags::ACK));
+}
+
+/// Peers that acknowledge nothing any more keep every send frame; after a while they are reset, and nobody else is.
+#[test]
+fn frames_are_taken_from_those_who_take_nothing() {
+    const GREEDY: u16 = 6;
+    let mut server = Server::of(64, |builder| builder.frames_per_worker(256));
+    for port in 0..GREEDY {
+        server.connect(2000 + port).unwrap();
+        let Some(Event::Accepted { conn, .. }) = server.events.first().copied() else {
+            panic!("not accepted")
+        };
+        server.events.clear();
+        let worker = server.wire.worker.as_mut().unwrap();
+        while worker.send(conn, &[7; 4096]).unwrap() > 0 {}
+        server.exchange(&[]);
+    }
+    let seq = server.connect(3000).unwrap();
+    let Some(Event::Accepted { conn: honest, .. }) = server.events.first().copied() else {
+        panic!("not accepted")
+    };
+    server.events.clear();
+    assert_eq!(server.wire.worker.as_mut().unwrap().send(honest, b"text").unwrap(), 4);
+    server.exchange(&[]);
+    server.exchange(&[packets::tcp((CLIENT, 3000), PORT, Flags::ACK, (1001, seq + 4))]);
+    server.hand.advance(Duration::from_secs(29));
+    server.exchange(&[]);
+    assert_eq!(server.counters().stalled_cut, 0);
+    server.hand.advance(Duration::from_secs(2));
+    for _ in 0..8 {
+        server.exchange(&[]);
+    }
+    let stalled = server.counters().stalled_cut;
+    assert!((1..=u64::from(GREEDY)).contains(&stalled), "{stalled} of {GREEDY}");
+    let is_closed = |event: &&Event| matches!(event, Event::Closed { reason: CloseReason::TimedOut, .. });
+    assert_eq!(server.events.iter().filter(is_closed).count() as u64, stalled);
+    // The one that takes what it is sent goes on.
+    assert_eq!(server.counters().connections, u64::from(GREEDY) - stalled + 1);
+    let worker = server.wire.worker.as_mut().unwrap();
+    assert_eq!(worker.send(honest, b"more").unwrap(), 4);
+    assert!(server.exchange(&[]).iter().any(|frame| frame.ends_with(b"more")));
 }
 
 /// The ACKs that finish these handshakes.
