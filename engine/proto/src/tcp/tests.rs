@@ -9,6 +9,7 @@ mod script;
 
 mod arrival;
 mod bulk;
+mod cookie;
 mod ecn;
 mod fuzz;
 mod rack;

@@ -1,0 +1,80 @@
+//! SYN cookies by themselves: what one says, and how long.
+
+use super::host::Wire;
+use super::script::{ACK, IRS, SYN, plain};
+use crate::prf::Prf;
+use crate::tcp::{Config, SegmentIn, State, Tcb, cookie};
+use crate::{Flow, Instant, SeqNum};
+use core::net::Ipv4Addr;
+use core::time::Duration;
+
+const START: Instant = Instant::from_secs(6400);
+
+fn flow(port: u16) -> Flow {
+    Flow::v4(Ipv4Addr::new(192, 0, 2, 1), 80, Ipv4Addr::new(192, 0, 2, 2), port)
+}
+
+fn syn() -> SegmentIn {
+    Wire::new(SYN, IRS, SeqNum(0)).mss(1400).seg()
+}
+
+fn opened(config: &Config, syn: &SegmentIn, after: Duration, change: impl Fn(&mut SegmentIn)) -> Option<Tcb> {
+    let prf = Prf::new([3; 16]);
+    let (header, options) = cookie::answer(&prf, &flow(4000), config, syn, START).unwrap();
+    let mut ack = Wire::new(ACK, IRS + 1, SeqNum(header.seq) + 1);
+    if let Some(timestamps) = options.timestamps {
+        ack = ack.stamp(8, timestamps.value);
+    }
+    let mut ack = ack.seg();
+    change(&mut ack);
+    cookie::open(&prf, &flow(4000), config, &ack, START + after)
+}
+
+#[test]
+fn it_lives_for_one_to_two_periods() {
+    let stamped = Config { timestamps: true, ..plain() };
+    for (config, syn) in [(plain(), syn()), (stamped, Wire::new(SYN, IRS, SeqNum(0)).stamp(7, 0).seg())] {
+        for (after_s, is_good) in [(0, true), (63, true), (127, true), (128, false), (1000, false)] {
+            let tcb = opened(&config, &syn, Duration::from_secs(after_s), |_| {});
+            assert_eq!(tcb.map(|tcb| tcb.state()), is_good.then_some(State::SynReceived), "{after_s} s");
+        }
+    }
+}
+
+#[test]
+fn every_number_of_the_acknowledgement_matters() {
+    let try_with = |change: fn(&mut SegmentIn)| opened(&plain(), &syn(), Duration::ZERO, change).is_some();
+    assert!(try_with(|_| {}));
+    assert!(!try_with(|ack| ack.header.seq ^= 1));
+    assert!(!try_with(|ack| ack.header.ack ^= 0x100));
+    assert!(!try_with(|ack| ack.header.ack ^= 0x8000_0000));
+    let other = Prf::new([4; 16]);
+    let (header, _) = cookie::answer(&Prf::new([3; 16]), &flow(4000), &plain(), &syn(), START).unwrap();
+    let ack = Wire::new(ACK, IRS + 1, SeqNum(header.seq) + 1).seg();
+    assert!(cookie::open(&other, &flow(4000), &plain(), &ack, START).is_none());
+    assert!(cookie::open(&Prf::new([3; 16]), &flow(4001), &plain(), &ack, START).is_none());
+}
+
+/// An echo from the future or from long ago says nothing that could be believed.
+#[test]
+fn a_timestamp_of_another_time_is_refused() {
+    let config = Config { timestamps: true, ..plain() };
+    let syn = Wire::new(SYN, IRS, SeqNum(0)).stamp(7, 0).seg();
+    for (moved_ms, is_good) in [(0_i32, true), (10_000, false), (-120_000, true), (-200_000, false)] {
+        let tcb = opened(&config, &syn, Duration::ZERO, |ack| {
+            if let Some(timestamps) = &mut ack.options.timestamps {
+                timestamps.echo = timestamps.echo.wrapping_add_signed(moved_ms);
+            }
+        });
+        assert_eq!(tcb.is_some(), is_good, "{moved_ms} ms");
+    }
+}
+
+/// The connection that a cookie makes has sent its SYN-ACK, and nothing waits for a timer.
+#[test]
+fn it_makes_a_connection_that_only_waits_for_the_acknowledgement() {
+    let tcb = opened(&plain(), &syn(), Duration::ZERO, |_| {}).unwrap();
+    assert_eq!((tcb.next_timer(), tcb.wants_transmit()), (None, false));
+    assert_eq!(tcb.snd.nxt, tcb.snd.una + 1);
+    assert_eq!((tcb.rcv.nxt, tcb.mss), (IRS + 1, plain().mss));
+}
