@@ -419,6 +419,6 @@ fn program_and_parser_agree() {
     // The generator reaches every verdict, so none is compared by luck alone.
     for verdict in Verdict::ALL.iter().filter(|verdict| **verdict != Verdict::DropNoSocket) {
         let packets = seen.get(verdict).copied().unwrap_or_default();
-        assert!(packets >= PACKETS / 200, "RINGWIRE_SEED={seed}: {verdict} came up {packets} times only");
+        assert!(packets >= PACKETS / 500, "RINGWIRE_SEED={seed}: {verdict} came up {packets} times only");
     }
 }
