@@ -29,27 +29,40 @@ const LATE_NS: u64 = 1_000_000;
 const NOISE_FACTOR: u64 = 4;
 const LOST: Duration = Duration::from_secs(10);
 
+/// A hypervisor that takes a core away for tens of milliseconds hits one of the two by chance; an engine that is late is late each time.
+const ATTEMPTS: u32 = 3;
+
 #[test]
 fn no_wake_is_lost_or_late() {
     within(Duration::from_secs(100), || {
-        let scene = Scene::new(Addressing::Dedicated);
-        let engine = scene.builder().poll_mode(PollMode::Adaptive).start().expect("the engine starts");
-        let bell = Arc::new(Bell::new());
-        let sleeper = {
-            let (bell, seed) = (bell.clone(), engine.into_workers().remove(0));
-            thread::spawn(move || sleep_until_over(&bell, &mut seed.start()))
-        };
-        let (engine, bare) = ring_at_random(&bell);
-        sleeper.join().expect("the sleeper ends");
-        println!("engine: {engine:?}\nbare eventfd: {bare:?}");
-        assert!(engine.wakes > 1000 && bare.wakes > 100, "too few to tell");
-        assert!(
-            engine.worst_ns <= NOISE_FACTOR * bare.worst_ns + LATE_NS,
-            "a wake came {} us late, where the machine is late by {} us",
-            engine.worst_ns / 1000,
-            bare.worst_ns / 1000
-        );
+        for attempt in 1..=ATTEMPTS {
+            let (engine, bare) = ring_an_engine();
+            println!("engine: {engine:?}\nbare eventfd: {bare:?}");
+            assert!(engine.wakes > 1000 && bare.wakes > 100, "too few to tell");
+            if engine.worst_ns <= NOISE_FACTOR * bare.worst_ns + LATE_NS {
+                return;
+            }
+            assert!(
+                attempt < ATTEMPTS,
+                "a wake came {} us late, where the machine is late by {} us",
+                engine.worst_ns / 1000,
+                bare.worst_ns / 1000
+            );
+        }
     });
+}
+
+fn ring_an_engine() -> (Delays, Delays) {
+    let scene = Scene::new(Addressing::Dedicated);
+    let engine = scene.builder().poll_mode(PollMode::Adaptive).start().expect("the engine starts");
+    let bell = Arc::new(Bell::new());
+    let sleeper = {
+        let (bell, seed) = (bell.clone(), engine.into_workers().remove(0));
+        thread::spawn(move || sleep_until_over(&bell, &mut seed.start()))
+    };
+    let delays = ring_at_random(&bell);
+    sleeper.join().expect("the sleeper ends");
+    delays
 }
 
 /// What the ringing and the sleeping thread share. One wake is under way at a time.
