@@ -1,13 +1,12 @@
-//! The doors before and after IP: link addresses, and what every transport protocol must satisfy before a socket sees it.
+//! The doors before and after IP: link addresses, and what TCP and ICMP must satisfy before a socket sees them; UDP's is
+//! [`crate::udp::check`].
 
 use ringwire_wire::checksum::Sum;
 use ringwire_wire::eth::{Frame, Mac};
-use ringwire_wire::packet::Transport;
 use ringwire_wire::{icmp, ipv4, tcp};
 
 use crate::drop_reason::DropReason;
 use crate::ip::Scope;
-use crate::udp;
 
 /// Which transport checksums are believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,23 +33,6 @@ pub fn check_link(ours: Mac, frame: &Frame<'_>) -> Result<(), DropReason> {
     }
     // Answered without its tag it would come from elsewhere. Identifier 0 is no VLAN (IEEE 802.1Q 9.6).
     if frame.vlan().is_some_and(|id| id != 0) { Err(DropReason::EthVlan) } else { Ok(()) }
-}
-
-/// Decides whether the transport layer of a packet that IP accepted may be looked at by its protocol.
-#[inline]
-pub fn check_transport(
-    policy: ChecksumPolicy,
-    scope: Scope,
-    ip: &ipv4::Packet<'_>,
-    transport: &Transport<'_>,
-) -> Result<(), DropReason> {
-    match transport {
-        Transport::Tcp(segment) => check_tcp(policy, scope, ip, segment, Sum::of),
-        Transport::Udp(datagram) => udp::check(policy, ip, datagram, Sum::of),
-        Transport::Icmp(message) => check_icmp(message),
-        Transport::Fragment => Err(DropReason::IpFragment),
-        Transport::Other => Err(DropReason::IpUnknownProtocol),
-    }
 }
 
 /// Decides whether a connection or a listener may see this segment; `sum` adds up its payload.

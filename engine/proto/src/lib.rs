@@ -4,8 +4,10 @@
 //! what has to leave (`poll_*`) and when it wants to be called again (`next_*`). Random keys come in as data.
 //!
 //! ```text
-//! wire views -> input::check_link -> ip::Addresses::check -> input::check_transport -> tcp::Tcb | icmp | the UDP socket
-//!               neigh::Cache::on_arp                          every path that drops names exactly one DropReason
+//! wire views -> input::check_link -> ip::Addresses::check -> input::check_tcp  -> tcp::Tcb
+//!               neigh::Cache::on_arp                         udp::check        -> the UDP socket
+//!                                                            input::check_icmp -> icmp
+//! Every path that drops names exactly one DropReason.
 //! ```
 #![no_std]
 #![forbid(unsafe_code)]

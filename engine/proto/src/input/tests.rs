@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use ringwire_wire::checksum::Sum;
 use ringwire_wire::eth::{self, EtherType};
 use ringwire_wire::ipv4::Protocol;
+use ringwire_wire::packet::Transport;
 use ringwire_wire::{packet, tcp, udp as wire_udp};
 
 use super::*;
@@ -12,6 +13,7 @@ use crate::icmp::{ErrorSource, Offender, Unreachable, echo_reply, on_error};
 use crate::ip::Addresses;
 use crate::prf::Prf;
 use crate::time::Instant;
+use crate::udp;
 
 const OURS: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const PEER: Mac = Mac([2, 0, 0, 0, 0, 2]);
@@ -26,6 +28,22 @@ fn frame(protocol: Protocol, transport: &[u8]) -> Vec<u8> {
     ipv4::Header { src: SRC, dst: DST, protocol, tos: 0, ttl: 64, id: 0, dont_fragment: true, payload_len }
         .emit(&mut ip);
     [&eth[..], &ip, transport].concat()
+}
+
+/// The doors as a worker has them, by protocol.
+fn check_transport(
+    policy: ChecksumPolicy,
+    scope: Scope,
+    ip: &ipv4::Packet<'_>,
+    transport: &Transport<'_>,
+) -> Result<(), DropReason> {
+    match transport {
+        Transport::Tcp(segment) => check_tcp(policy, scope, ip, segment, Sum::of),
+        Transport::Udp(datagram) => udp::check(policy, ip, datagram, Sum::of),
+        Transport::Icmp(message) => check_icmp(message),
+        Transport::Fragment => Err(DropReason::IpFragment),
+        Transport::Other => Err(DropReason::IpUnknownProtocol),
+    }
 }
 
 fn verdict(policy: ChecksumPolicy, scope: Scope, frame: &[u8]) -> Result<(), DropReason> {
