@@ -37,7 +37,7 @@ mod send;
 mod sync;
 
 pub use account::{Class, Counts, Floors, FrameState, Geometry};
-pub use checksum::sum_words;
+pub use checksum::sum_words_wide;
 pub use frame::Frame;
 pub use mem::{MemPort, Plug, RX_HEADROOM};
 pub use pool::{Device, Pool};

@@ -391,7 +391,8 @@ impl Link {
 #[inline]
 pub(crate) fn sum(bytes: &[u8]) -> Sum {
     const BULK_LEN: usize = 256;
-    if bytes.len() < BULK_LEN { Sum::of(bytes) } else { Sum::from_native(ringwire_frame::sum_words(bytes)) }
+    let wide = if bytes.len() < BULK_LEN { None } else { ringwire_frame::sum_words_wide(bytes) };
+    wide.map_or_else(|| Sum::of(bytes), Sum::from_native)
 }
 
 /// [`sum`] of what is copied. Copied first: the platform's copy uses the widest vectors, and then the bytes are in the cache.
