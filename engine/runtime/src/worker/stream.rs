@@ -205,7 +205,11 @@ impl Streams {
             .then(|| super::hold(is_short, &mut io.counters, at.ingress.strip(packet)));
         let outcome = with_machine!(self, io, slot, |flow, cx| {
             cx.tune.is_memory_short = is_short;
-            flow.tcb.on_segment(&mut cx, at.seg, payload)
+            let outcome = flow.tcb.on_segment(&mut cx, at.seg, payload);
+            if outcome.drop.is_none() && at.ingress.is_congestion_marked() {
+                flow.tcb.on_congestion_mark();
+            }
+            outcome
         });
         let Some(outcome) = outcome else { return };
         if !outcome.is_news_only() {
@@ -215,9 +219,6 @@ impl Streams {
         if let Some(flow) = self.flows.at_mut(slot) {
             if at.ingress.queue != NO_QUEUE {
                 flow.port = at.ingress.queue;
-            }
-            if at.ingress.is_congestion_marked() {
-                flow.tcb.on_congestion_mark();
             }
             flow.signals |= outcome.signals;
             flow.announce(slot, &mut io.ready);
