@@ -33,9 +33,9 @@ impl Tcb {
         }
     }
 
-    /// SND.UNA moved by an acknowledgement that echoes `echo_ms` (our clock, without the connection's offset). True if the episode was
-    /// spurious and is over.
-    pub(in crate::tcp) fn undo_on_echo<P, S>(&mut self, cold: &mut Cold<P, S>, echo_ms: Option<u32>) -> bool {
+    /// SND.UNA moved by an acknowledgement that echoes `echo_ms` (our clock, without the connection's offset). Ends the episode if it
+    /// was spurious.
+    pub(in crate::tcp) fn undo_on_echo<P, S>(&mut self, cold: &mut Cold<P, S>, echo_ms: Option<u32>) {
         let is_spurious = match (cold.recovery.undo, echo_ms) {
             // All that was presumed lost has arrived before it could go again.
             (Some(Undo { resent_at_ms: None, .. }), _) => cold.send.lost_bytes() == 0,
@@ -48,7 +48,6 @@ impl Tcb {
             self.wait_longer(cold);
             self.undo(cold);
         }
-        is_spurious
     }
 
     /// The peer reported one duplicate.
