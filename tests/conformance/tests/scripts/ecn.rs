@@ -1,6 +1,6 @@
 //! Explicit congestion notification: RFC 3168.
 
-use ringwire_conformance::{Script, ack, bare, data, script, syn, syn_ack};
+use ringwire_conformance::{Script, ack, bare, data, fin, script, syn, syn_ack};
 use ringwire_wire::tcp::Flags;
 
 const MSS: u32 = 1460;
@@ -133,6 +133,17 @@ fn rfc3168_6_1_3_ce_with_cwr_is_echoed() {
         s.expect_after(0..=499, bare(Flags::ACK | Flags::ECE));
         s.inject(data("b").with(Flags::CWR).tos(CE));
         s.expect_after(0..=499, bare(Flags::ACK | Flags::ECE).ack(3));
+    });
+}
+
+/// 6.1.3: the last segment of the peer may be the one that was marked.
+#[test]
+fn rfc3168_6_1_3_ce_on_a_fin_is_echoed() {
+    script(|s| {
+        negotiated(s);
+        s.inject(fin().text("a").tos(CE));
+        s.expect_after(0..=499, bare(Flags::ACK | Flags::ECE).ack(3));
+        s.expect_read("a");
     });
 }
 

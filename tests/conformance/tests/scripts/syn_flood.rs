@@ -1,7 +1,16 @@
 //! More SYNs than the backlog holds: RFC 4987 3.6.
 
-use ringwire_conformance::{ack, bare, data, rst, script, syn, syn_ack};
+use ringwire_conformance::{Script, ack, bare, data, rst, script, syn, syn_ack};
 use ringwire_wire::tcp::Flags;
+
+/// A listener whose queue holds the one connection that fits, half open.
+#[track_caller]
+fn full_queue(s: &mut Script) {
+    s.options.backlog = 1;
+    s.listen();
+    s.inject(syn().mss(1460).port(1000));
+    s.ignore_sent();
+}
 
 /// RFC 4987 3.6: beyond the queue SYNs are answered with cookies, which cost no memory and are not resent.
 #[test]
@@ -21,10 +30,7 @@ fn rfc4987_3_6_full_queue_answers_with_cookies() {
 #[test]
 fn rfc4987_3_6_cookie_is_taken() {
     script(|s| {
-        s.options.backlog = 1;
-        s.listen();
-        s.inject(syn().mss(1460).port(1000));
-        s.ignore_sent();
+        full_queue(s);
         s.peer_port = 1001;
         s.inject(syn().mss(1000));
         s.expect_only(syn_ack().ack(1));
@@ -42,10 +48,7 @@ fn rfc4987_3_6_cookie_is_taken() {
 #[test]
 fn rfc4987_3_6_cookie_keeps_the_options_by_the_timestamp() {
     script(|s| {
-        s.options.backlog = 1;
-        s.listen();
-        s.inject(syn().mss(1460).port(1000));
-        s.ignore_sent();
+        full_queue(s);
         s.peer_port = 1001;
         let now = s.now_ms() as u32;
         s.inject(syn().mss(1460).wscale(7).sack_ok().ts(now, 0));
@@ -64,10 +67,7 @@ fn rfc4987_3_6_cookie_keeps_the_options_by_the_timestamp() {
 #[test]
 fn rfc4987_3_6_wrong_cookie_is_reset() {
     script(|s| {
-        s.options.backlog = 1;
-        s.listen();
-        s.inject(syn().mss(1460).port(1000));
-        s.ignore_sent();
+        full_queue(s);
         for port in 1001..1100 {
             s.inject(ack().seq(1).ack(0x1234_5678).port(port));
             s.expect_only(rst().port(port).seq(0x1234_5678));
@@ -80,10 +80,7 @@ fn rfc4987_3_6_wrong_cookie_is_reset() {
 #[test]
 fn rfc4987_3_6_old_cookie_is_reset() {
     script(|s| {
-        s.options.backlog = 1;
-        s.listen();
-        s.inject(syn().mss(1460).port(1000));
-        s.ignore_sent();
+        full_queue(s);
         s.peer_port = 1001;
         s.inject(syn().mss(1460));
         s.expect_only(syn_ack().ack(1));
@@ -99,10 +96,7 @@ fn rfc4987_3_6_old_cookie_is_reset() {
 #[test]
 fn rfc4987_3_6_only_an_ack_opens() {
     script(|s| {
-        s.options.backlog = 1;
-        s.listen();
-        s.inject(syn().mss(1460).port(1000));
-        s.ignore_sent();
+        full_queue(s);
         s.inject(rst().seq(1).port(1001));
         s.inject(bare(Flags::RST | Flags::ACK).seq(1).ack(1).port(1001));
         s.expect_nothing();
