@@ -29,6 +29,7 @@ use crate::event::{Conn, Event, Events, Listener, Recv, Turn, Udp};
 use crate::metrics::Counters;
 use crate::wake::Waker;
 
+mod batch;
 pub(crate) mod control_packets;
 pub(crate) mod datagrams;
 pub(crate) mod flow;
@@ -43,8 +44,9 @@ pub(crate) mod stream;
 pub(crate) mod tcp_buf;
 mod wait;
 
+use batch::RxBatch;
 use datagrams::{Datagrams, Matched};
-use ingress::{Arrival, Ingress, Transported, classify};
+use ingress::{Arrival, Control, Ingress, Transported, classify};
 use io::{Io, Ready};
 use link::Link;
 use net::Net;
@@ -100,17 +102,6 @@ pub(crate) struct Core {
     guard: Arc<Guard>,
 }
 
-/// The arrays of one receive batch; they keep their capacity.
-#[derive(Debug, Default)]
-struct RxBatch {
-    packets: Vec<Packet>,
-    flows: Vec<Ingress>,
-    /// What `flows` describes.
-    bytes: Vec<RxBuf>,
-    keys: Vec<FlowKey>,
-    found: Vec<Option<u32>>,
-}
-
 impl Core {
     /// One turn, stages in order; the page to read first.
     fn run_once(&mut self, events: &mut Events) {
@@ -123,8 +114,7 @@ impl Core {
             let received = self.io.link.receive(queue, &mut self.batch.packets, RX_BATCH);
             if received > 0 {
                 self.idle_since = None;
-                self.parse_batch(queue);
-                self.dispatch_batch();
+                self.take_packets(queue);
             }
         }
         let io = &mut self.io;
@@ -174,96 +164,9 @@ impl Core {
         }
     }
 
-    /// What other workers received for sockets of this one: parsed again, which is simpler than carrying what they had parsed.
-    fn take_handed_over(&mut self) {
-        while let Some(packet) = self.io.handover.next_taken() {
-            self.idle_since = None;
-            self.io.counters.now.copied_bytes += packet.len() as u64;
-            self.parse(packet, ingress::NO_QUEUE);
-            if self.batch.keys.len() == RX_BATCH {
-                self.dispatch_batch();
-            }
-        }
-        if !self.batch.keys.is_empty() {
-            self.dispatch_batch();
-        }
-    }
-
-    /// Everything that came by one queue.
-    fn parse_batch(&mut self, queue: usize) {
-        // One worker has a few dozen queues at most.
-        let queue = queue as u16;
-        let mut packets = std::mem::take(&mut self.batch.packets);
-        for packet in packets.drain(..) {
-            self.io.counters.now.rx_packets += 1;
-            self.io.counters.now.rx_bytes += packet.len() as u64;
-            let packet = control_packets::in_one_piece(packet, &mut self.io.counters);
-            self.parse(packet, queue);
-        }
-        self.batch.packets = packets;
-    }
-
-    /// Headers to a `Copy` description; what is not TCP or UDP ends here.
-    #[inline]
-    fn parse(&mut self, packet: RxBuf, queue: u16) {
-        let mut ingress = Ingress::from_queue(queue);
-        match classify(&packet, &self.io.net, &mut ingress) {
-            Ok(Arrival::Flow) => {
-                self.batch.keys.push(ingress.key());
-                self.batch.flows.push(ingress);
-                self.batch.bytes.push(packet);
-            }
-            Ok(Arrival::Arp) => self.on_arp(&packet),
-            Ok(Arrival::Icmp(scope)) => {
-                let (streams, datagrams) = (&mut self.streams, &mut self.datagrams);
-                let mut sockets = control_packets::Sockets { streams, datagrams };
-                control_packets::on_icmp(&mut self.io, &mut sockets, (scope, queue), packet);
-            }
-            Err(reason) => self.io.counters.drop_packet(reason),
-        }
-    }
-
-    #[cold]
-    fn on_arp(&mut self, bytes: &[u8]) {
-        let packet = match packet::parse(bytes) {
-            Ok(packet::Packet { net: packet::Net::Arp(packet), .. }) => packet,
-            Ok(_) => return self.io.counters.drop_packet(DropReason::BadField),
-            Err(malformed) => return self.io.counters.drop_packet(malformed.into()),
-        };
-        let is_passed_on = self.guard.shared.pass_on(self.id, &packet);
-        match control_packets::on_arp(&mut self.io, &packet, &mut self.streams) {
-            // Perhaps another worker has asked.
-            Some(DropReason::ArpUnsolicited) if is_passed_on => self.io.counters.now.control_packets += 1,
-            Some(reason) => self.io.counters.drop_packet(reason),
-            None => {}
-        }
-    }
-
     /// This worker as others see it.
     fn shared(&self) -> Option<&WorkerShared> {
         self.guard.shared.workers.get(usize::from(self.id))
-    }
-
-    /// The whole batch through the socket table, then each to its machine.
-    fn dispatch_batch(&mut self) {
-        let mut batch = std::mem::take(&mut self.batch);
-        batch.found.clear();
-        batch.found.resize(batch.keys.len(), None);
-        self.io.table.reader().lookup_batch(&batch.keys, &mut batch.found);
-        let io = &mut self.io;
-        for ((ingress, packet), found) in batch.flows.iter().zip(batch.bytes.drain(..)).zip(&batch.found) {
-            match ingress.transport {
-                Transported::Tcp => self.streams.on_segment(io, *found, ingress, packet),
-                Transported::Udp => {
-                    if let Matched::Nobody(packet) = self.datagrams.on_datagram(io, *found, ingress, packet) {
-                        control_packets::on_unmatched_datagram(io, &ingress.key(), packet);
-                    }
-                }
-            }
-        }
-        batch.keys.clear();
-        batch.flows.clear();
-        self.batch = batch;
     }
 
     /// As many events as fit; the rest waits for the next turn.

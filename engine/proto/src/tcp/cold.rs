@@ -57,9 +57,11 @@ impl<P, S> Cold<P, S> {
         *recovery = Recovery::default();
         *congestion = Congestion::default();
         // One connection's burst must not pin memory for ever.
-        send.shrink_to(MAX_KEPT);
-        unread.shrink_to(MAX_KEPT);
-        reassembly.shrink_to(MAX_KEPT);
+        if send.capacity().max(unread.capacity()).max(reassembly.capacity()) > MAX_KEPT {
+            send.shrink_to(MAX_KEPT);
+            unread.shrink_to(MAX_KEPT);
+            reassembly.shrink_to(MAX_KEPT);
+        }
     }
 }
 

@@ -138,10 +138,15 @@ const SLOW_START_SEGS: u32 = 8;
 const MAX_CWND: u32 = 1 << 30;
 
 impl Window {
+    /// RFC 7661: growth needs evidence; a window that was not half used is not probed any further.
+    #[inline]
+    fn is_worth_growing(&self, acked: &Acked) -> bool {
+        acked.is_limited || acked.flight_bytes.saturating_mul(2) >= self.cwnd
+    }
+
     /// Slow start (RFC 5681 3.1, RFC 3465): by what was acknowledged, within the limit.
     fn grow_slow_start(&mut self, acked: &Acked, divisor: u32) {
-        // RFC 7661: growth needs evidence; a window that was not half used is not probed any further.
-        if !acked.is_limited && acked.flight_bytes.saturating_mul(2) < self.cwnd {
+        if !self.is_worth_growing(acked) {
             return;
         }
         let mss = u32::from(acked.mss);

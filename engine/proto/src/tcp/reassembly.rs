@@ -106,6 +106,11 @@ impl<P> Reassembly<P> {
         self.duplicate = Some((left, right));
     }
 
+    /// Pieces that fit without another allocation.
+    pub(super) fn capacity(&self) -> usize {
+        self.pieces.capacity()
+    }
+
     pub(super) fn shrink_to(&mut self, capacity: usize) {
         self.pieces.shrink_to(capacity);
     }

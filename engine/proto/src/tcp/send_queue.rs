@@ -135,6 +135,11 @@ impl<S> SendQueue<S> {
         (self.sacked_bytes, self.sacked_segs, self.delivered_bytes) = (0, 0, 0);
     }
 
+    /// Records that fit without another allocation.
+    pub(super) fn capacity(&self) -> usize {
+        self.records.capacity()
+    }
+
     pub(super) fn shrink_to(&mut self, capacity: usize) {
         self.records.shrink_to(capacity);
     }

@@ -115,9 +115,14 @@ impl Ingress {
 pub(crate) enum Arrival {
     /// TCP or UDP, described: the batch path.
     Flow,
-    /// For the neighbour machine, which reads the frame again: rare.
+    /// For a responder, which reads the frame again: rare.
+    Control(Control),
+}
+
+/// What is neither TCP nor UDP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Control {
     Arp,
-    /// For the ICMP responder, which reads the frame again: rare.
     Icmp(Scope),
 }
 
@@ -131,7 +136,7 @@ pub(crate) fn classify(bytes: &[u8], net: &Net, flow: &mut Ingress) -> Result<Ar
     input::check_link(net.mac(), &frame)?;
     match frame.ethertype() {
         EtherType::IPV4 => classify_ip(bytes, &frame, net, flow),
-        EtherType::ARP => Ok(Arrival::Arp),
+        EtherType::ARP => Ok(Arrival::Control(Control::Arp)),
         EtherType::VLAN | EtherType::QINQ => classify_tagged(bytes, net, flow),
         _ => Err(DropReason::EthUnknownType),
     }
@@ -184,7 +189,7 @@ fn classify_tagged(bytes: &[u8], net: &Net, flow: &mut Ingress) -> Result<Arriva
     input::check_link(net.mac(), &frame)?;
     match frame.ethertype() {
         EtherType::IPV4 => classify_ip(bytes, &frame, net, flow),
-        EtherType::ARP => Ok(Arrival::Arp),
+        EtherType::ARP => Ok(Arrival::Control(Control::Arp)),
         _ => Err(DropReason::EthUnknownType),
     }
 }
@@ -193,7 +198,7 @@ fn classify_tagged(bytes: &[u8], net: &Net, flow: &mut Ingress) -> Result<Arriva
 fn classify_icmp(ip: &ipv4::Packet<'_>, scope: Scope) -> Result<Arrival, DropReason> {
     let message = icmp::Message::parse(ip.payload())?;
     input::check_icmp(&message)?;
-    Ok(Arrival::Icmp(scope))
+    Ok(Arrival::Control(Control::Icmp(scope)))
 }
 
 /// Where `inner`, a part of `outer`, begins in it.

@@ -7,15 +7,12 @@ impl Core {
     pub(super) fn take_kernel_packets(&mut self) {
         for _ in 0..RX_BATCH {
             let Some(bytes) = self.io.net.next_kernel_packet() else { break };
-            self.idle_since = None;
             let counters = &mut self.io.counters.now;
             counters.kernel_packets += 1;
             counters.rx_packets += 1;
             counters.rx_bytes += bytes.len() as u64;
-            self.parse(RxBuf::from_vec(bytes), ingress::NO_QUEUE);
+            self.add_without_queue(RxBuf::from_vec(bytes));
         }
-        if !self.batch.keys.is_empty() {
-            self.dispatch_batch();
-        }
+        self.dispatch_rest();
     }
 }

@@ -34,6 +34,10 @@ struct Conservative {
 impl HyStart {
     /// One acknowledgement in slow start.
     pub(super) fn on_ack(&mut self, window: &mut Window, acked: &Acked) {
+        if !window.is_worth_growing(acked) {
+            // No queue is built: what its round trips say is no reason to leave slow start.
+            return;
+        }
         self.note_round(acked);
         if let Some(rtt_us) = acked.rtt_us {
             self.min_rtt_us = Some(self.min_rtt_us.map_or(rtt_us, |least| least.min(rtt_us)));
