@@ -151,6 +151,8 @@ drop_reasons! {
 
     /// The frame pool was empty.
     NoFrame = "no_frame",
+    /// The memory ceiling was near or reached: a SYN, a datagram, or data that would have had to be copied.
+    NoMemory = "no_memory",
     /// The transmit ring was full and the packet cannot wait.
     TxFull = "tx_full",
     /// No route to the destination.

@@ -54,7 +54,7 @@ pub use outcome::{CloseReason, Outcome, Signals};
 pub use poll_transmit::{Body, Transmit, TransmitKind};
 pub use remembered::{Reaction, TimeWait};
 pub use tcb::{State, Tcb};
-pub use tune::RecvTune;
+pub use tune::{Pressure, RecvTune};
 pub use user::{Recv, RecvError, SendError};
 
 use crate::{Instant, SeqNum};

@@ -14,6 +14,8 @@ use bytes::Bytes;
 use ringwire_frame::Frame;
 use ringwire_proto::tcp;
 
+use crate::heap::{Heap, Share};
+
 /// A received piece in its frame (or a copy, when the pool is low). Move-only; dropping it gives the frame back.
 #[derive(Debug)]
 pub struct RxBuf(Inner);
@@ -29,6 +31,8 @@ enum Inner {
 struct HeapPiece {
     bytes: Vec<u8>,
     start: usize,
+    /// While a socket holds it.
+    share: Option<Share>,
 }
 
 const _: () = assert!(size_of::<RxBuf>() == 16);
@@ -39,7 +43,23 @@ impl RxBuf {
     }
 
     pub(crate) fn from_vec(bytes: Vec<u8>) -> RxBuf {
-        RxBuf(Inner::Heap(Box::new(HeapPiece { bytes, start: 0 })))
+        RxBuf(Inner::Heap(Box::new(HeapPiece { bytes, start: 0, share: None })))
+    }
+
+    /// Copied out of its frame, or as it is where it lies on the heap already; counted there from now on. `None`: it would be too much.
+    #[cold]
+    pub(crate) fn onto_heap(self, heap: &Heap) -> Option<RxBuf> {
+        let piece = match self.0 {
+            Inner::Frame(frame) => {
+                let share = heap.take(frame.len())?;
+                Box::new(HeapPiece { bytes: frame.bytes().to_vec(), start: 0, share: Some(share) })
+            }
+            Inner::Heap(mut piece) => {
+                piece.share = Some(heap.take(piece.bytes.capacity())?);
+                piece
+            }
+        };
+        Some(RxBuf(Inner::Heap(piece)))
     }
 
     /// Whether dropping it gives a frame back.
@@ -60,7 +80,7 @@ impl RxBuf {
         match self.0 {
             Inner::Frame(frame) => TxBuf::from_frame(frame),
             Inner::Heap(piece) => {
-                let HeapPiece { mut bytes, start } = *piece;
+                let HeapPiece { mut bytes, start, .. } = *piece;
                 bytes.drain(..start);
                 TxBuf { limit: bytes.len(), inner: TxInner::Heap(bytes) }
             }
@@ -89,7 +109,11 @@ impl RxBuf {
                 let charge = u32::try_from(charge_bytes).unwrap_or(u32::MAX);
                 Lent { buf: RxBuf(Inner::Frame(frame.lend(tag, charge))), released_bytes: 0 }
             }
-            heap @ Inner::Heap(_) => Lent { buf: RxBuf(heap), released_bytes: charge_bytes },
+            Inner::Heap(mut piece) => {
+                // What the application holds is no longer the engine's to account for.
+                piece.share = None;
+                Lent { buf: RxBuf(Inner::Heap(piece)), released_bytes: charge_bytes }
+            }
         }
     }
 }

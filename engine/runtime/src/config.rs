@@ -222,6 +222,7 @@ pub(crate) struct Config {
     pub(crate) max_connections: Option<u32>,
     pub(crate) max_time_waits: Option<u32>,
     pub(crate) max_orphans: Option<u32>,
+    pub(crate) memory_ceiling_bytes: Option<u64>,
     pub(crate) shared_ports: Option<u32>,
     pub(crate) netns: Option<OwnedFd>,
     pub(crate) clock: Clock,

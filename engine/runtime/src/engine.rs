@@ -363,6 +363,14 @@ impl EngineBuilder {
         self
     }
 
+    /// Bytes that the data of each worker's sockets may take: its frames and, once those run short, the heap. 512 MiB beside the frames
+    /// if not said. What is given up on the way there is counted: `heap_bytes`, `syns_refused`, `early_shed`, `stalled_cut`,
+    /// `writes_refused` of [`WorkerCounters`](crate::WorkerCounters).
+    pub fn memory_ceiling_bytes(mut self, bytes_per_worker: u64) -> EngineBuilder {
+        self.config.memory_ceiling_bytes = Some(bytes_per_worker);
+        self
+    }
+
     /// Local ports that may be reserved in the kernel when the interface's own addresses are shared.
     pub fn shared_ports(mut self, ports: u32) -> EngineBuilder {
         self.config.shared_ports = Some(ports);

@@ -62,6 +62,7 @@ mod control_link;
 mod engine;
 mod error;
 mod event;
+mod heap;
 #[cfg(any(feature = "xdp", feature = "packet"))]
 mod interface;
 mod memory;

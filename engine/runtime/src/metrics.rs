@@ -61,7 +61,17 @@ counters! {
     connections,
     /// Those of them that are only remembered: closed by the application, in TIME-WAIT.
     time_waits,
-    /// Connections reset because their peers took nothing for long while the frames for sending had run out.
+    /// Bytes on the heap that sockets hold now, for want of frames.
+    heap_bytes,
+    /// Turns during which memory was short, so that no receive buffer grew.
+    short_turns,
+    /// SYNs and cookies that opened nothing because memory was short; dropped as `no_memory`.
+    syns_refused,
+    /// Pieces ahead of a gap that were given up because memory was short.
+    early_shed,
+    /// Writes that found no memory.
+    writes_refused,
+    /// Connections reset because their peers took nothing for long while memory for sending was short.
     stalled_cut,
     /// Connections reset because too many had been closed by the application and not by their peers.
     orphans_cut,

@@ -137,6 +137,7 @@ impl Core {
         self.io.counters.now.longest_turn_ns = self.io.counters.now.longest_turn_ns.max(turn_ns);
         self.io.counters.now.turns += 1;
         self.io.now = now;
+        self.io.pressure = self.io.heap.pressure();
         if now >= self.port_stats_due {
             self.port_stats_due = now + PORT_STATS_INTERVAL;
             self.io.counters.now.port_rx_dropped = self.io.link.rx_dropped();
@@ -190,6 +191,7 @@ impl Core {
     fn end_turn(&mut self) {
         self.io.handover.end_turn(&self.guard.shared.workers);
         self.streams.count(&mut self.io.counters);
+        self.io.counters.now.heap_bytes = self.io.heap.used_bytes();
         if self.io.now.nanos_since(self.published_at) >= PUBLISH_INTERVAL_NS || self.clock.is_manual() {
             self.publish();
         }
@@ -455,20 +457,4 @@ impl Drop for Worker {
             self.home.keep(core);
         }
     }
-}
-
-/// A received payload as a socket keeps it: in its frame, or copied out when frames are short, so that slow readers can starve
-/// neither the ring nor the senders.
-#[inline]
-fn hold(is_memory_short: bool, counters: &mut Counters, payload: RxBuf) -> RxBuf {
-    if is_memory_short { copy_out(counters, payload) } else { payload }
-}
-
-#[cold]
-fn copy_out(counters: &mut Counters, payload: RxBuf) -> RxBuf {
-    if !payload.holds_frame() {
-        return payload;
-    }
-    counters.now.copied_bytes += payload.len() as u64;
-    RxBuf::from_vec(payload.to_vec())
 }

@@ -131,7 +131,8 @@ impl Tcb {
             self.flags.set(Bits::TX_DATA);
         }
         // Linux's rule: WRITABLE when a third of the buffer is free, so that one event is worth a write.
-        if self.flags.has(Bits::SEND_BLOCKED) && cold.send.bytes() <= self.send_limit_bytes(cx.config) / 3 * 2
+        if self.flags.has(Bits::SEND_BLOCKED)
+            && cold.send.bytes() <= cx.send_limit_bytes(self.window.cwnd) / 3 * 2
         {
             self.flags.clear(Bits::SEND_BLOCKED);
             outcome.signals |= Signals::WRITABLE;

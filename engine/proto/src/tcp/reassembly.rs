@@ -182,6 +182,15 @@ impl<P: Payload> Reassembly<P> {
         blocks
     }
 
+    /// Gives up all but the first `most` pieces; returns how many that were.
+    pub(super) fn shed(&mut self, most: usize) -> usize {
+        let many = self.pieces.len().saturating_sub(most);
+        for _ in 0..many {
+            self.drop_last();
+        }
+        many
+    }
+
     /// Gives up the piece that is farthest out.
     fn drop_last(&mut self) {
         let Some(last) = self.pieces.pop_back() else { return };

@@ -5,7 +5,7 @@
 //! follow it. Both are limits, not memory.
 
 use super::options::now_ms;
-use super::{Config, Cx, SendPool, Tcb};
+use super::{Config, Cx, Payload, SendPool, Tcb};
 use crate::SeqNum;
 
 /// The receive buffer of one connection; kept by the connection's owner, lent with [`Cx`].
@@ -16,18 +16,44 @@ pub struct RecvTune {
     /// rcv.nxt and the time, in milliseconds, when the round trip under way began; 0: none has.
     mark: SeqNum,
     mark_ms: u32,
-    /// Memory is short: what had grown counts as not grown, and nothing grows.
-    pub is_memory_short: bool,
+    /// How short the worker's memory is.
+    pub pressure: Pressure,
 }
+
+/// How short a worker's memory is. Each step gives up what it names and what the steps before it do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[repr(u8)]
+pub enum Pressure {
+    /// There is enough.
+    #[default]
+    None,
+    /// Receive buffers: what had grown counts as not grown, and nothing grows.
+    Growth,
+    /// New connections of peers, which the owner of listeners refuses, and send buffers that had grown.
+    Strangers,
+    /// Data ahead of a gap, but for a few pieces; the owner calls [`Tcb::shed_early`] for what is held.
+    Early,
+    /// What stands still: a connection takes no more than 64 KiB each way, and the owner resets those that make no progress.
+    Stalled,
+}
+
+/// Pieces ahead of a gap that a connection keeps under [`Pressure::Early`]: as many as SACK and recovery need to go on.
+const EARLY_SEGS: usize = 16;
+
+/// What a connection may hold each way under [`Pressure::Stalled`].
+const MODEST_BYTES: u32 = 64 << 10;
+
+/// The same in pieces.
+const MODEST_SEGS: usize = 48;
 
 impl RecvTune {
     /// Bytes that the connection may hold, and announce.
     #[inline]
     pub fn limit_bytes(&self, config: &Config) -> u32 {
-        if self.is_memory_short {
-            config.recv_buffer_bytes
-        } else {
-            config.recv_buffer_bytes.max(self.grown_bytes)
+        match self.pressure {
+            Pressure::None => config.recv_buffer_bytes.max(self.grown_bytes),
+            Pressure::Growth | Pressure::Strangers | Pressure::Early => config.recv_buffer_bytes,
+            Pressure::Stalled => config.recv_buffer_bytes.min(MODEST_BYTES),
         }
     }
 }
@@ -41,13 +67,31 @@ impl<P, A: SendPool> Cx<'_, P, A> {
     /// Out-of-order pieces that a buffer of this size may be cut into.
     pub(super) fn reassembly_segs(&self) -> usize {
         // A full window of ordinary segments, none of which may be refused for its number.
-        self.config.reassembly_segs.max(self.tune.grown_bytes / 512) as usize
+        let most = self.config.reassembly_segs.max(self.tune.grown_bytes / 512) as usize;
+        match self.tune.pressure {
+            Pressure::None | Pressure::Growth | Pressure::Strangers => most,
+            Pressure::Early => most.min(EARLY_SEGS),
+            // The one next to the gap.
+            Pressure::Stalled => 1,
+        }
     }
 
     /// Unread pieces, likewise.
     #[inline]
     pub(super) fn recv_segs(&self) -> usize {
-        self.config.recv_buffer_segs.max(self.tune.grown_bytes / 512) as usize
+        let most = self.config.recv_buffer_segs.max(self.tune.grown_bytes / 512) as usize;
+        if self.tune.pressure == Pressure::Stalled { most.min(MODEST_SEGS) } else { most }
+    }
+
+    /// Bytes that may be queued for sending with a congestion window of `cwnd`.
+    #[inline]
+    pub(super) fn send_limit_bytes(&self, cwnd: u32) -> u32 {
+        let grown = cwnd.saturating_mul(2).min(self.config.send_buffer_max_bytes);
+        match self.tune.pressure {
+            Pressure::None | Pressure::Growth => self.config.send_buffer_bytes.max(grown),
+            Pressure::Strangers | Pressure::Early => self.config.send_buffer_bytes,
+            Pressure::Stalled => self.config.send_buffer_bytes.min(MODEST_BYTES),
+        }
     }
 }
 
@@ -74,15 +118,15 @@ impl Tcb {
         let limit = cx.recv_limit_bytes();
         let is_read = self.rcv.held_bytes <= limit / 2;
         let wanted = taken_bytes.saturating_mul(2).saturating_add(16 * u32::from(self.mss));
-        if is_read && wanted > limit && !cx.tune.is_memory_short {
+        if is_read && wanted > limit && cx.tune.pressure == Pressure::None {
             cx.tune.grown_bytes = wanted.min(cx.config.recv_buffer_max_bytes);
         }
     }
 
-    /// Bytes that may be queued for sending.
-    #[inline]
-    pub(super) fn send_limit_bytes(&self, config: &Config) -> u32 {
-        let grown = self.window.cwnd.saturating_mul(2).min(config.send_buffer_max_bytes);
-        config.send_buffer_bytes.max(grown)
+    /// Gives up what is held ahead of a gap as far as the pressure says (RFC 2018 8: what was only SACKed may be dropped); returns how
+    /// many pieces.
+    pub fn shed_early<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) -> usize {
+        let most = cx.reassembly_segs();
+        cx.cold.get_mut(self.cold).map_or(0, |cold| cold.reassembly.shed(most))
     }
 }

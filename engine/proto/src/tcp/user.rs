@@ -75,7 +75,7 @@ impl Tcb {
     ) -> Result<usize, SendError> {
         self.may_send()?;
         let queued = cx.cold.get(self.cold).map_or(0, |cold| cold.send.bytes());
-        let free = self.send_limit_bytes(cx.config).saturating_sub(queued) as usize;
+        let free = cx.send_limit_bytes(self.window.cwnd).saturating_sub(queued) as usize;
         let wanted = bytes.get(..free).unwrap_or(bytes);
         if wanted.is_empty() {
             if !bytes.is_empty() {
@@ -117,7 +117,8 @@ impl Tcb {
         }
         let room = self.room(cx);
         if let Some(cold) = cx.cold.get(self.cold)
-            && (cold.send.bytes() >= self.send_limit_bytes(cx.config) || cold.send.segs() >= room.max_segs)
+            && (cold.send.bytes() >= cx.send_limit_bytes(self.window.cwnd)
+                || cold.send.segs() >= room.max_segs)
         {
             self.flags.set(Bits::SEND_BLOCKED);
             return Err((buf, SendError::WouldBlock));
@@ -311,7 +312,7 @@ impl Tcb {
             | State::LastAck
             | State::TimeWait => self.snd.nxt,
         };
-        Room { start, mss: self.mss, max_segs: Config::send_segs(self.send_limit_bytes(cx.config)) }
+        Room { start, mss: self.mss, max_segs: Config::send_segs(cx.send_limit_bytes(self.window.cwnd)) }
     }
 
     /// The application took the last unread piece.

@@ -150,12 +150,16 @@ impl Datagrams {
             io.counters.drop_packet(DropReason::UdpQueueFull);
             return Matched::Somebody;
         }
+        let Some(payload) = io.hold_datagram(ingress.strip(packet)) else {
+            io.counters.drop_packet(DropReason::NoMemory);
+            return Matched::Somebody;
+        };
         socket.queue.push_back(Datagram {
             peer: SocketAddr::from((ingress.src, ingress.src_port)),
             local: Some(IpAddr::V4(ingress.dst)),
             tos: ingress.tos,
             ttl: ingress.ttl,
-            payload: super::hold(io.link.is_memory_short(), &mut io.counters, ingress.strip(packet)),
+            payload,
         });
         io.counters.now.delivered += 1;
         if !socket.is_ready {

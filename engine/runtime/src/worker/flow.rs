@@ -73,6 +73,8 @@ pub(crate) struct Flow {
     pub(crate) is_ready: bool,
     /// Waits for a local port or a neighbour; looked at again when news arrive.
     pub(crate) is_parked: bool,
+    /// A write found no memory: WRITABLE follows when there is some.
+    pub(crate) wants_memory: bool,
     /// Closed by the application, and counted as such.
     pub(crate) is_orphan: bool,
 }

@@ -4,11 +4,14 @@ use std::collections::VecDeque;
 
 use ringwire_proto::Instant;
 use ringwire_proto::prf::Prf;
+use ringwire_proto::tcp::Pressure;
 use ringwire_table::Writer;
 
 use super::handover::HandOver;
 use super::link::Link;
 use super::net::Net;
+use crate::buffer::RxBuf;
+use crate::heap::Heap;
 use crate::metrics::Counters;
 
 /// The turn's time, memory, ways out and books.
@@ -24,6 +27,51 @@ pub(crate) struct Io {
     /// Who has events to report.
     pub(crate) ready: VecDeque<Ready>,
     pub(crate) prf: Prf,
+    pub(crate) heap: Heap,
+    /// What the heap asks for, as of the beginning of the turn.
+    pub(crate) pressure: Pressure,
+}
+
+/// Whether a received piece can be kept, and how short memory is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shortage {
+    /// Frames are short: a piece that is kept leaves its frame.
+    is_of_frames: bool,
+    pub(crate) pressure: Pressure,
+}
+
+impl Io {
+    #[inline]
+    pub(crate) fn shortage(&self) -> Shortage {
+        let is_of_frames = self.link.is_memory_short();
+        let pressure = if is_of_frames { self.pressure.max(Pressure::Growth) } else { self.pressure };
+        Shortage { is_of_frames, pressure }
+    }
+
+    /// A received payload as a socket keeps it: in its frame, or copied out when frames are short, so that slow readers can starve
+    /// neither the ring nor the senders. `None`: there is no room for a copy.
+    #[inline]
+    pub(crate) fn hold(&mut self, shortage: Shortage, payload: RxBuf) -> Option<RxBuf> {
+        if payload.holds_frame() && !shortage.is_of_frames { Some(payload) } else { self.copy_out(payload) }
+    }
+
+    /// [`Io::hold`] for a datagram, which is not worth the last of the heap.
+    #[inline]
+    pub(crate) fn hold_datagram(&mut self, payload: RxBuf) -> Option<RxBuf> {
+        let shortage = self.shortage();
+        if shortage.pressure >= Pressure::Early && (shortage.is_of_frames || !payload.holds_frame()) {
+            return None;
+        }
+        self.hold(shortage, payload)
+    }
+
+    #[cold]
+    fn copy_out(&mut self, payload: RxBuf) -> Option<RxBuf> {
+        let copied = if payload.holds_frame() { payload.len() as u64 } else { 0 };
+        let payload = payload.onto_heap(&self.heap)?;
+        self.counters.now.copied_bytes += copied;
+        Some(payload)
+    }
 }
 
 /// Something with events to report; each stands here at most once.

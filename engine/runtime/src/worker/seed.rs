@@ -1,5 +1,6 @@
 //! From parts to a running worker, and back home after a panic.
 
+use ringwire_proto::tcp::Pressure;
 use ringwire_table::table::Table;
 use ringwire_table::{PortMap, Reader};
 
@@ -8,7 +9,14 @@ use super::net::NetConfig;
 use super::stream::{Limits, PortUse};
 use super::*;
 use crate::config::Config;
+use crate::engine::config_error;
 use crate::error::{SetupError, SetupErrorKind};
+use crate::heap::Heap;
+
+/// Beside the frames, for each worker.
+const DEFAULT_HEAP_BYTES: u64 = 512 << 20;
+/// An eighth of it is the last part of the order of relief and must hold some connections' worth.
+const LEAST_HEAP_BYTES: u64 = 1 << 20;
 
 /// What the set-up hands to one worker.
 pub(crate) struct SeedParts {
@@ -33,6 +41,7 @@ pub struct WorkerSeed {
     table: Writer,
     handover: HandOver,
     limits: Limits,
+    heap: Heap,
 }
 
 impl WorkerSeed {
@@ -42,6 +51,7 @@ impl WorkerSeed {
             None => random_secret()?,
         };
         let prf = Prf::new(secret);
+        let heap = heap(&parts.link, config.memory_ceiling_bytes)?;
         let limits = Limits {
             connections: config.max_connections() as usize,
             time_waits: config.max_time_waits() as usize,
@@ -64,6 +74,7 @@ impl WorkerSeed {
             table,
             handover: HandOver::default(),
             limits,
+            heap,
         })
     }
 
@@ -118,6 +129,8 @@ impl WorkerSeed {
             counters: Counters::default(),
             ready: VecDeque::new(),
             prf: self.prf,
+            heap: self.heap,
+            pressure: Pressure::None,
         };
         let core = Core {
             id: self.id,
@@ -139,6 +152,20 @@ impl WorkerSeed {
         };
         Worker::new(Box::new(core), home)
     }
+}
+
+/// What the ceiling leaves beside the frames.
+fn heap(link: &Link, ceiling_bytes: Option<u64>) -> Result<Heap, SetupError> {
+    let Some(ceiling_bytes) = ceiling_bytes else { return Ok(Heap::new(DEFAULT_HEAP_BYTES)) };
+    let frames_bytes = link.pool.geometry().region_bytes() as u64;
+    let least_bytes = frames_bytes + LEAST_HEAP_BYTES;
+    if ceiling_bytes < least_bytes {
+        let what = format!(
+            "a memory ceiling of {ceiling_bytes} bytes leaves too little beside the frames of a worker"
+        );
+        return Err(config_error(&what, &format!("{least_bytes} bytes or more, or fewer frames")));
+    }
+    Ok(Heap::new(ceiling_bytes - frames_bytes))
 }
 
 /// Which worker opens connections from which port.

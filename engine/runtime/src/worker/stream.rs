@@ -107,7 +107,8 @@ macro_rules! with_machine {
                 Some(set) => {
                     let limit_bytes = $io.link.mss_bytes();
                     let frames_wanted = &mut $io.counters.now.frames_wanted;
-                    let mut source = SendSource { pool: &mut $io.link.pool, limit_bytes, frames_wanted };
+                    let (pool, heap) = (&mut $io.link.pool, &$io.heap);
+                    let mut source = SendSource { pool, limit_bytes, frames_wanted, heap };
                     #[allow(unused_mut)]
                     let mut $cx = tcp::Cx {
                         now: $io.now,
@@ -200,11 +201,17 @@ impl Streams {
         if self.must_wait(slot, at) {
             return io.counters.drop_packet(DropReason::TcpAcceptQueueFull);
         }
-        let is_short = io.link.is_memory_short();
-        let payload = (at.ingress.payload_len() > 0)
-            .then(|| super::hold(is_short, &mut io.counters, at.ingress.strip(packet)));
+        let shortage = io.shortage();
+        let payload = match at.ingress.payload_len() {
+            0 => None,
+            _ => match io.hold(shortage, at.ingress.strip(packet)) {
+                // Not acknowledged: the peer repeats it.
+                None => return io.counters.drop_packet(DropReason::NoMemory),
+                payload => payload,
+            },
+        };
         let outcome = with_machine!(self, io, slot, |flow, cx| {
-            cx.tune.is_memory_short = is_short;
+            cx.tune.pressure = shortage.pressure;
             let outcome = flow.tcb.on_segment(&mut cx, at.seg, payload);
             if outcome.drop.is_none() && at.ingress.is_congestion_marked() {
                 flow.tcb.on_congestion_mark();

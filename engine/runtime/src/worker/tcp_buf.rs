@@ -9,6 +9,7 @@ use ringwire_wire::checksum::Sum;
 
 use super::link::{TX_HEADROOM, sum, sum_copied};
 use crate::buffer::TxParts;
+use crate::heap::{Heap, Share};
 
 /// One segment's payload.
 #[derive(Debug)]
@@ -28,24 +29,27 @@ enum Store {
 }
 
 #[derive(Debug)]
-struct HeapPiece(Vec<u8>);
+struct HeapPiece {
+    bytes: Vec<u8>,
+    /// Given back with it.
+    _share: Share,
+}
 
 const _: () = assert!(size_of::<TcpBuf>() == 32);
 
 impl TcpBuf {
-    /// Holds what the parts hold, or nothing; it takes at most `limit_bytes`.
-    pub(crate) fn new(parts: TxParts, limit_bytes: usize) -> TcpBuf {
+    /// Holds what the parts hold, or nothing; it takes at most `limit_bytes`. Gives the parts back when the heap has no room for them.
+    pub(crate) fn new(parts: TxParts, limit_bytes: usize, heap: &Heap) -> Result<TcpBuf, TxParts> {
         let payload_sum = sum(parts.bytes());
         let store = match parts {
             TxParts::Frame(frame) => Store::Frame(frame.into_send()),
-            TxParts::Heap(bytes) => Store::Heap(Box::new(HeapPiece(bytes))),
+            TxParts::Heap(bytes) => match heap.take(bytes.capacity()) {
+                Some(share) => Store::Heap(Box::new(HeapPiece { bytes, _share: share })),
+                None => return Err(TxParts::Heap(bytes)),
+            },
         };
-        TcpBuf {
-            store,
-            payload_sum,
-            head_len: 0,
-            limit_bytes: u32::try_from(limit_bytes).unwrap_or(u32::MAX),
-        }
+        let limit_bytes = u32::try_from(limit_bytes).unwrap_or(u32::MAX);
+        Ok(TcpBuf { store, payload_sum, head_len: 0, limit_bytes })
     }
 
     pub(crate) fn payload_sum(&self) -> Sum {
@@ -67,7 +71,7 @@ impl TcpBuf {
                 frame.advance(self.head_len as usize);
                 frame.into_frame().map_or_else(|frame| TxParts::Heap(frame.bytes().to_vec()), TxParts::Frame)
             }
-            Store::Heap(piece) => TxParts::Heap(piece.0),
+            Store::Heap(piece) => TxParts::Heap(piece.bytes),
         }
     }
 
@@ -90,7 +94,7 @@ impl tcp::SendBuf for TcpBuf {
     fn len(&self) -> usize {
         match &self.store {
             Store::Frame(frame) => frame.len() - self.head_len as usize,
-            Store::Heap(piece) => piece.0.len(),
+            Store::Heap(piece) => piece.bytes.len(),
         }
     }
 
@@ -113,7 +117,7 @@ impl tcp::SendBuf for TcpBuf {
                 None => return 0,
             },
             Store::Heap(piece) => {
-                piece.0.extend_from_slice(from);
+                piece.bytes.extend_from_slice(from);
                 sum(from)
             }
         };
@@ -124,7 +128,7 @@ impl tcp::SendBuf for TcpBuf {
     fn bytes(&self) -> &[u8] {
         match &self.store {
             Store::Frame(frame) => frame.bytes().get(self.head_len as usize..).unwrap_or_default(),
-            Store::Heap(piece) => &piece.0,
+            Store::Heap(piece) => &piece.bytes,
         }
     }
 
@@ -138,6 +142,7 @@ pub(crate) struct SendSource<'a> {
     pub(crate) pool: &'a mut Pool,
     pub(crate) limit_bytes: usize,
     pub(crate) frames_wanted: &'a mut u64,
+    pub(crate) heap: &'a Heap,
 }
 
 impl tcp::SendPool for SendSource<'_> {
@@ -154,7 +159,7 @@ impl tcp::SendPool for SendSource<'_> {
                 TxParts::Heap(Vec::with_capacity(self.limit_bytes))
             }
         };
-        Some(TcpBuf::new(parts, self.limit_bytes))
+        TcpBuf::new(parts, self.limit_bytes, self.heap).ok()
     }
 }
 
@@ -172,10 +177,12 @@ mod tests {
         let mut pool = Pool::new(region, geometry, Floors::for_frames(64));
         pool.adopt();
         let mut frames_wanted = 0;
-        let mut source = SendSource { pool: &mut pool, limit_bytes: 100, frames_wanted: &mut frames_wanted };
+        let heap = Heap::new(1000);
+        let mut source =
+            SendSource { pool: &mut pool, limit_bytes: 100, frames_wanted: &mut frames_wanted, heap: &heap };
         let mut taken: Vec<TcpBuf> = Vec::new();
         while taken.last().is_none_or(|buf| buf.frame().is_some()) {
-            taken.push(source.alloc().expect("the heap has no end"));
+            taken.push(source.alloc().expect("the heap has room for five"));
         }
         assert_eq!(frames_wanted, 1);
         let (mut heap, mut frame) = (taken.pop().expect("the last"), taken.pop().expect("one before"));

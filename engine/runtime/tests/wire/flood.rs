@@ -7,13 +7,13 @@ use ringwire::{CloseReason, Event, Recv, WorkerCounters};
 
 use super::*;
 
-const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+pub(super) const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 
 /// The engine in virtual time, listening.
-struct Server {
-    wire: Wire,
-    hand: ManualClock,
-    events: Vec<Event>,
+pub(super) struct Server {
+    pub(super) wire: Wire,
+    pub(super) hand: ManualClock,
+    pub(super) events: Vec<Event>,
 }
 
 impl Server {
@@ -21,7 +21,7 @@ impl Server {
         Server::of(backlog, |builder| builder)
     }
 
-    fn of(backlog: u32, choose: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Server {
+    pub(super) fn of(backlog: u32, choose: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Server {
         let (clock, hand) = Clock::manual();
         let (mut wire, engine) =
             Wire::to_engine_of(256, |builder| choose(builder.clock(clock).max_connections(4096)));
@@ -39,24 +39,24 @@ impl Server {
         server
     }
 
-    fn turn(&mut self) {
+    pub(super) fn turn(&mut self) {
         self.hand.advance(Duration::from_micros(10));
         let worker = self.wire.worker.as_mut().unwrap();
         worker.poll(&mut self.wire.events, Some(Duration::ZERO)).unwrap();
         self.events.extend(self.wire.events.drain());
     }
 
-    fn counters(&self) -> WorkerCounters {
+    pub(super) fn counters(&self) -> WorkerCounters {
         self.wire.worker.as_ref().unwrap().counters().clone()
     }
 
-    fn dropped(&mut self, reason: DropReason) -> u64 {
+    pub(super) fn dropped(&mut self, reason: DropReason) -> u64 {
         self.turn();
         self.wire.handle.metrics().dropped(reason)
     }
 
     /// Sends and gives back the answers.
-    fn exchange(&mut self, frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    pub(super) fn exchange(&mut self, frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
         for frame in frames {
             self.wire.offer(frame);
         }
@@ -65,7 +65,7 @@ impl Server {
     }
 
     /// A whole handshake; the server's next number.
-    fn connect(&mut self, port: u16) -> Option<u32> {
+    pub(super) fn connect(&mut self, port: u16) -> Option<u32> {
         let answers = self.exchange(&[syn(CLIENT, port)]);
         let seq = answers.iter().find(|frame| is_syn_ack(frame)).map(|frame| packets::tcp_seq(frame))?;
         let seq = seq.wrapping_add(1);
@@ -80,11 +80,11 @@ impl Server {
     }
 }
 
-fn syn(from: Ipv4Addr, port: u16) -> Vec<u8> {
+pub(super) fn syn(from: Ipv4Addr, port: u16) -> Vec<u8> {
     packets::tcp((from, port), PORT, Flags::SYN, (1000, 0))
 }
 
-fn is_syn_ack(frame: &[u8]) -> bool {
+pub(super) fn is_syn_ack(frame: &[u8]) -> bool {
     flags(frame) == Some(Flags::SYN | Flags::ACK)
 }
 

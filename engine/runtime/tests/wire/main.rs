@@ -1,6 +1,7 @@
 //! One engine on a wire in memory; the tests are the other end, packet by packet.
 
 mod flood;
+mod hoard;
 mod packets;
 
 use std::net::Ipv4Addr;

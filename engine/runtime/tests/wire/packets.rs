@@ -27,9 +27,17 @@ fn ipv4((src, dst): (Ipv4Addr, Ipv4Addr), protocol: Protocol, payload: &[u8]) ->
 
 /// The peer asks for the engine, which tells it where the peer is.
 pub(crate) fn arp() -> Vec<u8> {
-    let (sender_mac, sender_ip, target_mac, target_ip) = (PEER_MAC, PEER, Mac([0; 6]), HERE);
+    arp_packet(arp::Op::Request, Mac([0; 6]))
+}
+
+/// The peer answers the engine's question whether it is still there.
+pub(crate) fn arp_reply() -> Vec<u8> {
+    arp_packet(arp::Op::Reply, HERE_MAC)
+}
+
+fn arp_packet(op: arp::Op, target_mac: Mac) -> Vec<u8> {
     let mut body = [0; arp::PACKET_LEN];
-    arp::Packet { op: arp::Op::Request, sender_mac, sender_ip, target_mac, target_ip }.emit(&mut body);
+    arp::Packet { op, sender_mac: PEER_MAC, sender_ip: PEER, target_mac, target_ip: HERE }.emit(&mut body);
     let mut frame = [0; eth::HEADER_LEN];
     eth::Header { dst: HERE_MAC, src: PEER_MAC, ethertype: EtherType::ARP }.emit(&mut frame);
     [&frame[..], &body].concat()
@@ -83,6 +91,19 @@ fn segment(
 /// The sequence number of a segment.
 pub(crate) fn tcp_seq(frame: &[u8]) -> u32 {
     tcp_header(frame).seq
+}
+
+/// The acknowledgement number of a segment.
+pub(crate) fn tcp_ack(frame: &[u8]) -> u32 {
+    tcp_header(frame).ack
+}
+
+/// Bytes of text in a segment.
+pub(crate) fn tcp_text_len(frame: &[u8]) -> usize {
+    match packet::parse(frame).unwrap().net {
+        packet::Net::Ipv4(_, Transport::Tcp(segment)) => segment.payload().len(),
+        _ => 0,
+    }
 }
 
 /// The port that a segment is for.

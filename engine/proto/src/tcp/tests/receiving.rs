@@ -6,7 +6,7 @@ use std::vec::Vec;
 use super::host::Host;
 use super::script::*;
 use crate::DropReason;
-use crate::tcp::{Config, Payload, Recv, State, TransmitKind};
+use crate::tcp::{Config, Payload, Pressure, Recv, State, TransmitKind};
 
 #[test]
 fn every_second_full_segment_is_acknowledged_at_once() {
@@ -267,9 +267,9 @@ fn the_buffer_doubles_each_round_trip_while_the_peer_fills_it_and_the_applicatio
     assert!(limits.windows(2).all(|pair| pair[0] <= pair[1]), "{limits:?}");
     assert!(limits[2] > 90_000 && limits[7] == 300_000, "{limits:?}");
     // Memory is short: what had grown counts no more, and comes back when there is room.
-    host.tune.is_memory_short = true;
+    host.tune.pressure = Pressure::Growth;
     assert_eq!(host.tune.limit_bytes(&host.config), 50_000);
-    host.tune.is_memory_short = false;
+    host.tune.pressure = Pressure::None;
     assert_eq!(host.tune.limit_bytes(&host.config), 300_000);
 }
 
@@ -281,4 +281,39 @@ fn the_buffer_of_who_does_not_read_does_not_grow() {
     host.now += Duration::from_millis(10);
     host.exchange(&peer_syn_ack().scale(7));
     assert_eq!(rounds(&mut host, 8, false), [config.recv_buffer_bytes; 8]);
+}
+
+/// The steps of memory pressure: few pieces ahead of a gap, then one, and no more than a modest share in order.
+#[test]
+fn under_pressure_little_is_kept_ahead_of_a_gap_and_in_order() {
+    let mut host = established(&Config { recv_buffer_segs: 1024, ..plain() });
+    let early = |n: u32| peer(ACK, 10 + 20 * n, 0).text(&[1; 10]);
+    for n in 0..40 {
+        host.exchange(&early(n));
+    }
+    host.tune.pressure = Pressure::Early;
+    let shed = |host: &mut Host| host.call(|tcb, cx| tcb.shed_early(cx));
+    assert_eq!((shed(&mut host), shed(&mut host)), (24, 0));
+    host.refuse(&early(39), DropReason::TcpReassemblyFull);
+    host.tune.pressure = Pressure::Stalled;
+    assert_eq!(shed(&mut host), 15);
+    // The one next to the gap counts, and so does what fills it.
+    host.exchange(&peer(ACK, 0, 0).text(&[2; 10]));
+    assert_eq!(host.read().len(), 20);
+    for n in 0..48 {
+        host.exchange(&peer(ACK, 20 + 10 * n, 0).text(&[3; 10]));
+    }
+    host.refuse(&peer(ACK, 500, 0).text(&[3; 10]), DropReason::TcpReceiveFull);
+    assert_eq!(host.read().len(), 480);
+    host.exchange(&peer(ACK, 500, 0).text(&[3; 10]));
+    assert_eq!(host.read().len(), 10);
+}
+
+#[test]
+fn under_pressure_a_connection_queues_no_more_than_a_modest_share() {
+    let mut host = established(&plain());
+    host.tune.pressure = Pressure::Stalled;
+    assert_eq!(host.send(&[1; 100_000]), 64 << 10);
+    host.tune.pressure = Pressure::None;
+    assert_eq!(host.send(&[1; 100_000]), 100_000);
 }

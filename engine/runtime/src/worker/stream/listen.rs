@@ -123,7 +123,7 @@ impl Streams {
         match self.open_cookie(io, listener, at) {
             Ok(Some(slot)) => self.finish_cookie(io, slot, at, packet),
             Ok(None) => return Listened::Foreign(packet),
-            Err(reason) => io.counters.drop_packet(reason),
+            Err(reason) => Self::count_refused(io, reason),
         }
         Listened::Taken
     }
@@ -141,7 +141,7 @@ impl Streams {
         };
         match taken {
             Ok(()) => io.counters.now.delivered += 1,
-            Err(reason) => io.counters.drop_packet(reason),
+            Err(reason) => Self::count_refused(io, reason),
         }
     }
 
@@ -179,6 +179,9 @@ impl Streams {
         if io.link.pool.is_low() {
             return Err(DropReason::NoFrame);
         }
+        if io.pressure >= tcp::Pressure::Strangers {
+            return Err(DropReason::NoMemory);
+        }
         if io.net.is_draining() {
             return Err(DropReason::ShuttingDown);
         }
@@ -186,6 +189,11 @@ impl Streams {
             return Err(DropReason::TableFull);
         }
         Ok((set, listening))
+    }
+
+    fn count_refused(io: &mut Io, reason: DropReason) {
+        io.counters.now.syns_refused += u64::from(reason == DropReason::NoMemory);
+        io.counters.drop_packet(reason);
     }
 
     /// Into the SYN queue.

@@ -278,6 +278,7 @@ impl Flow {
             is_queued: false,
             is_ready: false,
             is_parked: false,
+            wants_memory: false,
             is_orphan: false,
         }
     }

@@ -1,6 +1,6 @@
 //! What the application calls on a connection.
 
-use ringwire_proto::tcp::{Info, Recv as MachineRecv, RecvError, SendError};
+use ringwire_proto::tcp::{Info, Pressure, Recv as MachineRecv, RecvError, RecvTune, SendError};
 
 use super::*;
 use crate::buffer::{TxBuf, TxParts};
@@ -59,9 +59,19 @@ impl Streams {
 
     pub(crate) fn send(&mut self, io: &mut Io, conn: Conn, bytes: &[u8]) -> Result<usize, ConnError> {
         let slot = self.placed_slot(conn)?;
-        let sent = with_machine!(self, io, slot, |flow, cx| flow.tcb.send(&mut cx, bytes))
-            .ok_or(ConnError::Closed)?;
-        let sent = sent.map_err(ConnError::from)?;
+        let pressure = io.pressure;
+        let sent = with_machine!(self, io, slot, |flow, cx| {
+            follow_pressure(cx.tune, pressure);
+            flow.tcb.send(&mut cx, bytes)
+        })
+        .ok_or(ConnError::Closed)?;
+        let sent = match sent {
+            Err(SendError::NoBuffer) => {
+                self.wait_for_memory(io, slot);
+                0
+            }
+            sent => sent?,
+        };
         io.counters.now.copied_bytes += sent as u64;
         self.reschedule(slot);
         Ok(sent)
@@ -80,9 +90,17 @@ impl Streams {
             }
             parts => parts,
         };
-        let mut tcp_buf = Some(TcpBuf::new(parts, io.link.mss_bytes()));
+        let tcp_buf = TcpBuf::new(parts, io.link.mss_bytes(), &io.heap).map_err(|parts| {
+            self.wait_for_memory(io, slot);
+            Unsent { buf: parts.into(), error: None }
+        })?;
+        let mut tcp_buf = Some(tcp_buf);
+        let pressure = io.pressure;
         let result = with_machine!(self, io, slot, |flow, cx| match tcp_buf.take() {
-            Some(buf) => flow.tcb.send_buf(&mut cx, buf),
+            Some(buf) => {
+                follow_pressure(cx.tune, pressure);
+                flow.tcb.send_buf(&mut cx, buf)
+            }
             None => Ok(()),
         });
         match result {
@@ -176,6 +194,14 @@ impl Streams {
     pub(crate) fn tuple(&self, conn: Conn) -> Result<Tuple, ConnError> {
         let slot = self.slot(conn)?;
         self.flows.at(slot).map(|flow| flow.tuple).ok_or(ConnError::Closed)
+    }
+}
+
+/// What the last segment found may be over, or may have begun; up to [`Pressure::Growth`] nothing depends on it here.
+#[inline]
+fn follow_pressure(tune: &mut RecvTune, now: Pressure) {
+    if tune.pressure.max(now) > Pressure::Growth {
+        tune.pressure = now;
     }
 }
 
