@@ -378,6 +378,12 @@ impl Script {
         self.worker.counters().clone()
     }
 
+    /// Packets that the worker dropped for this reason.
+    pub fn dropped(&mut self, reason: ringwire::DropReason) -> u64 {
+        self.settle();
+        self.handle.metrics().dropped(reason)
+    }
+
     /// The connection still moves data both ways: what every attack must leave intact. Needs a quiet ESTABLISHED connection.
     #[track_caller]
     pub fn expect_alive(&mut self) {

@@ -47,6 +47,7 @@ pub(crate) struct Flow {
 /// Every verb panics with the whole history of the exchange when the worker does something else than the script says.
 pub struct Script {
     pub(crate) worker: Worker,
+    pub(crate) handle: ringwire::Handle,
     events: Events,
     wire: Wire,
     hand: ManualClock,
@@ -84,9 +85,11 @@ impl Script {
             .max_connections(1024)
             .start_on(|pool| wire.attach(pool))
             .expect("in memory nothing can be refused");
+        let handle = engine.handle();
         let worker = engine.into_workers().pop().expect("one worker").start();
         let mut script = Script {
             worker,
+            handle,
             events: Events::with_capacity(64),
             wire,
             hand,

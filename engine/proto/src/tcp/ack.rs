@@ -37,7 +37,9 @@ impl Tcb {
             return Step::Drop(DropReason::TcpAckTooOld);
         }
         self.on_heard(cx.now);
-        self.note_timestamp(arrival.first_seq, arrival.timestamps);
+        if !arrival.is_overtaken {
+            self.note_timestamp(arrival.first_seq, arrival.timestamps);
+        }
         let window = arrival.window << self.shifts.snd();
         let is_duplicate = self.is_duplicate_ack(arrival, window);
         let una_before = self.snd.una;
@@ -55,7 +57,9 @@ impl Tcb {
                 self.recover_on_dup_ack(cold, cx.config);
             }
         }
-        self.update_window(arrival.seq, arrival.ack, window);
+        if !arrival.is_overtaken {
+            self.update_window(arrival.seq, arrival.ack, window);
+        }
         self.after_ack(cx)
     }
 

@@ -35,6 +35,8 @@ pub(super) struct Arrival<P> {
     pub first_seq: SeqNum,
     /// Whether it carried text when it arrived: then it is no duplicate ACK and no part of an ACK loop.
     pub had_text: bool,
+    /// A bare ACK that a newer one has overtaken: it says nothing of window and clock.
+    pub is_overtaken: bool,
     pub outcome: Outcome,
 }
 
@@ -51,6 +53,7 @@ impl<P: Payload> Arrival<P> {
             sack: seg.options.sack,
             first_seq: SeqNum(header.seq),
             had_text: payload.is_some(),
+            is_overtaken: false,
             payload,
             outcome: Outcome::default(),
         }
@@ -196,8 +199,23 @@ impl Tcb {
         if !older || self.ts_recent_expired(cx.now) {
             return Step::Next;
         }
+        if self.is_overtaken(arrival, timestamps) {
+            arrival.is_overtaken = true;
+            return Step::Next;
+        }
         self.ack_unacceptable(arrival, cx.now);
         Step::Drop(DropReason::TcpPaws)
+    }
+
+    /// Whether it is a bare ACK for nothing new, in its place, that is late by less than an RTO: as a number cannot have wrapped in that
+    /// time, PAWS has nothing to protect, and its SACK may be the only one of its kind (Linux's tcp_disordered_ack).
+    fn is_overtaken<P: Payload>(&self, arrival: &Arrival<P>, timestamps: Timestamps) -> bool {
+        let late_ms = self.ts_recent.wrapping_sub(timestamps.value);
+        arrival.len() == 0
+            && arrival.has(Flags::ACK)
+            && arrival.seq == self.rcv.nxt
+            && arrival.ack.before_eq(self.snd.una)
+            && late_ms <= self.rtt.rto_us() / 1_000
     }
 
     /// RFC 9293 3.10.7.4, first: sequence number.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringwire::CloseReason;
+use ringwire::{CloseReason, DropReason};
 use ringwire_conformance::{Script, ack, data, rst, script, syn, syn_ack};
 
 fn stamped(s: &mut Script) {
@@ -108,6 +108,56 @@ fn rfc7323_5_3_old_timestamp_is_dropped() {
         s.inject(data("new").seq(1).ts(now, 0));
         s.expect_read("new");
         s.expect_after(0..=499, ack().ack(4));
+    });
+}
+
+/// Linux's tcp_disordered_ack: a bare ACK that newer ones have overtaken counts by its SACK, without an answer.
+#[test]
+fn rfc7323_5_3_overtaken_ack_is_taken() {
+    script(|s| {
+        s.offer_everything();
+        s.establish_in(20);
+        s.wait(10);
+        let now = s.now_ms() as u32;
+        s.send(vec![1; 4 * 1448]);
+        assert_eq!(s.take_sent().len(), 4);
+        s.wait(20);
+        // The later of two ACKs comes first; the earlier one names a block that the other has no room for.
+        s.inject(ack().ack(1).win(400).sack(&[(4345, 5793)]).ts(now + 20, 0));
+        let dropped = s.dropped(DropReason::TcpPaws);
+        s.inject(ack().ack(1).win(500).sack(&[(2897, 4345)]).ts(now + 18, 0));
+        s.expect_nothing();
+        assert_eq!((s.dropped(DropReason::TcpPaws), s.info().snd_wnd_bytes), (dropped, 400 << 7));
+        // Neither the clock nor the window went back, and the block counts: only the first two are missing.
+        s.send("x");
+        let sent = s.take_sent();
+        assert!(sent.iter().any(|segment| segment.options.timestamps.is_some_and(|ts| ts.echo == now + 20)));
+        s.wait(30);
+        let resent: Vec<u32> = s.take_sent().iter().map(|segment| segment.seq).collect();
+        assert!(!resent.is_empty() && resent.iter().all(|seq| *seq < 2897), "{resent:?}");
+    });
+}
+
+/// RFC 7323 5.3 (R1): late by more than an RTO, ahead of its place, or for something new, a bare ACK is refused like everything else.
+#[test]
+fn rfc7323_5_3_old_ack_is_dropped() {
+    script(|s| {
+        stamped(s);
+        s.wait(10_000);
+        s.send("x");
+        s.expect_only(data("x"));
+        let now = s.now_ms() as u32;
+        s.inject(ack().ack(1).ts(now, 0));
+        for old in
+            [ack().ack(2).ts(now - 1, 0), ack().ack(1).ts(now - 5_000, 0), ack().ack(1).seq(0).ts(now - 1, 0)]
+        {
+            let dropped = s.dropped(DropReason::TcpPaws);
+            s.inject(old);
+            assert_eq!(s.dropped(DropReason::TcpPaws), dropped + 1);
+            assert_eq!(s.info().unacked_bytes, 1);
+        }
+        // One answer: they are limited in rate.
+        s.expect_only(ack().echo(now));
     });
 }
 
