@@ -212,6 +212,7 @@ impl Tcb {
     fn is_overtaken<P: Payload>(&self, arrival: &Arrival<P>, timestamps: Timestamps) -> bool {
         let late_ms = self.ts_recent.wrapping_sub(timestamps.value);
         arrival.len() == 0
+            && self.state != State::TimeWait
             && arrival.has(Flags::ACK)
             && arrival.seq == self.rcv.nxt
             && arrival.ack.before_eq(self.snd.una)
@@ -276,7 +277,9 @@ impl Tcb {
             | State::FinWait2
             | State::CloseWait => Step::Close(CloseReason::Reset),
             // Everything was delivered both ways, or the peer will never tell.
-            State::Closing | State::LastAck | State::TimeWait => Step::Close(CloseReason::Finished),
+            State::Closing | State::LastAck => Step::Close(CloseReason::Finished),
+            // RFC 1337 3 (F1): our own answer to an old duplicate can draw it, and the next duplicate would meet a new connection.
+            State::TimeWait => Step::Drop(DropReason::TcpTimeWait),
             State::Closed | State::SynSent => Step::Done,
         }
     }

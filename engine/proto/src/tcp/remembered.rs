@@ -40,8 +40,6 @@ pub enum Reaction {
     Answer(DropReason),
     /// The same, and the time begins anew.
     AnswerAndRestart(DropReason),
-    /// The peer has reset it: forget it.
-    End,
     /// A SYN for a new connection: forget this one and give the SYN to the listener (RFC 6191 2).
     Reopen,
 }
@@ -160,9 +158,13 @@ impl TimeWait {
         let flags = seg.header.flags;
         let (seq, ack) = (SeqNum(seg.header.seq), SeqNum(seg.header.ack));
         if flags.contains(Flags::RST) {
-            // RFC 5961 3.2. RFC 1337 would ignore it; like Linux, and as RFC 9293 has it, we do not.
+            // RFC 5961 3.2, RFC 1337 3 (F1).
             let is_exact = seq == self.rcv_nxt;
-            return if is_exact { Reaction::End } else { self.challenge(DropReason::TcpRstChallenged, now) };
+            return if is_exact {
+                Reaction::Drop(DropReason::TcpTimeWait)
+            } else {
+                self.challenge(DropReason::TcpRstChallenged, now)
+            };
         }
         let challenge = if flags.contains(Flags::SYN) {
             Some(DropReason::TcpSynChallenged)

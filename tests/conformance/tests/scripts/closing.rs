@@ -269,7 +269,7 @@ fn rfc6191_2_newer_timestamp_reopens_time_wait() {
     });
 }
 
-/// RFC 1337 3: a RST does not assassinate TIME-WAIT. RFC 9293 3.10.7.4 lets it, and so do we: see the table.
+/// RFC 1337 3: a RST does not assassinate TIME-WAIT. RFC 9293 3.10.7.4 would let it: see the table.
 #[test]
 fn rfc1337_3_rst_in_time_wait_is_ignored() {
     script(|s| {

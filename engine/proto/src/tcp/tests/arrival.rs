@@ -71,14 +71,17 @@ fn answers_without_text_are_limited_to_one_in_half_a_second() {
 }
 
 #[test]
-fn a_reset_at_rcv_nxt_ends_every_synchronised_state() {
-    for state in SYNCHRONISED {
+fn a_reset_at_rcv_nxt_ends_every_synchronised_state_but_time_wait() {
+    let mut host = in_state(State::TimeWait, &plain());
+    expect_none(host.refuse(&peer(RST, peer_seq(State::TimeWait), 0), DropReason::TcpTimeWait));
+    for state in SYNCHRONISED.into_iter().filter(|state| *state != State::TimeWait) {
         let mut host = in_state(state, &plain());
         expect_none(host.exchange(&peer(RST, peer_seq(state), 0)));
         let reason = match state {
-            State::Closing | State::LastAck | State::TimeWait => CloseReason::Finished,
+            State::Closing | State::LastAck => CloseReason::Finished,
             State::Closed
             | State::SynSent
+            | State::TimeWait
             | State::SynReceived
             | State::Established
             | State::FinWait1

@@ -242,10 +242,6 @@ impl Streams {
                 answer(io, at, header, &options);
                 self.time_waits.restart(slot, io.now);
             }
-            Reaction::End => {
-                io.counters.now.delivered += 1;
-                self.forget(io, slot);
-            }
             Reaction::Reopen => {
                 let after = entry.state.snd_nxt();
                 self.forget(io, slot);
