@@ -4,6 +4,7 @@ use ringwire_wire::tcp::{Flags, Header, Options};
 
 use super::cold::Cold;
 use super::options::{MAX_SACK_LEN, now_ms};
+use super::recovery::Frto;
 use super::send_queue::RecordFlags;
 use super::tcb::{Bits, State, Tcb, Timer};
 use super::{Codepoint, Config, Cx, Payload, SendBuf, SendPool, Window};
@@ -133,6 +134,10 @@ impl Tcb {
             && let Some(last) = cold.send.sent_segs().checked_sub(1)
         {
             return Some(Plan::Record(last, TransmitKind::Retransmission));
+        }
+        if cx.cold.get(self.cold).is_some_and(|cold| cold.recovery.frto == Frto::Probing) {
+            self.flags.clear(Bits::TX_RTX);
+            return None;
         }
         let lost = cx.cold.get_mut(self.cold).and_then(|cold| Some((cold.send.next_lost()?, cold)));
         let Some((index, cold)) = lost else {

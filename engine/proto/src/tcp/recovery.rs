@@ -13,12 +13,14 @@
 //! Without SACK a lost retransmission normally costs an RTO. Not here: at most `pipe` segments can arrive ahead of it, each causes
 //! at most one ACK, so once more ACKs than that (plus the duplicate threshold) came back and the hole is still there, it was lost.
 
+mod frto;
 mod prr;
 mod tail;
 mod undo;
 
 use ringwire_wire::tcp::SackBlocks;
 
+pub(super) use self::frto::Frto;
 use self::prr::Reduction;
 pub(super) use self::tail::TailProbe;
 use self::undo::Undo;
@@ -69,6 +71,8 @@ pub(super) struct Recovery {
     widened_to: Option<SeqNum>,
     reduction: Reduction,
     undo: Option<Undo>,
+    /// Whether the timeout under repair may have been spurious.
+    pub frto: Frto,
     /// Without SACK: how many duplicate ACKs what was in flight at the first of them can cause.
     dup_acks_most: u32,
 }
@@ -118,6 +122,7 @@ impl Recovery {
         self.episode_acks = self.acks;
         self.resent_segs = 0;
         self.stale_dup_acks = 0;
+        self.frto = Frto::Off;
     }
 
     /// Data left, new or again.
@@ -132,6 +137,7 @@ impl Recovery {
         self.phase = Phase::Open;
         self.dup_acks = 0;
         self.undo = None;
+        self.frto = Frto::Off;
     }
 }
 
@@ -201,7 +207,7 @@ impl Tcb {
                     recovery.end();
                     self.leave_recovery(cold, config);
                 } else {
-                    self.flags.set(Bits::TX_RTX);
+                    self.advance_frto(cold);
                 }
                 cold.congestion.on_ack(config.congestion, &mut self.window, acked);
             }
@@ -232,6 +238,7 @@ impl Tcb {
             Phase::Open if recovery.dup_acks >= threshold => self.enter_fast_recovery(cold, config),
             Phase::Open => {}
             Phase::FastRecovery | Phase::Loss => {
+                self.refuse_frto(cold);
                 self.flags.set(Bits::TX_RTX);
                 self.detect_lost_retransmission(cold);
             }
@@ -251,6 +258,9 @@ impl Tcb {
             let news = cold.send.on_sack(blocks, (una, self.snd.nxt), evidence);
             if news.bytes > 0 {
                 self.flags.set(Bits::TX_DATA);
+            }
+            if news.bytes > 0 && advanced_bytes == 0 {
+                self.refuse_frto(cold);
             }
             if news.duplicate.is_some() {
                 self.on_duplicate_reported(cold);
@@ -324,7 +334,9 @@ impl Tcb {
         } else {
             self.window.cwnd = u32::from(self.mss);
         }
+        let is_first = cold.recovery.phase == Phase::Open;
         self.resend_all(cold);
+        self.begin_frto(cold, is_first);
     }
 
     /// Everything in flight is lost and goes again as the window allows; nothing is said about the window.

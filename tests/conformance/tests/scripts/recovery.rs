@@ -232,6 +232,40 @@ fn rfc5682_3_1_spurious_timeout_with_sack() {
     });
 }
 
+/// RFC 5682 3.1 (3): blocks for the new segments and nothing else: the loss was real.
+#[test]
+fn rfc5682_3_1_real_timeout_with_sack() {
+    script(|s| {
+        s.offer_sack();
+        s.establish_in(100);
+        s.send(vec![1; MSS as usize * 30]);
+        s.ignore_sent();
+        s.wait(700);
+        s.ignore_sent();
+        s.inject(ack().ack(at(1)));
+        let new: Vec<u32> = s.take_sent().iter().map(|segment| segment.seq).collect();
+        assert!(new.len() == 2 && new.iter().all(|seq| *seq >= at(10)), "{new:?}");
+        s.inject(ack().ack(at(1)).sack(&[(new[0], new[0] + MSS)]));
+        s.expect(segment(1));
+        s.abort();
+        s.ignore_sent();
+    });
+}
+
+/// RFC 5682 2.1 (2b): without anything new to send the timeout cannot be tested: recovery is conventional.
+#[test]
+fn rfc5682_2_1_no_new_data_no_test() {
+    script(|s| {
+        in_flight(s, 10);
+        s.expect_after(1..=500, segment(0));
+        s.inject(ack().ack(at(1)));
+        s.expect(segment(1));
+        s.expect_only(segment(2));
+        s.abort();
+        s.ignore_sent();
+    });
+}
+
 /// RFC 3522 3.2, RFC 4015 3: with timestamps the echo tells the original's ACK from the retransmission's: nothing more is sent
 /// again, and the window is what it was.
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! A retransmission was needless if the acknowledgement that moves SND.UNA echoes a timestamp from before it, or if everything that
 //! was sent again has been reported as arrived twice. Then nothing was lost: the window is given back, and what was presumed lost is
-//! in flight as before. This does what F-RTO (RFC 5682) does, and works for fast retransmissions too.
+//! in flight as before. That works for fast retransmissions too; for timeouts without timestamps see `frto`.
 
 use super::{Cold, Phase, Tcb};
 use crate::tcp::Window;
@@ -62,7 +62,7 @@ impl Tcb {
         }
     }
 
-    fn undo<P, S>(&mut self, cold: &mut Cold<P, S>) {
+    pub(super) fn undo<P, S>(&mut self, cold: &mut Cold<P, S>) {
         let Some(undo) = cold.recovery.undo.take() else { return };
         self.window.cwnd = self.window.cwnd.max(undo.window.cwnd);
         self.window.ssthresh = self.window.ssthresh.max(undo.window.ssthresh);

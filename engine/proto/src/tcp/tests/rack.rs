@@ -127,6 +127,46 @@ fn a_timeout_that_came_too_early_is_taken_back() {
     assert_eq!(host.tcb.backoff, 0);
 }
 
+/// RFC 5682: with and without SACK, the second acknowledgement of what was never sent again gives the window back.
+#[test]
+fn without_timestamps_a_spurious_timeout_is_found_out_by_new_data() {
+    for config in [plain(), sacking()] {
+        let mut host = in_flight(&config, 8, 6);
+        let before = host.tcb.window;
+        while phase(&mut host) != CongestionPhase::Loss {
+            host.run_timer();
+        }
+        let is_new = |wire: &Wire| wire.kind == TransmitKind::Data;
+        let sent = host.exchange(&peer(ACK, 0, 1000));
+        assert!(!sent.is_empty() && sent.iter().all(is_new), "{sent:?}");
+        let sent = host.exchange(&peer(ACK, 0, 2000));
+        assert!(sent.iter().all(is_new), "{sent:?}");
+        assert_eq!(phase(&mut host), CongestionPhase::Open);
+        assert!(host.tcb.window.cwnd >= before.cwnd && host.tcb.window.ssthresh == before.ssthresh);
+        assert_eq!(host.tcb.backoff, 0);
+        // All that was late arrives, and the stream goes on.
+        assert!(host.exchange(&peer(ACK, 0, 8000)).iter().all(is_new));
+        assert_eq!(phase(&mut host), CongestionPhase::Open);
+    }
+}
+
+/// RFC 5682 2.1 (1): a second timeout of the same data is no test, and new data that stays away does not keep the old from going.
+#[test]
+fn a_timeout_during_the_test_ends_it() {
+    let mut host = in_flight(&plain(), 8, 6);
+    while phase(&mut host) != CongestionPhase::Loss {
+        host.run_timer();
+    }
+    assert_eq!(host.exchange(&peer(ACK, 0, 1000)).len(), 2);
+    let again = host.run_timer();
+    assert_eq!(again.iter().map(number).collect::<Vec<_>>(), [1]);
+    let sent = host.exchange(&peer(ACK, 0, 2000));
+    assert!(
+        !sent.is_empty() && sent.iter().all(|wire| wire.kind == TransmitKind::Retransmission),
+        "{sent:?}"
+    );
+}
+
 #[test]
 fn a_timeout_that_was_needed_stays() {
     let mut host = in_flight(&stamping(), 8, 0);

@@ -254,13 +254,13 @@ fn a_timeout_starts_over_with_one_segment_and_repairs_in_slow_start() {
 #[test]
 fn a_needless_go_back_causes_no_false_fast_retransmit() {
     // RFC 6582 4: the whole window had arrived, only the ACKs were lost.
-    let mut host = in_flight(8, 8);
+    let mut host = in_flight(8, 0);
     assert_eq!(numbers(&host.run_timer()), [(0, true)]);
     // An ACK of half, then its two needless retransmissions come back as duplicates.
     let sent = ack(&mut host, 4);
     assert_eq!(numbers(&sent), [(4, true), (5, true)]);
-    let sent = ack(&mut host, 8);
-    assert!(sent.iter().all(|wire| wire.kind == TransmitKind::Data));
+    ack(&mut host, 8);
+    assert!(!host.write(&[1; 8000]).is_empty());
     for _ in 0..2 {
         assert!(ack(&mut host, 8).iter().all(|wire| wire.kind == TransmitKind::Data));
     }
@@ -270,6 +270,8 @@ fn a_needless_go_back_causes_no_false_fast_retransmit() {
 #[test]
 fn a_lost_retransmission_after_a_timeout_is_found_by_duplicates() {
     let mut host = in_flight(8, 20);
+    // The second one is not tested for being spurious.
+    host.run_timer();
     host.run_timer();
     assert_eq!(numbers(&ack(&mut host, 2)), [(2, true), (3, true)]);
     // Segment 2 is lost again, 3 and what follows arrives.
