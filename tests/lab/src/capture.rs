@@ -4,115 +4,23 @@
 //! its comment.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use pcap_file::pcapng::PcapNgWriter;
-use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
-use pcap_file::pcapng::blocks::interface_description::{
-    InterfaceDescriptionBlock, InterfaceDescriptionOption,
-};
-use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeaderOption};
-use pcap_file::{DataLink, PcapError};
+pub(crate) use ringwire_capture::{Recorder, Seen};
 
 use crate::forward::{Forwarder, Request};
 
+/// Who writes, in the file's own words.
+const APPLICATION: &str = concat!("ringwire-lab ", env!("CARGO_PKG_VERSION"));
 /// What the flight recorder holds of a link, in bytes of packets.
 const FLIGHT_BYTES: usize = 2 << 20;
 /// Of one packet: headers, and enough of what follows to know it by.
 const FLIGHT_SNAP_BYTES: usize = 512;
 /// Its packets, however short.
 const FLIGHT_PACKETS: usize = 16_384;
-
-/// A packet to be recorded.
-#[derive(Clone, Copy)]
-pub(crate) struct Seen<'a> {
-    /// The end that sent it.
-    pub(crate) from: usize,
-    /// Nanoseconds since 1970.
-    pub(crate) at_ns: u64,
-    /// Of the whole packet.
-    pub(crate) len: usize,
-    pub(crate) bytes: &'a [u8],
-    /// What was done to it instead of passing it on.
-    pub(crate) comment: Option<&'static str>,
-}
-
-/// A pcapng stream of both directions of one link.
-pub(crate) struct Recorder {
-    writer: PcapNgWriter<Box<dyn Write + Send>>,
-    packets: u64,
-    fault: Option<io::Error>,
-}
-
-impl Recorder {
-    /// Writes the headers; `names` are those of the directions, by the end that sends.
-    pub(crate) fn new(
-        out: Box<dyn Write + Send>,
-        names: &[String; 2],
-        comment: &str,
-    ) -> io::Result<Recorder> {
-        let options = vec![
-            SectionHeaderOption::Comment(comment.to_owned().into()),
-            SectionHeaderOption::UserApplication(concat!("ringwire-lab ", env!("CARGO_PKG_VERSION")).into()),
-        ];
-        let section = SectionHeaderBlock { options, ..SectionHeaderBlock::default() };
-        let mut writer = PcapNgWriter::with_section_header(out, section).map_err(io_error)?;
-        for name in names {
-            let mut interface = InterfaceDescriptionBlock::new(DataLink::ETHERNET, 0);
-            interface.options = vec![
-                InterfaceDescriptionOption::IfName(name.clone().into()),
-                // Ten to the minus ninth.
-                InterfaceDescriptionOption::IfTsResol(9),
-            ];
-            writer.write_pcapng_block(interface).map_err(io_error)?;
-        }
-        Ok(Recorder { writer, packets: 0, fault: None })
-    }
-
-    pub(crate) fn record(&mut self, seen: &Seen<'_>) {
-        // Inbound or outbound is a matter of the end; by the link's own, all of a direction is alike.
-        let mut options = vec![EnhancedPacketOption::Flags(1 + seen.from as u32)];
-        options.extend(seen.comment.map(|comment| EnhancedPacketOption::Comment(comment.into())));
-        let block = EnhancedPacketBlock {
-            interface_id: seen.from as u32,
-            timestamp: Duration::from_nanos(seen.at_ns),
-            original_len: seen.len as u32,
-            data: seen.bytes.into(),
-            options,
-        };
-        match self.writer.write_pcapng_block(block) {
-            Ok(_) => self.packets += 1,
-            Err(error) => drop(self.fault.get_or_insert(io_error(error))),
-        }
-    }
-
-    /// Writes out what is buffered; the number of packets, or the first fault.
-    fn finish(mut self) -> io::Result<u64> {
-        if let Some(fault) = self.fault {
-            return Err(fault);
-        }
-        self.writer.get_mut().flush()?;
-        Ok(self.packets)
-    }
-}
-
-impl fmt::Debug for Recorder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recorder").field("packets", &self.packets).finish_non_exhaustive()
-    }
-}
-
-fn io_error(error: PcapError) -> io::Error {
-    match error {
-        PcapError::IoError(error) => error,
-        other => io::Error::other(other),
-    }
-}
 
 /// The last packets of a link, in memory: their first bytes.
 #[derive(Debug, Default)]
@@ -178,7 +86,7 @@ impl Capture {
         comment: &str,
     ) -> io::Result<Capture> {
         let file = BufWriter::new(File::create(path)?);
-        let recorder = Recorder::new(Box::new(file), names, comment)?;
+        let recorder = Recorder::new(Box::new(file), APPLICATION, names, comment)?;
         let number = forwarder.ask(|reply| Request::Record(recorder, reply))?;
         Ok(Capture { forwarder, number, path: path.into() })
     }
@@ -222,7 +130,7 @@ pub(crate) fn keep_flight(
     comment: &str,
 ) -> io::Result<u64> {
     let file = BufWriter::new(File::create(path)?);
-    let recorder = Recorder::new(Box::new(file), names, comment)?;
+    let recorder = Recorder::new(Box::new(file), APPLICATION, names, comment)?;
     forwarder.ask(|reply| Request::Flight(recorder, reply))?.finish()
 }
 

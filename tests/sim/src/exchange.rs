@@ -1,313 +1,252 @@
-//! One run: connect, move a stream each way, close, and account for every byte and every frame.
+//! One run: connect, move a stream each way, close, and account for every byte, frame, connection and timer.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
+use ringwire::CloseReason;
 use ringwire::clock::{Clock, ManualClock};
-use ringwire::frame::FrameState;
-use ringwire::{CloseReason, Conn, Engine, Event, Events, Interface, Recv, TcpOptions, Worker};
+use ringwire_capture::Recorder;
 
-use crate::link::{Impairment, LinkCounters, Relay};
+use crate::floor::{self, Limits};
+use crate::line::{Impairment, LinkCounters, nanos};
+use crate::link::Relay;
+use crate::plan::{Incident, PATIENCE, Plan};
 use crate::rng::Rng;
-
-/// What one run does.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// Everything random in the run comes from it.
-    pub seed: u64,
-    /// The link.
-    pub impairment: Impairment,
-    /// Bytes from the client to the server.
-    pub upload_bytes: usize,
-    /// Bytes from the server to the client.
-    pub download_bytes: usize,
-    /// Frames of each engine's pool.
-    pub frames: u32,
-    /// Virtual time after which the run has failed.
-    pub limit: Duration,
-}
-
-impl Plan {
-    /// A plan drawn from a seed: sizes from nothing to a few hundred kilobytes, links from clean to wretched.
-    pub fn from_seed(seed: u64) -> Plan {
-        let mut rng = Rng::new(seed);
-        let sizes = [0, 1, 500, 1460, 20_000, 150_000];
-        let size = |rng: &mut Rng| {
-            let largest = sizes.get(usize::try_from(rng.below(6)).unwrap_or(0)).copied().unwrap_or(0);
-            usize::try_from(rng.below(largest + 1)).unwrap_or(0)
-        };
-        let percent = |rng: &mut Rng, most: u64| rng.below(most + 1) as f64 / 100.0;
-        Plan {
-            seed,
-            upload_bytes: size(&mut rng),
-            download_bytes: size(&mut rng),
-            impairment: Impairment {
-                delay: Duration::from_micros(10 + rng.below(20_000)),
-                jitter: Duration::from_micros(rng.below(3_000)),
-                loss: percent(&mut rng, 8),
-                duplicate: percent(&mut rng, 5),
-                corrupt: percent(&mut rng, 4),
-            },
-            frames: if rng.chance(0.2) { 64 } else { 512 },
-            limit: Duration::from_secs(600),
-        }
-    }
-}
+use crate::side::{Role, Side, Streams};
 
 /// What one run showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// Virtual time until both streams had arrived.
+    /// Virtual time from the end of the handshake until both streams had arrived.
     pub took: Duration,
+    /// What [`floor::limits`] allows for that.
+    pub allowed: Limits,
     /// What the link did.
     pub link: LinkCounters,
-    /// Segments and datagrams that the two engines delivered.
+    /// What the server's and the client's applications were told instead of finishing.
+    pub told: [Option<CloseReason>; 2],
+    /// Packets, segments and connections of both engines, to tell two runs apart.
     pub delivered: u64,
 }
 
-/// What one end sends and what it must receive.
-struct Streams {
-    outgoing: Vec<u8>,
-    expected: Vec<u8>,
-}
+/// Between being told and trying again: a neighbour that did not answer is not asked again at once.
+const PAUSE: Duration = Duration::from_secs(2);
 
-/// One end of the run.
-struct Side {
-    worker: Worker,
-    events: Events,
-    conn: Option<Conn>,
-    /// What it sends.
-    outgoing: Vec<u8>,
-    sent: usize,
-    /// What it expects.
-    expected: Vec<u8>,
-    received: Vec<u8>,
-    saw_eof: bool,
-    is_finished: bool,
-    is_client: bool,
+/// Two engines, a link, and the time.
+struct World<'a> {
+    plan: &'a Plan,
+    clock: Clock,
+    hand: ManualClock,
+    relay: Relay,
+    server: Side,
+    client: Side,
+    streams: Streams,
+    /// Has the incident happened?
+    is_over: bool,
+    connects: u32,
+    /// When the client tries again.
+    again_ns: Option<u64>,
+    quiet_turns: u32,
 }
-
-const SERVER: &str = "10.9.0.1:7000";
 
 /// Runs a plan to its end.
 ///
 /// # Errors
 /// What was wrong, in a sentence that names the seed.
 pub fn run(plan: &Plan) -> Result<Report, String> {
-    let (clock, hand) = Clock::manual();
-    let mut relay = Relay::new(plan.impairment, plan.seed ^ 0x5eed);
-    let server_addr: SocketAddr = SERVER.parse().map_err(|error| format!("{error}"))?;
-    let upload = pattern(plan.seed, plan.upload_bytes);
-    let download = pattern(!plan.seed, plan.download_bytes);
-    let theirs = Streams { outgoing: download.clone(), expected: upload.clone() };
-    let mut server = Side::new(plan, &clock, &mut relay, "10.9.0.1/24", theirs)?;
-    let ours = Streams { outgoing: upload, expected: download };
-    let mut client = Side::new(plan, &clock, &mut relay, "10.9.0.2/24", ours)?;
-    let options = TcpOptions::default();
-    server.worker.listen(server_addr, &options).map_err(|error| format!("listen: {error}"))?;
-    client.is_client = true;
-    client.connect()?;
-    let mut pace = Pace::new(&hand);
-    let limit_ns = u64::try_from(plan.limit.as_nanos()).unwrap_or(u64::MAX);
-    while !(client.is_finished && server.is_finished) {
-        if hand.now_ns() > limit_ns {
-            return Err(format!("seed {}: not finished: {} {}", plan.seed, client.state(), server.state()));
-        }
-        let mut moved = relay.step(hand.now_ns());
-        moved |= server.step().map_err(|error| format!("seed {}: server: {error}", plan.seed))?;
-        moved |= client.step().map_err(|error| format!("seed {}: client: {error}", plan.seed))?;
-        pace.advance(moved, relay.next_due_ns());
-    }
-    let took = Duration::from_nanos(hand.now_ns());
-    settle(&mut relay, &mut server, &mut client, &hand);
-    for (name, side) in [("server", &server), ("client", &client)] {
-        side.check_accounts().map_err(|error| format!("seed {}: {name}: {error}", plan.seed))?;
-    }
-    let delivered = [&server, &client].iter().map(|side| side.delivered()).sum();
-    Ok(Report { took, link: relay.counters(), delivered })
+    run_recorded(plan, None).0
 }
 
-/// Lets every retransmission, FIN and TIME-WAIT run out on a clean link.
-fn settle(relay: &mut Relay, server: &mut Side, client: &mut Side, hand: &ManualClock) {
-    let clean = Impairment {
-        loss: 0.0,
-        duplicate: 0.0,
-        corrupt: 0.0,
-        jitter: Duration::ZERO,
-        delay: Duration::from_micros(10),
+/// [`run`], with every packet recorded; hands the recorder back.
+pub fn run_recorded(plan: &Plan, recorder: Option<Recorder>) -> (Result<Report, String>, Option<Recorder>) {
+    let named = |error| format!("seed {}: {error}", plan.seed);
+    let mut world = match World::new(plan) {
+        Ok(world) => world,
+        Err(error) => return (Err(named(error)), recorder),
     };
-    relay.set_impairment(clean);
-    for _ in 0..4_000 {
-        relay.step(hand.now_ns());
-        // Errors of closed ids no longer matter here; the accounts are checked afterwards.
-        let _ = server.step();
-        let _ = client.step();
-        hand.advance(Duration::from_millis(100));
+    if let Some(recorder) = recorder {
+        world.relay.record(recorder);
     }
+    let result = world.judge().map_err(named);
+    (result, world.relay.take_recorder())
 }
 
-impl Side {
-    fn new(
-        plan: &Plan,
-        clock: &Clock,
-        relay: &mut Relay,
-        address: &str,
-        streams: Streams,
-    ) -> Result<Side, String> {
-        let cidr = address.parse().map_err(|error| format!("{error}"))?;
-        let mut secret = [0; 16];
-        secret[..8].copy_from_slice(&plan.seed.to_le_bytes());
-        secret[8..].copy_from_slice(&(address.len() as u64 + u64::from(address.as_bytes()[7])).to_le_bytes());
-        let engine = Engine::builder()
-            .interface(Interface::new("sim").address(cidr))
-            .clock(clock.clone())
-            .secret(secret)
-            .frames_per_worker(plan.frames)
-            .max_connections(64)
-            .start_on(|pool| relay.attach(pool))
-            .map_err(|error| error.to_string())?;
-        let worker = engine.into_workers().pop().ok_or("no worker")?.start();
-        Ok(Side {
-            worker,
-            events: Events::with_capacity(64),
-            conn: None,
-            outgoing: streams.outgoing,
-            sent: 0,
-            expected: streams.expected,
-            received: Vec::new(),
-            saw_eof: false,
-            is_finished: false,
-            is_client: false,
+impl<'a> World<'a> {
+    fn new(plan: &'a Plan) -> Result<World<'a>, String> {
+        let (clock, hand) = Clock::manual();
+        let mut relay = Relay::new(plan.impairment, plan.seed ^ 0x5eed);
+        let upload = pattern(plan.seed, plan.upload_bytes);
+        let download = pattern(!plan.seed, plan.download_bytes);
+        let streams = Streams { outgoing: download.clone(), expected: upload.clone() };
+        let of_client = Streams { outgoing: upload, expected: download };
+        let attach = |pool: &_| relay.attach(pool);
+        let server = Side::new(plan, &clock, (Role::Server, 0), streams.clone(), attach)?;
+        let client = Side::new(plan, &clock, (Role::Client, 0), of_client, |pool| relay.attach(pool))?;
+        let is_over = plan.incident == Incident::None;
+        let (connects, again_ns, quiet_turns) = (1, None, 0);
+        Ok(World {
+            plan,
+            clock,
+            hand,
+            relay,
+            server,
+            client,
+            streams,
+            is_over,
+            connects,
+            again_ns,
+            quiet_turns,
         })
     }
 
-    /// One turn; true if anything happened.
-    fn step(&mut self) -> Result<bool, String> {
-        let mut events = std::mem::replace(&mut self.events, Events::with_capacity(8));
-        self.worker.poll(&mut events, Some(Duration::ZERO)).map_err(|error| error.to_string())?;
-        let any = !events.is_empty();
-        for event in events.drain() {
-            match event {
-                Event::Accepted { conn, .. } => {
-                    self.conn = Some(conn);
-                    self.write()?;
-                }
-                Event::Connected(_) | Event::Writable(_) => self.write()?,
-                Event::Readable(_) => self.read()?,
-                // Three lost ARP requests in a row: the application is told, and tries again.
-                Event::Closed { reason: CloseReason::Unreachable, .. } if self.is_client => self.connect()?,
-                Event::Closed { reason, .. } if !self.is_finished => return Err(format!("closed: {reason}")),
-                _ => {}
+    fn judge(&mut self) -> Result<Report, String> {
+        let plan = self.plan;
+        let bytes = plan.upload_bytes + plan.download_bytes;
+        let allowed = floor::limits(&plan.impairment, plan.least_mtu(), bytes);
+        // Connecting, by seven SYNs of doubling intervals, is not part of the transfer; nor is finding out that nobody answers.
+        let limit = 2 * allowed.longest + 8 * PATIENCE + Duration::from_secs(130);
+        while !self.is_done() {
+            if self.hand.now_ns() > nanos(limit) {
+                return Err(format!("not finished: {} {}", self.server.state(), self.client.state()));
+            }
+            let moved = self.turn()?;
+            self.advance(moved);
+        }
+        let took = self.took();
+        self.settle();
+        for (name, side) in [("server", &self.server), ("client", &self.client)] {
+            side.check_accounts().map_err(|error| format!("{name}: {error}"))?;
+        }
+        let told = [self.server.told, self.client.told];
+        if told.iter().any(Option::is_some) && !matches!(plan.incident, Incident::Vanishes { .. }) {
+            return Err(format!("cut off for no reason: {told:?}"));
+        }
+        if took > allowed.longest {
+            let rate = bytes as f64 / took.as_secs_f64();
+            return Err(format!("too slow: {took:?} of {allowed:?} allowed, {rate:.0} bytes/s"));
+        }
+        let delivered = self.server.worker.counters().delivered + self.client.worker.counters().delivered;
+        Ok(Report { took, allowed, link: self.relay.counters(), told, delivered })
+    }
+
+    fn turn(&mut self) -> Result<bool, String> {
+        let now_ns = self.hand.now_ns();
+        self.incident(now_ns)?;
+        let mut moved = self.relay.step(now_ns);
+        moved |= self.server.step().map_err(|error| format!("server: {error}"))?;
+        moved |= self.client.step().map_err(|error| format!("client: {error}"))?;
+        self.connect_again()?;
+        Ok(moved)
+    }
+
+    /// What the plan has for this time.
+    fn incident(&mut self, now_ns: u64) -> Result<(), String> {
+        let Some(at_ns) = self.incident_ns().filter(|at_ns| now_ns >= *at_ns) else { return Ok(()) };
+        debug_assert!(at_ns <= now_ns);
+        self.is_over = true;
+        match self.plan.incident {
+            Incident::None => {}
+            Incident::Vanishes { .. } => self.relay.cut(),
+            Incident::MtuFalls { to, .. } => {
+                self.relay.set_impairment(Impairment { mtu: to, ..self.plan.impairment });
+            }
+            Incident::Restarts { .. } => {
+                let (relay, streams) = (&mut self.relay, self.streams.clone());
+                let attach = |pool: &_| relay.attach_again(0, pool);
+                // The old one's farewell goes into a cable that nobody holds.
+                self.server = Side::new(self.plan, &self.clock, (Role::Server, 1), streams, attach)?;
             }
         }
-        self.events = events;
-        Ok(any)
-    }
-
-    fn connect(&mut self) -> Result<(), String> {
-        let server_addr: SocketAddr = SERVER.parse().map_err(|error| format!("{error}"))?;
-        let conn = self.worker.connect(server_addr, &TcpOptions::default());
-        self.conn = Some(conn.map_err(|error| format!("connect: {error}"))?);
         Ok(())
     }
 
-    fn write(&mut self) -> Result<(), String> {
-        let Some(conn) = self.conn.filter(|_| !self.is_finished) else { return Ok(()) };
-        while self.sent < self.outgoing.len() {
-            let rest = self.outgoing.get(self.sent..).unwrap_or_default();
-            let sent = self.worker.send(conn, rest).map_err(|error| format!("send: {error}"))?;
-            if sent == 0 {
-                return Ok(());
-            }
-            self.sent += sent;
-        }
-        let finished = self.worker.shutdown(conn, std::net::Shutdown::Write);
-        finished.map_err(|error| format!("shutdown: {error}"))?;
-        self.finish();
-        Ok(())
+    fn incident_ns(&self) -> Option<u64> {
+        let at = match self.plan.incident {
+            Incident::None => return None,
+            Incident::Vanishes { at } | Incident::Restarts { at } | Incident::MtuFalls { at, .. } => at,
+        };
+        (!self.is_over).then_some(nanos(at))
     }
 
-    fn read(&mut self) -> Result<(), String> {
-        let Some(conn) = self.conn.filter(|_| !self.is_finished) else { return Ok(()) };
-        loop {
-            match self.worker.recv(conn).map_err(|error| format!("recv: {error}"))? {
-                Recv::Data(piece) => self.received.extend_from_slice(&piece),
-                Recv::Empty => break,
-                Recv::Eof => {
-                    self.saw_eof = true;
-                    break;
-                }
-            }
+    /// A client that was told tries again where that can help: before the handshake was over, and after the server has restarted.
+    fn connect_again(&mut self) -> Result<(), String> {
+        let now_ns = self.hand.now_ns();
+        if self.again_ns.take_if(|again_ns| *again_ns <= now_ns).is_some() {
+            return self.client.connect();
         }
-        if !self.expected.starts_with(&self.received) {
-            return Err(format!("byte {} of the stream is wrong", self.received.len()));
-        }
-        self.finish();
-        Ok(())
-    }
-
-    /// Done when all was written and the peer's stream has ended.
-    fn finish(&mut self) {
-        let is_done = self.sent == self.outgoing.len() && self.saw_eof;
-        if let (true, false, Some(conn)) = (is_done, self.is_finished, self.conn) {
-            self.worker.close(conn);
-            self.is_finished = true;
-        }
-    }
-
-    fn check_accounts(&self) -> Result<(), String> {
-        if self.received != self.expected {
-            return Err(format!("{} bytes arrived of {}", self.received.len(), self.expected.len()));
-        }
-        let counts = self.worker.frame_counts();
-        let home = counts.of(FrameState::Free) + counts.of(FrameState::Fill);
-        if !counts.check() || home != counts.total() {
-            return Err(format!("frames are missing: {counts:?}"));
-        }
-        if self.worker.counters().connections != 0 {
-            return Err(format!("{} connections are left", self.worker.counters().connections));
+        if self.client.told.is_some() && self.again_ns.is_none() && self.may_try_again() {
+            self.connects += 1;
+            self.again_ns = Some(now_ns + nanos(PAUSE));
         }
         Ok(())
     }
 
-    fn delivered(&self) -> u64 {
-        self.worker.counters().delivered
+    fn may_try_again(&self) -> bool {
+        const MOST: u32 = 20;
+        let is_gone = self.is_over && matches!(self.plan.incident, Incident::Vanishes { .. });
+        let has_restarted = self.is_over && matches!(self.plan.incident, Incident::Restarts { .. });
+        let is_allowed = self.client.connected_ns.is_none() || has_restarted;
+        is_allowed && !is_gone && self.connects < MOST
     }
 
-    fn state(&mut self) -> String {
-        let machine = self.conn.map(|conn| self.worker.tcp_info(conn));
-        format!(
-            "sent {}/{} received {}/{} eof {} {machine:?} {:?};",
-            self.sent,
-            self.outgoing.len(),
-            self.received.len(),
-            self.expected.len(),
-            self.saw_eof,
-            self.worker.counters()
-        )
-    }
-}
-
-/// How virtual time moves on: to the next packet while packets move, in growing steps while only timers are left.
-struct Pace<'a> {
-    hand: &'a ManualClock,
-    quiet_turns: u32,
-}
-
-impl<'a> Pace<'a> {
-    fn new(hand: &'a ManualClock) -> Pace<'a> {
-        Pace { hand, quiet_turns: 0 }
+    fn is_done(&self) -> bool {
+        let is_settled = !self.client.is_busy() && !self.server.is_busy() && self.again_ns.is_none();
+        match self.plan.incident {
+            Incident::Vanishes { .. } => is_settled && (self.is_over || self.server.is_finished),
+            Incident::Restarts { .. } => is_settled,
+            Incident::None | Incident::MtuFalls { .. } => is_settled && self.server.is_finished,
+        }
     }
 
-    fn advance(&mut self, moved: bool, next_due_ns: Option<u64>) {
+    /// For runs whose streams arrive: from the later end of the handshake.
+    fn took(&self) -> Duration {
+        let is_whole = self.client.is_finished
+            && matches!(self.plan.incident, Incident::None | Incident::MtuFalls { .. });
+        let connected_ns = self.client.connected_ns.filter(|_| is_whole);
+        connected_ns.map_or(Duration::ZERO, |from_ns| Duration::from_nanos(self.hand.now_ns() - from_ns))
+    }
+
+    /// Lets every retransmission, FIN and TIME-WAIT run out on a clean link, or on none.
+    fn settle(&mut self) {
+        self.is_over = true;
+        self.relay.set_impairment(Impairment { mtu: self.plan.least_mtu(), ..Impairment::CLEAN });
+        let until_ns = self.hand.now_ns() + 1_000_000_000_000;
+        let mut quiet_turns = 0;
+        while quiet_turns < 3 && self.hand.now_ns() < until_ns {
+            let moved = self.relay.step(self.hand.now_ns());
+            // Errors of closed ids no longer matter here; the accounts are checked afterwards.
+            let _ = self.server.step();
+            let _ = self.client.step();
+            let is_at_rest = !moved && self.next_ns().is_none();
+            quiet_turns = if is_at_rest { quiet_turns + 1 } else { 0 };
+            self.advance(moved);
+        }
+    }
+
+    /// When something happens next.
+    fn next_ns(&self) -> Option<u64> {
+        let timers = [self.server.worker.next_timer_ns(), self.client.worker.next_timer_ns()];
+        timers
+            .into_iter()
+            .chain([self.relay.next_due_ns(), self.incident_ns(), self.again_ns])
+            .flatten()
+            .min()
+    }
+
+    /// Moves time: a little while packets move, else to whatever happens next.
+    fn advance(&mut self, moved: bool) {
         const STEP_NS: u64 = 20_000;
-        const LONGEST_STEP_NS: u64 = 5_000_000;
+        const LONGEST_STEP_NS: u64 = 60_000_000_000;
         self.quiet_turns = if moved { 0 } else { self.quiet_turns + 1 };
-        let mut step_ns = STEP_NS << self.quiet_turns.min(8);
-        if let Some(due_ns) = next_due_ns {
-            step_ns = step_ns.min(due_ns.saturating_sub(self.hand.now_ns()).max(STEP_NS));
-        }
-        self.hand.advance(Duration::from_nanos(step_ns.min(LONGEST_STEP_NS)));
+        // What a timer lets out is taken by the relay one turn later.
+        let step_ns = if self.quiet_turns < 2 {
+            STEP_NS
+        } else {
+            self.quiet_turns = 0;
+            let wait_ns =
+                self.next_ns().map_or(LONGEST_STEP_NS, |at_ns| at_ns.saturating_sub(self.hand.now_ns()));
+            wait_ns.clamp(STEP_NS, LONGEST_STEP_NS)
+        };
+        self.hand.advance(Duration::from_nanos(step_ns));
     }
 }
 

@@ -1,40 +1,15 @@
-//! The simulated link: a relay between two in-memory ports that delays, loses, doubles, corrupts and reorders, by seed.
+//! The simulated link: a relay between two in-memory ports, with one [`Line`] for each direction.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::time::Duration;
+use std::net::Ipv4Addr;
 
 use ringwire::frame::{Class, Floors, Geometry, MemPort, Packet, Pool, Port, Region};
+use ringwire_capture::{Recorder, Seen};
+use ringwire_wire::checksum::Sum;
+use ringwire_wire::{icmp, ipv4};
 
-use crate::rng::Rng;
-
-/// What the link does to packets, each with its probability.
-#[derive(Debug, Clone, Copy)]
-pub struct Impairment {
-    /// One-way delay.
-    pub delay: Duration,
-    /// Added at random, up to this much: reorders.
-    pub jitter: Duration,
-    /// Packets that vanish.
-    pub loss: f64,
-    /// Packets that arrive twice.
-    pub duplicate: f64,
-    /// Packets with one flipped bit.
-    pub corrupt: f64,
-}
-
-/// What the link did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct LinkCounters {
-    /// Packets that came in.
-    pub packets: u64,
-    /// Packets that vanished.
-    pub lost: u64,
-    /// Packets that went out twice.
-    pub duplicated: u64,
-    /// Packets that went out with a flipped bit.
-    pub corrupted: u64,
-}
+use crate::line::{Fate, Impairment, Line, LinkCounters};
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct InFlight {
@@ -49,15 +24,21 @@ struct InFlight {
 pub struct Relay {
     pool: Pool,
     ports: Vec<MemPort>,
+    lines: [Line; 2],
     in_flight: BinaryHeap<Reverse<InFlight>>,
     impairment: Impairment,
-    rng: Rng,
+    is_cut: bool,
     counters: LinkCounters,
+    numbers: u64,
     received: Vec<Packet>,
+    recorder: Option<Recorder>,
 }
 
 const RING_PACKETS: u32 = 256;
-const FRAMES: u32 = 2048;
+const FRAMES: u32 = 4096;
+const ETHERNET_LEN: usize = 14;
+/// The router whose link has the small MTU: a neighbour of both ends.
+const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 254);
 
 impl Relay {
     /// A relay without ends.
@@ -69,20 +50,47 @@ impl Relay {
         Relay {
             pool,
             ports: Vec::new(),
+            lines: [Line::new(seed), Line::new(!seed)],
             in_flight: BinaryHeap::new(),
             impairment,
-            rng: Rng::new(seed),
+            is_cut: false,
             counters: LinkCounters::default(),
+            numbers: 0,
             received: Vec::new(),
+            recorder: None,
         }
+    }
+
+    /// Records every packet from now on, as it came in.
+    pub fn record(&mut self, recorder: Recorder) {
+        self.recorder = Some(recorder);
+    }
+
+    /// Ends the recording.
+    pub fn take_recorder(&mut self) -> Option<Recorder> {
+        self.recorder.take()
     }
 
     /// Adds an end and returns the engine's side of it.
     pub fn attach(&mut self, engine: &Pool) -> MemPort {
-        let (theirs, mut ours) = MemPort::pair(RING_PACKETS, engine, &self.pool);
-        ours.refill(&mut self.pool);
+        let (theirs, ours) = self.cable(engine);
         self.ports.push(ours);
         theirs
+    }
+
+    /// Plugs another engine in at `end`; what the old one still sends goes nowhere.
+    pub fn attach_again(&mut self, end: usize, engine: &Pool) -> MemPort {
+        let (theirs, ours) = self.cable(engine);
+        if let Some(port) = self.ports.get_mut(end) {
+            *port = ours;
+        }
+        theirs
+    }
+
+    fn cable(&mut self, engine: &Pool) -> (MemPort, MemPort) {
+        let (theirs, mut ours) = MemPort::pair(RING_PACKETS, engine, &self.pool);
+        ours.refill(&mut self.pool);
+        (theirs, ours)
     }
 
     /// Changes what happens to packets from now on.
@@ -90,9 +98,15 @@ impl Relay {
         self.impairment = impairment;
     }
 
+    /// From now on nothing passes, in either direction.
+    pub fn cut(&mut self) {
+        self.is_cut = true;
+    }
+
     /// What happened so far.
     pub fn counters(&self) -> LinkCounters {
-        self.counters
+        let reordered = self.lines.iter().map(|line| line.reordered).sum();
+        LinkCounters { reordered, ..self.counters }
     }
 
     /// When the next packet is due, if any is on its way.
@@ -125,50 +139,104 @@ impl Relay {
         port.receive(&mut self.pool, &mut received, RING_PACKETS as usize);
         let moved = !received.is_empty();
         for packet in received.drain(..) {
-            self.impair(1 - from, packet.head.bytes().to_vec(), now_ns);
+            self.forward(from, packet.head.bytes().to_vec(), now_ns);
         }
         self.received = received;
         moved
     }
 
-    fn impair(&mut self, to: usize, mut bytes: Vec<u8>, now_ns: u64) {
-        let Impairment { delay, jitter, loss, duplicate, corrupt } = self.impairment;
+    fn forward(&mut self, from: usize, mut bytes: Vec<u8>, now_ns: u64) {
         self.counters.packets += 1;
-        if self.rng.chance(loss) {
-            self.counters.lost += 1;
-            return;
+        let Some(line) = self.lines.get_mut(from) else { return };
+        let fate = if self.is_cut { Fate::Vanishes } else { line.fate(&self.impairment, &bytes, now_ns) };
+        let said = self.count(fate);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.record(&Seen { from, at_ns: now_ns, len: bytes.len(), bytes: &bytes, comment: said });
         }
-        if self.rng.chance(corrupt) {
-            self.counters.corrupted += 1;
-            let bit = usize::try_from(self.rng.below(bytes.len() as u64 * 8)).unwrap_or(0);
-            if let Some(byte) = bytes.get_mut(bit / 8) {
-                *byte ^= 1 << (bit % 8);
-            }
+        let (due_ns, again_ns, flipped_bit) = match fate {
+            Fate::Arrives { due_ns, again_ns, flipped_bit } => (due_ns, again_ns, flipped_bit),
+            Fate::TooBig => return self.refuse(from, &bytes, now_ns),
+            Fate::Vanishes | Fate::Overflows => return,
+        };
+        if let Some(again_ns) = again_ns {
+            self.send_off(1 - from, bytes.clone(), again_ns);
         }
-        let copies = if self.rng.chance(duplicate) { 2 } else { 1 };
-        self.counters.duplicated += copies - 1;
-        for _ in 0..copies {
-            let jitter_ns = self.rng.below(nanos(jitter) + 1);
-            let due_ns = now_ns + nanos(delay) + jitter_ns;
-            let number = self.counters.packets * 2 + self.in_flight.len() as u64 % 2;
-            self.in_flight.push(Reverse(InFlight { due_ns, number, to, bytes: bytes.clone() }));
+        if let Some(bit) = flipped_bit
+            && let Some(byte) = bytes.get_mut(bit / 8)
+        {
+            *byte ^= 1 << (bit % 8);
         }
+        self.send_off(1 - from, bytes, due_ns);
+    }
+
+    /// Counts what becomes of a packet, and says it.
+    fn count(&mut self, fate: Fate) -> Option<&'static str> {
+        let counters = &mut self.counters;
+        let (counter, said) = match fate {
+            Fate::Arrives { flipped_bit: Some(_), .. } => (&mut counters.corrupted, "a bit is flipped"),
+            Fate::Arrives { again_ns: Some(_), .. } => (&mut counters.duplicated, "arrives twice"),
+            Fate::Arrives { .. } => return None,
+            Fate::Vanishes if self.is_cut => (&mut counters.unplugged, "the link is cut"),
+            Fate::Vanishes => (&mut counters.lost, "lost"),
+            Fate::Overflows => (&mut counters.overflowed, "the queue is full"),
+            Fate::TooBig => (&mut counters.too_big, "too big"),
+        };
+        *counter += 1;
+        Some(said)
+    }
+
+    fn send_off(&mut self, to: usize, bytes: Vec<u8>, due_ns: u64) {
+        self.numbers += 1;
+        self.in_flight.push(Reverse(InFlight { due_ns, number: self.numbers, to, bytes }));
+    }
+
+    /// RFC 1191 4: "fragmentation needed", with the MTU, to who sent it.
+    fn refuse(&mut self, from: usize, bytes: &[u8], now_ns: u64) {
+        let Some(answer) = too_big(bytes, self.impairment.mtu) else { return };
+        let due_ns = now_ns + crate::line::nanos(self.impairment.delay);
+        self.send_off(from, answer, due_ns);
     }
 
     fn deliver(&mut self, packet: &InFlight) {
         let Some(port) = self.ports.get_mut(packet.to) else { return };
         // A full ring or an empty pool loses the packet, as a real link's queue does.
         let Some(mut frame) = self.pool.alloc(Class::Control) else {
-            self.counters.lost += 1;
+            self.counters.overflowed += 1;
             return;
         };
         frame.append(packet.bytes.len()).copy_from_slice(&packet.bytes);
         if port.submit(&mut self.pool, &frame.into_send()).is_err() {
-            self.counters.lost += 1;
+            self.counters.overflowed += 1;
         }
     }
 }
 
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+/// The router's answer to a frame with too long a packet.
+fn too_big(frame: &[u8], mtu: usize) -> Option<Vec<u8>> {
+    /// RFC 792: the header and 8 bytes; more helps nobody here.
+    const QUOTED_LEN: usize = 28;
+    let (ethernet, packet) = (frame.get(..ETHERNET_LEN)?, frame.get(ETHERNET_LEN..)?);
+    let source = <[u8; 4]>::try_from(packet.get(12..16)?).ok()?;
+    let quoted = packet.get(..QUOTED_LEN)?;
+    let mut ip = [0; ipv4::HEADER_LEN];
+    let payload_len = u16::try_from(icmp::HEADER_LEN + QUOTED_LEN).ok()?;
+    let header = ipv4::Header {
+        src: ROUTER,
+        dst: source.into(),
+        protocol: ipv4::Protocol::ICMP,
+        tos: 0,
+        ttl: 64,
+        id: 0,
+        dont_fragment: true,
+        payload_len,
+    };
+    header.emit(&mut ip);
+    let mut message = [0; icmp::HEADER_LEN];
+    let needed = icmp::Header::Unreachable {
+        code: icmp::unreachable::FRAGMENTATION_NEEDED,
+        next_hop_mtu: u16::try_from(mtu).ok()?,
+    };
+    needed.emit(&mut message, Sum::of(quoted));
+    let macs = [ethernet.get(6..12)?, ethernet.get(..6)?, ethernet.get(12..)?];
+    Some([&macs.concat()[..], &ip, &message, quoted].concat())
 }

@@ -29,4 +29,10 @@ impl Rng {
         // 53 bits: what an f64 holds exactly.
         (self.next_u64() >> 11) as f64 / (1_u64 << 53) as f64 <= probability && probability > 0.0
     }
+
+    /// A waiting time with this mean, as between the events of a Poisson process.
+    pub fn exponential(&mut self, mean: u64) -> u64 {
+        let uniform = (self.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
+        (-(1.0 - uniform).ln() * mean as f64) as u64
+    }
 }

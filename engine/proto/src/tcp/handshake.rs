@@ -194,9 +194,11 @@ impl Tcb {
         if let Some(cold) = cx.cold.get_mut(self.cold) {
             cold.send.resegment(0, self.mss);
         }
+        self.transition(State::Established);
         // A FIN queued before goes out now, so FIN-WAIT-1 begins at once.
-        let closing = self.flags.has(Bits::FIN_QUEUED);
-        self.transition(if closing { State::FinWait1 } else { State::Established });
+        if self.flags.has(Bits::FIN_QUEUED) {
+            self.transition(State::FinWait1);
+        }
         self.flags.clear(Bits::TX_SYN);
         self.flags.set(Bits::TX_DATA);
         arrival.outcome.signals |= Signals::CONNECTED | Signals::WRITABLE;

@@ -37,6 +37,24 @@ pub enum State {
     TimeWait,
 }
 
+impl State {
+    /// Whether RFC 9293's figure 5 has an arrow from this state to `to`. LISTEN is not among them, and every state may end: by the
+    /// application, a reset, or a limit (3.10.5, 3.10.7, 3.10.8).
+    pub fn may_become(self, to: State) -> bool {
+        let arrows: &[State] = match self {
+            State::Closed => &[State::SynSent, State::SynReceived],
+            State::SynSent => &[State::SynReceived, State::Established],
+            State::SynReceived => &[State::Established, State::FinWait1],
+            State::Established => &[State::FinWait1, State::CloseWait],
+            State::FinWait1 => &[State::FinWait2, State::Closing, State::TimeWait],
+            State::FinWait2 | State::Closing => &[State::TimeWait],
+            State::CloseWait => &[State::LastAck],
+            State::LastAck | State::TimeWait => &[],
+        };
+        to == State::Closed || to == self || arrows.contains(&to)
+    }
+}
+
 /// One TCP connection, without addresses and ports.
 ///
 /// ```
@@ -375,6 +393,7 @@ impl Tcb {
 
     /// The one place where the state changes.
     pub(super) fn transition(&mut self, to: State) {
+        debug_assert!(self.state.may_become(to), "{:?} does not become {to:?}", self.state);
         self.state = to;
     }
 

@@ -324,3 +324,58 @@ fn discard_gives_everything_back_in_any_state() {
         assert_eq!((cold.in_use(), tcb.is_closed(), tcb.next_timer()), (0, true, None), "{state:?}");
     }
 }
+
+/// Figure 5, arrow by arrow, without those that end a connection; whatever is not here must not happen.
+#[test]
+fn the_figure_has_these_arrows_and_no_others() {
+    use State::*;
+    let all = [
+        Closed,
+        SynSent,
+        SynReceived,
+        Established,
+        FinWait1,
+        FinWait2,
+        CloseWait,
+        Closing,
+        LastAck,
+        TimeWait,
+    ];
+    let arrows = [
+        (Closed, SynSent),
+        (Closed, SynReceived),
+        (SynSent, SynReceived),
+        (SynSent, Established),
+        (SynReceived, Established),
+        (SynReceived, FinWait1),
+        (Established, FinWait1),
+        (Established, CloseWait),
+        (FinWait1, FinWait2),
+        (FinWait1, Closing),
+        (FinWait1, TimeWait),
+        (FinWait2, TimeWait),
+        (CloseWait, LastAck),
+        (Closing, TimeWait),
+    ];
+    for from in all {
+        for to in all {
+            let expected = to == Closed || to == from || arrows.contains(&(from, to));
+            assert_eq!(from.may_become(to), expected, "{from:?} to {to:?}");
+        }
+    }
+}
+
+#[test]
+#[cfg(debug_assertions)]
+#[should_panic(expected = "TimeWait does not become Established")]
+fn a_state_outside_the_figure_is_caught_where_it_is_entered() {
+    let mut host = Host::connect(&plain(), ISS.0);
+    host.call(|tcb, cx| {
+        tcb.discard(cx.cold);
+        tcb.transition(State::SynSent);
+        tcb.transition(State::Established);
+        tcb.transition(State::FinWait1);
+        tcb.transition(State::TimeWait);
+        tcb.transition(State::Established);
+    });
+}

@@ -1,0 +1,103 @@
+//! How fast a transfer must be at least: one formula of rate, delay, loss and queue, for all seeds.
+
+use std::time::Duration;
+
+use crate::line::{Impairment, Loss};
+
+/// TCP and IP headers with timestamps.
+const HEADERS_LEN: f64 = 52.0;
+/// What the engine starts with (RFC 6298 2.4 as Linux has it, RFC 6928).
+const RTO_MIN_S: f64 = 0.2;
+const INITIAL_WINDOW_SEGS: f64 = 10.0;
+/// Of what the model says; it describes a mean, and Reno.
+const MARGIN: f64 = 0.4;
+/// A chain of losses of the same segment that is rarer than this does not happen.
+const NEVER: f64 = 1e-7;
+
+/// Times that a transfer may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Without bad luck: nearly all transfers are faster.
+    pub usual: Duration,
+    /// No transfer is slower.
+    pub longest: Duration,
+}
+
+/// The longest that a transfer of `bytes` in each direction may take, from the end of the handshake, over a link whose packets have
+/// at most `mtu` bytes.
+///
+/// ```text
+/// slow start      rtt * (3 + log2(1 + bytes / initial window)) + queue / rate
+/// transfer        bytes / (MARGIN * min(rate', model))
+///   rate'         rate * min(1, (queue + bdp) / (2 bdp)): what remains on a short queue after the window was halved
+///   model         mss / (rtt * sqrt(4p/3) + rto * min(1, 3 sqrt(3p/4)) * p * (1 + 32 p^2))  (Padhye et al. 1998, b = 2)
+/// bad luck        rto * 2^k with p^k = NEVER: the longest chain of time-outs of one segment
+/// ```
+/// `p` is the probability that a packet does not arrive intact, plus half of that of arriving late enough to be taken for lost. The
+/// round trip of bad luck includes a full queue.
+pub fn limits(link: &Impairment, mtu: usize, bytes: usize) -> Limits {
+    let rate = link.rate_bps as f64 / 8.0;
+    let queue = link.queue_bytes as f64;
+    let mss = mtu as f64 - HEADERS_LEN;
+    let (delay, jitter) = (link.delay.as_secs_f64(), link.jitter.as_secs_f64());
+    // What limits by losses leaves the queue empty; slow start fills it.
+    let held = if link.reorder > 0.0 { link.reorder_by.as_secs_f64() } else { 0.0 };
+    let empty_rtt = 2.0 * (delay + jitter + mtu as f64 / rate) + held;
+    let full_rtt = empty_rtt + queue / rate;
+    let p = (link.loss.probability() + link.corrupt + link.reorder / 2.0).min(0.9);
+
+    let rounds = 3.0 + (1.0 + bytes as f64 / (INITIAL_WINDOW_SEGS * mss)).log2();
+    let bdp = (rate * empty_rtt).max(mss);
+    let rate_left = rate * ((queue + bdp) / (2.0 * bdp)).min(1.0) * mss / mtu as f64;
+    let rto = RTO_MIN_S + empty_rtt;
+    let timeouts = rto * (3.0 * (0.75 * p).sqrt()).min(1.0) * p * (1.0 + 32.0 * p * p);
+    let model = mss / (empty_rtt * (4.0 * p / 3.0).sqrt() + timeouts).max(f64::MIN_POSITIVE);
+    let transfer = bytes as f64 / (MARGIN * rate_left.min(model));
+    let luck = bad_luck(link, p, RTO_MIN_S + 2.0 * full_rtt);
+    Limits {
+        usual: Duration::from_secs_f64(rounds * empty_rtt + queue / rate + transfer),
+        longest: Duration::from_secs_f64(rounds * empty_rtt + queue / rate + transfer + luck),
+    }
+}
+
+fn bad_luck(link: &Impairment, p: f64, rto: f64) -> f64 {
+    if p <= 0.0 {
+        return rto;
+    }
+    let chain = (NEVER.ln() / p.ln()).ceil().clamp(1.0, 12.0);
+    let fade = match link.loss {
+        Loss::Random(_) => 0.0,
+        // Twenty times the mean of an exponential distribution: 2e-9.
+        Loss::Bursts { length, .. } => 20.0 * length.as_secs_f64(),
+    };
+    rto * chain.exp2() + fade
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes per second of a long transfer.
+    fn rate(link: &Impairment) -> f64 {
+        let long = |bytes| limits(link, 1500, bytes).usual;
+        50_000_000.0 / (long(100_000_000) - long(50_000_000)).as_secs_f64()
+    }
+
+    #[test]
+    fn a_clean_link_must_be_two_fifths_full() {
+        assert!((rate(&Impairment::CLEAN) * 8.0 / 1e9 - 0.386).abs() < 0.01);
+    }
+
+    #[test]
+    fn each_part_of_the_link_counts() {
+        let base =
+            Impairment { delay: Duration::from_millis(10), rate_bps: 100_000_000, ..Impairment::CLEAN };
+        let lossy = Impairment { loss: Loss::Random(0.01), ..base };
+        let far = Impairment { delay: Duration::from_millis(40), ..lossy };
+        let slow = Impairment { rate_bps: 10_000_000, ..base };
+        let short = Impairment { queue_bytes: 15_000, ..base };
+        for (better, worse) in [(base, lossy), (lossy, far), (base, slow), (base, short)] {
+            assert!(rate(&better) > 1.2 * rate(&worse), "{better:?} {worse:?}");
+        }
+    }
+}

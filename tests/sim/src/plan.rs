@@ -1,0 +1,148 @@
+//! What one run does: drawn from a seed, or written by hand.
+
+use std::time::Duration;
+
+use ringwire::{CongestionControl, Ecn, KeepAlive, TcpOptions};
+
+use crate::line::{Impairment, Loss};
+use crate::rng::Rng;
+
+/// What happens on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Incident {
+    /// Nothing.
+    None,
+    /// From some time on the other end is not there any more: nothing passes, in either direction.
+    Vanishes {
+        /// Since the beginning.
+        at: Duration,
+    },
+    /// The server's host loses its memory and starts again, with the same addresses.
+    Restarts {
+        /// Since the beginning.
+        at: Duration,
+    },
+    /// A link on the way takes smaller packets from now on.
+    MtuFalls {
+        /// Since the beginning.
+        at: Duration,
+        /// Bytes of an IP packet.
+        to: usize,
+    },
+}
+
+/// What one run does.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Everything random in the run comes from it.
+    pub seed: u64,
+    /// The link.
+    pub impairment: Impairment,
+    /// What happens on the way.
+    pub incident: Incident,
+    /// Bytes from the client to the server.
+    pub upload_bytes: usize,
+    /// Bytes from the server to the client.
+    pub download_bytes: usize,
+    /// Frames of each engine's pool.
+    pub frames: u32,
+    /// Of both ends.
+    pub options: TcpOptions,
+}
+
+/// How long a peer may be silent before the application is told.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+impl Plan {
+    /// This many bytes each way over this link, with an engine's own settings.
+    pub fn new(seed: u64, impairment: Impairment, upload_bytes: usize, download_bytes: usize) -> Plan {
+        Plan {
+            seed,
+            impairment,
+            incident: Incident::None,
+            upload_bytes,
+            download_bytes,
+            frames: 512,
+            options: TcpOptions::default(),
+        }
+    }
+
+    /// A plan drawn from a seed: sizes from nothing to a few hundred kilobytes, links from clean to wretched, sometimes an incident.
+    pub fn from_seed(seed: u64) -> Plan {
+        let mut rng = Rng::new(seed);
+        let impairment = link(&mut rng);
+        let (upload_bytes, download_bytes) = (size(&mut rng), size(&mut rng));
+        let incident = incident(&mut rng, &impairment, upload_bytes + download_bytes);
+        let mut options = options(&mut rng);
+        if matches!(incident, Incident::Vanishes { .. }) {
+            options.user_timeout = Some(PATIENCE);
+        }
+        if matches!(incident, Incident::Vanishes { .. } | Incident::Restarts { .. }) {
+            // Without it an idle end has no means to notice, and no wish to.
+            let (time, interval) = (Duration::from_secs(5), Duration::from_secs(1));
+            options.keepalive = Some(KeepAlive { time, interval, retries: 10 });
+        }
+        let frames = if rng.chance(0.2) { 64 } else { 512 };
+        Plan { seed, impairment, incident, upload_bytes, download_bytes, frames, options }
+    }
+
+    /// The smallest MTU that the run will see.
+    pub fn least_mtu(&self) -> usize {
+        match self.incident {
+            Incident::MtuFalls { to, .. } => to.min(self.impairment.mtu),
+            Incident::None | Incident::Vanishes { .. } | Incident::Restarts { .. } => self.impairment.mtu,
+        }
+    }
+}
+
+fn pick<T: Copy>(rng: &mut Rng, choices: &[T]) -> T {
+    choices[usize::try_from(rng.below(choices.len() as u64)).unwrap_or(0)]
+}
+
+fn size(rng: &mut Rng) -> usize {
+    let largest = pick(rng, &[0, 1, 500, 1460, 20_000, 150_000, 150_000, 600_000]);
+    usize::try_from(rng.below(largest + 1)).unwrap_or(0)
+}
+
+fn link(rng: &mut Rng) -> Impairment {
+    let per_mille = |rng: &mut Rng, most: u64| rng.below(most + 1) as f64 / 1000.0;
+    let millis = |rng: &mut Rng, most: u64| Duration::from_millis(1 + rng.below(most));
+    let loss = if rng.chance(0.25) {
+        let length = millis(rng, 50);
+        Loss::Bursts { interval: length * 10 + millis(rng, 1000), length }
+    } else {
+        Loss::Random(per_mille(rng, 80))
+    };
+    Impairment {
+        delay: Duration::from_micros(10 + rng.below(20_000)),
+        jitter: if rng.chance(0.5) { Duration::from_micros(rng.below(3_000)) } else { Duration::ZERO },
+        rate_bps: pick(rng, &[1, 3, 10, 30, 100, 300, 1000]) * 1_000_000,
+        queue_bytes: (10 + rng.below(200)) * 1514,
+        loss,
+        reorder: if rng.chance(0.5) { per_mille(rng, 50) } else { 0.0 },
+        reorder_by: millis(rng, 10),
+        duplicate: if rng.chance(0.5) { per_mille(rng, 50) } else { 0.0 },
+        corrupt: if rng.chance(0.5) { per_mille(rng, 40) } else { 0.0 },
+        mtu: 1500,
+    }
+}
+
+fn incident(rng: &mut Rng, link: &Impairment, bytes: usize) -> Incident {
+    // From the first packet to well after the last, if nothing goes wrong.
+    let span_us = bytes as u64 * 16_000_000 / link.rate_bps + 10 * link.delay.as_micros() as u64;
+    let at = Duration::from_micros(rng.below(span_us + 1));
+    match rng.below(10) {
+        0 => Incident::Vanishes { at },
+        1 => Incident::Restarts { at },
+        2 => Incident::MtuFalls { at, to: pick(rng, &[1492, 1400, 1280, 1000, 600]) },
+        _ => Incident::None,
+    }
+}
+
+fn options(rng: &mut Rng) -> TcpOptions {
+    let mut options = TcpOptions::default();
+    options.nodelay = rng.chance(0.5);
+    options.congestion_control = pick(rng, &[CongestionControl::Cubic, CongestionControl::NewReno]);
+    options.ecn = pick(rng, &[Ecn::Off, Ecn::Answer, Ecn::Ask]);
+    options
+}
