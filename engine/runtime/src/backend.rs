@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::config::Config;
 use crate::control::netns;
-use crate::engine::Engine;
+use crate::engine::{Engine, config_error};
 use crate::error::{SetupError, SetupErrorKind};
 
 /// How an engine reaches the wire.
@@ -50,6 +50,12 @@ impl core::fmt::Display for Backend {
 pub(crate) fn start(mut config: Config) -> Result<Engine, SetupError> {
     if let Some(connect) = config.wire.0.take() {
         return crate::memory::start(config, connect);
+    }
+    if config.mtu_bytes.is_some() {
+        return Err(config_error(
+            "an interface has its own MTU",
+            "leave mtu(..) out, and set it with ip link",
+        ));
     }
     match config.netns.take() {
         Some(netns) => netns::run_in(netns.as_fd(), || set_up(&config)).map_err(|error| {

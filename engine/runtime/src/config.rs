@@ -219,6 +219,7 @@ pub(crate) struct Config {
     pub(crate) cpus: Vec<usize>,
     pub(crate) poll_mode: PollMode,
     pub(crate) frames_per_worker: Option<u32>,
+    pub(crate) mtu_bytes: Option<u16>,
     pub(crate) max_connections: Option<u32>,
     pub(crate) max_time_waits: Option<u32>,
     pub(crate) max_orphans: Option<u32>,
@@ -254,6 +255,15 @@ pub struct KeepAlive {
     pub retries: u8,
 }
 
+/// Whether a connection holds back what does not fill a segment (`TCP_CORK`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cork {
+    /// It does, for 200 ms at most.
+    In,
+    /// It does not, and what was held back goes.
+    Out,
+}
+
 /// Options of a stream socket; for a listener they hold for what it accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -283,10 +293,20 @@ pub struct TcpOptions {
     pub congestion_control: CongestionControl,
     /// Explicit congestion notification (RFC 3168; Linux's `tcp_ecn`).
     pub ecn: Ecn,
+    /// Offer timestamps (RFC 7323 3; Linux's `tcp_timestamps`).
+    pub timestamps: bool,
+    /// Offer selective acknowledgement (RFC 2018; Linux's `tcp_sack`).
+    pub sack: bool,
+    /// Offer window scaling (RFC 7323 2; Linux's `tcp_window_scaling`).
+    pub window_scaling: bool,
+    /// Segments that are acknowledged at once when a peer begins to send, or begins again after a pause longer than the
+    /// retransmission timeout, until the application has answered: helps a peer that counts acknowledgements out of slow start, and
+    /// costs as many packets. Linux: 16.
+    pub quick_acks: u8,
     /// Connections of a listener that may wait for the end of their handshake (beyond that SYNs are answered by cookies), and,
     /// apart from those, for the application.
     pub backlog: u32,
-    /// The local address and port of an active open; port 0: the engine chooses.
+    /// The local address and port of an active open; port 0, or the unspecified address: the engine chooses.
     pub local: Option<(IpAddr, u16)>,
 }
 
@@ -305,6 +325,10 @@ impl Default for TcpOptions {
             time_wait: Duration::from_secs(60),
             congestion_control: CongestionControl::default(),
             ecn: Ecn::default(),
+            timestamps: true,
+            sack: true,
+            window_scaling: true,
+            quick_acks: 0,
             backlog: 4096,
             local: None,
         }

@@ -343,6 +343,12 @@ impl EngineBuilder {
         self
     }
 
+    /// The MTU of an in-memory wire, 68 to 1500; an interface has its own.
+    pub fn mtu(mut self, mtu_bytes: u16) -> EngineBuilder {
+        self.config.mtu_bytes = Some(mtu_bytes);
+        self
+    }
+
     /// Connections that one worker may hold, in any state.
     pub fn max_connections(mut self, connections: u32) -> EngineBuilder {
         self.config.max_connections = Some(connections);

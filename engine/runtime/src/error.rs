@@ -140,6 +140,9 @@ pub enum ConnError {
     /// A router or the peer's host said that a datagram cannot be delivered (connected sockets only).
     #[error("the peer cannot be reached")]
     Unreachable,
+    /// The worker's sockets have 65,536 different sets of options.
+    #[error("the worker's sockets have too many different options")]
+    TooManyOptions,
 }
 
 /// Why a connection ended without, or before, the application's own `close`.
@@ -227,6 +230,7 @@ impl ConnError {
             ConnError::Reset => rustix::io::Errno::CONNRESET.raw_os_error(),
             ConnError::Refused => rustix::io::Errno::CONNREFUSED.raw_os_error(),
             ConnError::Unreachable => rustix::io::Errno::HOSTUNREACH.raw_os_error(),
+            ConnError::TooManyOptions => rustix::io::Errno::NOBUFS.raw_os_error(),
         }
     }
 }

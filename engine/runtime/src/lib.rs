@@ -79,7 +79,7 @@ mod xdp;
 pub use backend::{Backend, InvalidBackend};
 pub use buffer::{Batch, Datagram, RxBuf, TxBuf};
 pub use config::{
-    AttachMode, BindMode, BusyPoll, Cidr, Interface, InvalidCidr, KeepAlive, NeedWakeup, PollMode,
+    AttachMode, BindMode, BusyPoll, Cidr, Cork, Interface, InvalidCidr, KeepAlive, NeedWakeup, PollMode,
     TcpOptions, UdpOptions, VerifyChecksum,
 };
 pub use engine::{Drained, Engine, EngineBuilder, Handle, QueueMode};

@@ -20,6 +20,8 @@ const FRAME_BYTES: u32 = 2048;
 const DEFAULT_FRAMES: u32 = 4096;
 const RING_PACKETS: u32 = 1024;
 const MTU_BYTES: usize = 1500;
+/// What every link on the Internet takes (RFC 791).
+const MIN_MTU_BYTES: usize = 68;
 
 /// Gets the worker's pool and returns its end of a wire.
 #[cfg(any(feature = "xdp", feature = "packet"))]
@@ -88,6 +90,13 @@ fn assemble(config: Config, pool: Pool, port: MemPort) -> Result<Engine, SetupEr
     if interface.queues.as_ref().is_some_and(|queues| queues != &[0]) {
         return Err(config_error("an in-memory port has one queue", "leave the queues out"));
     }
+    let mtu_bytes = config.mtu_bytes.map_or(MTU_BYTES, usize::from);
+    if !(MIN_MTU_BYTES..=MTU_BYTES).contains(&mtu_bytes) {
+        return Err(config_error(
+            &format!("an in-memory wire has no MTU of {mtu_bytes}"),
+            &format!("use {MIN_MTU_BYTES} to {MTU_BYTES}"),
+        ));
+    }
     // Locally administered, and as unique as the address.
     let [b0, b1, b2, b3] = first.address.octets();
     let mac = Mac([0x02, 0x00, b0, b1, b2, b3]);
@@ -107,7 +116,7 @@ fn assemble(config: Config, pool: Pool, port: MemPort) -> Result<Engine, SetupEr
         Arc::new(Shared::new(vec![waker], vec![mode], interface.addresses.clone(), Box::new(NoSteering)));
     let guard = Arc::new(Guard::without_kernel_side(Arc::clone(&shared)));
     let net = NetConfig::dedicated(&interface, mac);
-    let link = Link::new(pool, vec![AnyPort::Mem(port)], MTU_BYTES);
+    let link = Link::new(pool, vec![AnyPort::Mem(port)], mtu_bytes);
     let seed =
         WorkerSeed::new(SeedParts { id: 0, cpu: config.cpus.first().copied(), link, net, guard }, &config)?;
     Ok(Engine::assemble(vec![seed], shared))

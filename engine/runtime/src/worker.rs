@@ -40,6 +40,7 @@ mod kernel_path;
 pub(crate) mod link;
 pub(crate) mod net;
 mod seed;
+mod settings;
 pub(crate) mod stream;
 pub(crate) mod tcp_buf;
 mod wait;

@@ -8,7 +8,7 @@ use super::options::now_ms;
 use super::recovery::Phase;
 use super::send_queue::{AckedRecords, Evidence};
 use super::tcb::{Bits, NEVER, State, Tcb, Timer};
-use super::{Acked, CloseReason, Cx, Outcome, Payload, SendPool, Signals};
+use super::{Acked, CloseReason, Config, Cx, Outcome, Payload, SendPool, Signals};
 use crate::{DropReason, Instant, SeqNum};
 
 impl Tcb {
@@ -36,7 +36,7 @@ impl Tcb {
             self.challenge(cx.now);
             return Step::Drop(DropReason::TcpAckTooOld);
         }
-        self.on_heard(cx.now);
+        self.on_heard(cx.now, cx.config);
         if !arrival.is_overtaken {
             self.note_timestamp(arrival.first_seq, arrival.timestamps);
         }
@@ -65,8 +65,15 @@ impl Tcb {
 
     /// An acceptable segment arrived: the peer lives.
     #[inline]
-    pub(super) fn on_heard(&mut self, now: Instant) {
-        self.heard_ms = now_ms(now);
+    pub(super) fn on_heard(&mut self, now: Instant, config: &Config) {
+        let now_ms = now_ms(now);
+        if config.quick_acks > 0 {
+            let silence_us = u64::from(now_ms.wrapping_sub(self.heard_ms)) * 1_000;
+            if silence_us > u64::from(self.rtt.rto_us()) {
+                self.quick_acks = config.quick_acks;
+            }
+        }
+        self.heard_ms = now_ms;
         // Unanswered probes are counted in `tries`; retransmissions count until data is acknowledged, and whatever is sent for an
         // application that is gone counts always (RFC 6429).
         if !self.is_retransmit_armed() && !self.flags.has(Bits::ORPHAN) {
@@ -218,7 +225,7 @@ impl Tcb {
     }
 
     /// RFC 6298 (5.2), (5.3)
-    fn rearm_retransmit(&mut self, now: Instant, config: &super::Config) {
+    fn rearm_retransmit(&mut self, now: Instant, config: &Config) {
         if self.snd.una != self.snd.nxt {
             self.arm_retransmit(now, config);
             return;
@@ -231,7 +238,7 @@ impl Tcb {
     }
 
     /// A connection nobody reads any more waits for the peer's FIN only for a while.
-    pub(super) fn arm_fin_wait2(&mut self, now: Instant, config: &super::Config) {
+    pub(super) fn arm_fin_wait2(&mut self, now: Instant, config: &Config) {
         if self.flags.has(Bits::ORPHAN) {
             self.arm(Timer::FinWait2, after(now, config.fin_wait2));
         }

@@ -36,6 +36,9 @@ pub struct Config {
     pub send_buffer_max_bytes: u32,
     /// How long an acknowledgement waits for company (RFC 9293 3.8.6.3: at most 500 ms).
     pub delayed_ack: Duration,
+    /// Segments acknowledged at once when the peer begins to send, or begins again after a pause longer than the RTO, until the
+    /// application answers (RFC 5681 4.2 leaves it open; Linux: 16).
+    pub quick_acks: u8,
     /// Probing of idle connections; none: never (RFC 9293 3.8.4).
     pub keepalive: Option<Keepalive>,
     /// How long sent data may stay unacknowledged, or a connect unanswered (RFC 9293 3.8.3); none: the retry limits decide.
@@ -115,6 +118,7 @@ impl Default for Config {
             send_buffer_bytes: 256 << 10,
             send_buffer_max_bytes: 4 << 20,
             delayed_ack: Duration::from_millis(40),
+            quick_acks: 0,
             keepalive: None,
             user_timeout: None,
             syn_retries: 6,

@@ -25,7 +25,7 @@ impl Tcb {
         }
         let mut outcome = Outcome::default();
         let (seq, ack) = (SeqNum(seg.header.seq), SeqNum(seg.header.ack));
-        self.on_heard(cx.now);
+        self.on_heard(cx.now, cx.config);
         self.note_timestamp(seq, seg.options.timestamps);
         if ack != self.snd.una {
             self.on_ack_advance(cx, ack, seg.options.timestamps, &mut outcome);

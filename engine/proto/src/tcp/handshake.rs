@@ -190,6 +190,7 @@ impl Tcb {
         self.tries = 0;
         self.cancel_timers();
         self.progress_at = cx.now;
+        self.quick_acks = cx.config.quick_acks;
         self.arm_keepalive(cx.now, cx.config);
         if let Some(cold) = cx.cold.get_mut(self.cold) {
             cold.send.resegment(0, self.mss);

@@ -1,6 +1,7 @@
 //! What TCP_INFO shows.
 
 use super::recovery::Phase;
+use super::tcb::Bits;
 use super::{Cx, SendPool, State, Tcb};
 use core::time::Duration;
 
@@ -53,6 +54,22 @@ pub struct Info {
     pub out_of_order_segs: u32,
     /// Data segments retransmitted in the connection's life; stays at its maximum.
     pub retransmits: u16,
+    /// Retransmissions, window probes or keepalive probes in a row without an answer that counts.
+    pub tries: u8,
+    /// Segments that the peer holds out of order.
+    pub sacked_segs: u32,
+    /// Sent, not acknowledged and presumed lost.
+    pub lost_bytes: u32,
+    /// Part of `lost_bytes` that was sent again.
+    pub resent_bytes: u32,
+    /// Shifts of the peer's and of our window fields; none: scaling was not agreed on.
+    pub window_scales: Option<(u8, u8)>,
+    /// Whether timestamps were agreed on.
+    pub timestamps: bool,
+    /// Whether SACK options were agreed on.
+    pub sack: bool,
+    /// Whether explicit congestion notification was agreed on.
+    pub ecn: bool,
 }
 
 impl Tcb {
@@ -87,6 +104,14 @@ impl Tcb {
             held_bytes: self.rcv.held_bytes,
             out_of_order_segs: cold.map_or(0, |cold| cold.reassembly.segs() as u32),
             retransmits: self.retransmits,
+            tries: self.tries,
+            sacked_segs: cold.map_or(0, |cold| cold.send.sacked_segs()),
+            lost_bytes: cold.map_or(0, |cold| cold.send.lost_bytes()),
+            resent_bytes: cold.map_or(0, |cold| cold.send.lost_bytes() - cold.send.missing_bytes()),
+            window_scales: self.flags.has(Bits::SCALED).then(|| (self.shifts.snd(), self.shifts.rcv())),
+            timestamps: self.flags.has(Bits::TIMESTAMPS),
+            sack: self.flags.has(Bits::SACK),
+            ecn: self.flags.has(Bits::ECN),
         }
     }
 }

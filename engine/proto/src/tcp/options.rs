@@ -51,7 +51,7 @@ impl Tcb {
     /// Options of a segment after the handshake.
     #[inline]
     pub(super) fn segment_options(&self, now: Instant) -> Options {
-        // RFC 7323 3.2: once agreed, in every segment but a RST.
+        // RFC 7323 3.2: once agreed, in every segment.
         let timestamps = self.flags.has(Bits::TIMESTAMPS).then(|| self.timestamps(now));
         Options { timestamps, ..Options::default() }
     }

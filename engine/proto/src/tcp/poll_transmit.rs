@@ -77,7 +77,7 @@ impl Tcb {
         }
         match self.plan(cx)? {
             Plan::Record(index, kind) => self.emit_record(cx, index, kind),
-            Plan::Reset => Some(self.emit_reset()),
+            Plan::Reset => Some(self.emit_reset(cx.now)),
             Plan::Syn => Some(self.emit_syn(cx.config, cx.now)),
             Plan::Fin(kind) => Some(self.emit_fin(cx, kind)),
             Plan::Ack => {
@@ -267,6 +267,10 @@ impl Tcb {
             }
         } else {
             self.before_new_data(cx.now, cx.config);
+            if self.quick_acks < cx.config.quick_acks {
+                // An answer: the peer waits for answers, and they carry the acknowledgements.
+                self.quick_acks = 0;
+            }
             cold.send.mark_sent(index, cx.now, 0);
             self.snd.nxt = end;
             let (codepoint, said) = self.ecn_of_new_data();
@@ -392,16 +396,12 @@ impl Tcb {
         Transmit { header, options, body: Body::None, kind: TransmitKind::Handshake, ecn: Codepoint::NotEct }
     }
 
-    fn emit_reset<'a, S>(&mut self) -> Transmit<'a, S> {
+    fn emit_reset<'a, S>(&mut self, now: Instant) -> Transmit<'a, S> {
         self.flags.clear(Bits::TX_RST);
+        // RFC 7323 3.2: timestamps should be in a RST too.
+        let options = self.segment_options(now);
         let header = Header { window: 0, ..self.ack_header(self.snd.nxt, Flags::RST) };
-        Transmit {
-            header,
-            options: Options::default(),
-            body: Body::None,
-            kind: TransmitKind::Reset,
-            ecn: Codepoint::NotEct,
-        }
+        Transmit { header, options, body: Body::None, kind: TransmitKind::Reset, ecn: Codepoint::NotEct }
     }
 
     fn emit_ack<'a, P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) -> Transmit<'a, A::Buf> {

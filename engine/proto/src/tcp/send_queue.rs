@@ -416,6 +416,10 @@ impl<S: SendBuf> SendQueue<S> {
         // At most `room`, which fits 16 bits.
         last.len += taken as u32;
         self.bytes += taken as u32;
+        if taken > 0 {
+            // RFC 9293 3.9.1.2 (MUST-61): the bit belongs on the last segment of what is written, which this may no longer be.
+            last.flags.clear(RecordFlags::PUSH);
+        }
         taken
     }
 

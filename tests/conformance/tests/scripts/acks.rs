@@ -196,6 +196,74 @@ fn rfc9293_3_9_1_2_push_is_on_the_last_segment_of_a_write() {
     });
 }
 
+/// SHLD-27: the bit of a write that another one was joined to moves on to the end of that.
+#[test]
+fn rfc9293_3_9_1_2_push_moves_on_when_writes_are_joined() {
+    script(|s| {
+        s.establish();
+        s.send("x");
+        s.expect_only(data("x").psh());
+        s.send(vec![7; 1000]);
+        s.expect_nothing();
+        s.send(vec![7; 1000]);
+        s.expect_only(data(vec![7; 1460]).without(Flags::PSH));
+        s.inject(ack());
+        s.expect_only(data(vec![7; 540]).psh());
+        s.inject(ack());
+    });
+}
+
+/// RFC 5681 4.2 leaves it open: with quick ACKs, as on Linux, a peer that begins to send is acknowledged segment by segment.
+#[test]
+fn rfc5681_4_2_quick_acks_at_the_beginning() {
+    script(|s| {
+        s.options.quick_acks = 3;
+        s.establish();
+        for at in 2..=4 {
+            s.inject(data("x"));
+            s.expect_only(ack().ack(at));
+        }
+        s.inject(data("x"));
+        s.expect_nothing();
+        s.expect_after(1..=499, ack().ack(5));
+    });
+}
+
+/// The same after a silence longer than the RTO.
+#[test]
+fn rfc5681_4_2_quick_acks_after_a_silence() {
+    script(|s| {
+        s.options.quick_acks = 1;
+        s.establish();
+        for at in 0..3 {
+            s.inject(data("x"));
+            s.expect_only(ack().ack(2 * at + 2));
+            s.inject(data("y"));
+            s.expect_nothing();
+            s.expect_after(1..=499, ack().ack(2 * at + 3));
+            s.wait(1_500);
+        }
+    });
+}
+
+/// An application that answers needs no bare ACKs.
+#[test]
+fn rfc5681_4_2_quick_acks_end_with_an_answer() {
+    script(|s| {
+        s.options.quick_acks = 16;
+        s.establish();
+        s.inject(data("question"));
+        s.expect_only(ack().ack(9));
+        s.send("answer");
+        s.expect_only(data("answer").ack(9));
+        s.inject(data("question").ack(7));
+        s.expect_nothing();
+        s.send("answer");
+        s.expect_only(data("answer").ack(17));
+        s.inject(ack());
+    });
+}
+
 /// MAY-17: PSH means nothing to the receiver: what arrived can be read at once, with it or without.
 #[test]
 fn rfc9293_3_9_1_3_text_is_readable_without_push() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ringwire::{CloseReason, DropReason};
-use ringwire_conformance::{Script, ack, data, rst, script, syn, syn_ack};
+use ringwire_conformance::{Script, ack, data, rst, rst_ack, script, syn, syn_ack};
 
 fn stamped(s: &mut Script) {
     s.offer_timestamps();
@@ -43,7 +43,7 @@ fn rfc7323_3_2_no_timestamps_unless_agreed() {
     });
 }
 
-/// RFC 7323 3.2: once agreed, in every segment but a RST.
+/// RFC 7323 3.2: once agreed, in every segment.
 #[test]
 fn rfc7323_3_2_timestamps_in_every_segment() {
     script(|s| {
@@ -55,6 +55,16 @@ fn rfc7323_3_2_timestamps_in_every_segment() {
         s.shutdown_write();
         s.expect_only(ringwire_conformance::fin().any_ts());
         s.inject(ack());
+    });
+}
+
+/// RFC 7323 3.2: the RST that ends a connection should have them too.
+#[test]
+fn rfc7323_3_2_a_rst_has_timestamps() {
+    script(|s| {
+        stamped(s);
+        s.abort();
+        s.expect_only(rst_ack().seq(1).ack(1).any_ts());
     });
 }
 

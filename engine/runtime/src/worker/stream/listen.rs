@@ -22,6 +22,8 @@ pub(crate) struct Listening {
     half_open: u32,
     /// Connections that the application has not heard of: the accept queue.
     waiting: u32,
+    /// Connections that the application has heard of and keeps in a queue of its own.
+    queued: u32,
     /// Until then an acknowledgement may answer a cookie; the past while none are out.
     cookies_until: Instant,
 }
@@ -41,6 +43,7 @@ impl Listening {
             options,
             half_open: 0,
             waiting: 0,
+            queued: 0,
             cookies_until: Instant::ZERO,
         }
     }
@@ -56,9 +59,14 @@ impl Listening {
         self.waiting = self.waiting.saturating_sub(1);
     }
 
+    /// For what is accepted from now on.
+    pub(super) fn set_options(&mut self, options: u16) {
+        self.options = options;
+    }
+
     /// Linux's rule: one more than the backlog.
     fn is_accept_queue_full(&self, backlog: u32) -> bool {
-        self.waiting > backlog
+        self.waiting.saturating_add(self.queued) > backlog
     }
 }
 
@@ -67,6 +75,13 @@ impl Streams {
         match Socket::unpack(io.table.reader().lookup_listener(&ingress.key())?) {
             Socket::Listener(slot) => Some(slot),
             Socket::Flow(_) | Socket::Udp(_) | Socket::TimeWait(_) => None,
+        }
+    }
+
+    pub(crate) fn set_queued(&mut self, listener: Listener, connections: u32) {
+        let Some(key) = Key::unpack(listener.0, self.worker) else { return };
+        if let Some(listening) = self.listeners.get_mut(key) {
+            listening.queued = connections;
         }
     }
 

@@ -8,7 +8,7 @@ use ringwire_table::PortAllocator;
 
 use super::*;
 use crate::config::TcpOptions;
-use crate::error::{BindError, ConnectError};
+use crate::error::{BindError, ConnError, ConnectError};
 use crate::worker::net::{Net, PortGrant};
 
 /// Who stands on each local port, so that a shared port is given back when the last user is gone; and where free ones are found.
@@ -30,6 +30,10 @@ struct Users {
 impl PortUse {
     pub(crate) fn new(allocator: PortAllocator) -> PortUse {
         PortUse { allocator, users: HashMap::new() }
+    }
+
+    fn users(&self, port: u16) -> u32 {
+        self.users.get(&port).map_or(0, |users| users.sockets)
     }
 
     pub(super) fn on_flow_made(&mut self, port: u16) {
@@ -140,6 +144,9 @@ impl Streams {
         }
         let (local, local_port) = match options.local {
             Some((IpAddr::V4(local), port)) if io.net.is_ours(local) => (local, port),
+            Some((IpAddr::V4(local), port)) if local.is_unspecified() => {
+                (io.net.source_for(*peer.ip()).ok_or(ConnectError::NoRoute)?, port)
+            }
             Some(_) => return Err(ConnectError::InvalidAddress),
             None => (io.net.source_for(*peer.ip()).ok_or(ConnectError::NoRoute)?, 0),
         };
@@ -218,13 +225,53 @@ impl Streams {
 
     /// The index of these options; equal ones share it.
     fn intern(&mut self, io: &Io, options: &TcpOptions) -> u16 {
-        let set = OptionSet::new(options, io.link.mss_bytes());
-        let index = self.options.iter().position(|known| *known == set).unwrap_or_else(|| {
-            self.options.push(set);
-            self.options.len() - 1
-        });
         // 65,536 different sets of options on one worker: the last one is shared from there on.
-        u16::try_from(index).unwrap_or(u16::MAX)
+        self.try_intern(io, options).unwrap_or(u16::MAX)
+    }
+
+    /// The index of these options, unless they are one set too many.
+    fn try_intern(&mut self, io: &Io, options: &TcpOptions) -> Option<u16> {
+        let set = OptionSet::new(options, io.link.mss_bytes());
+        if let Some(index) = self.options.iter().position(|known| *known == set) {
+            return u16::try_from(index).ok();
+        }
+        let index = u16::try_from(self.options.len()).ok()?;
+        self.options.push(set);
+        Some(index)
+    }
+
+    pub(crate) fn set_listener_options(
+        &mut self,
+        io: &Io,
+        listener: Listener,
+        options: &TcpOptions,
+    ) -> Result<(), ConnError> {
+        let key = Key::unpack(listener.0, self.worker).ok_or(ConnError::Closed)?;
+        let index = self.try_intern(io, options).ok_or(ConnError::TooManyOptions)?;
+        let listening = self.listeners.get_mut(key).ok_or(ConnError::Closed)?;
+        listening.set_options(index);
+        Ok(())
+    }
+
+    pub(crate) fn set_options(
+        &mut self,
+        io: &mut Io,
+        conn: Conn,
+        options: &TcpOptions,
+    ) -> Result<(), ConnError> {
+        let slot = self.slot(conn)?;
+        let index = self.try_intern(io, options).ok_or(ConnError::TooManyOptions)?;
+        if let Some(flow) = self.flows.at_mut(slot) {
+            flow.options = index;
+        }
+        with_machine!(self, io, slot, |flow, cx| flow.tcb.on_config_change(&mut cx));
+        self.reschedule(slot);
+        Ok(())
+    }
+
+    /// Listeners, connections and memories of connections on a local port.
+    pub(crate) fn port_users(&self, port: u16) -> u32 {
+        self.ports.users(port)
     }
 }
 
@@ -242,12 +289,15 @@ impl OptionSet {
         });
         let config = tcp::Config {
             mss: options.max_segment_bytes.unwrap_or(link_mss).min(link_mss),
-            window_scale: Some(tcp::Config::window_scale_for(
-                options.recv_buffer_bytes.max(options.recv_buffer_max_bytes),
-            )),
+            window_scale: options.window_scaling.then(|| {
+                tcp::Config::window_scale_for(options.recv_buffer_bytes.max(options.recv_buffer_max_bytes))
+            }),
             nodelay: options.nodelay,
             congestion: options.congestion_control,
             ecn: options.ecn,
+            timestamps: options.timestamps,
+            sack: options.sack,
+            quick_acks: options.quick_acks,
             recv_buffer_bytes: options.recv_buffer_bytes,
             recv_buffer_max_bytes: options.recv_buffer_max_bytes,
             send_buffer_bytes: options.send_buffer_bytes,

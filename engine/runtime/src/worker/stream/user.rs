@@ -4,12 +4,13 @@ use ringwire_proto::tcp::{Info, Pressure, Recv as MachineRecv, RecvError, RecvTu
 
 use super::*;
 use crate::buffer::{TxBuf, TxParts};
+use crate::config::Cork;
 use crate::error::{ConnError, Unsent};
 use crate::event::Recv;
 
 impl Streams {
     /// The slot of a connection that the application may still use.
-    fn slot(&self, conn: Conn) -> Result<u32, ConnError> {
+    pub(super) fn slot(&self, conn: Conn) -> Result<u32, ConnError> {
         let key = Key::unpack(conn.0, self.worker).ok_or(ConnError::Closed)?;
         let flow = self.flows.get(key).ok_or(ConnError::Closed)?;
         if flow.owner == Owner::Application { Ok(key.slot) } else { Err(ConnError::Closed) }
@@ -184,6 +185,23 @@ impl Streams {
         }
         self.reschedule(slot);
         self.remember(io, slot);
+    }
+
+    pub(crate) fn set_cork(&mut self, io: &mut Io, conn: Conn, cork: Cork) -> Result<(), ConnError> {
+        let slot = self.slot(conn)?;
+        with_machine!(self, io, slot, |flow, _cx| match cork {
+            Cork::In => flow.tcb.cork(),
+            Cork::Out => flow.tcb.uncork(),
+        });
+        self.reschedule(slot);
+        Ok(())
+    }
+
+    pub(crate) fn quick_ack(&mut self, io: &mut Io, conn: Conn) -> Result<(), ConnError> {
+        let slot = self.slot(conn)?;
+        with_machine!(self, io, slot, |flow, _cx| flow.tcb.quick_ack());
+        self.reschedule(slot);
+        Ok(())
     }
 
     pub(crate) fn info(&mut self, io: &mut Io, conn: Conn) -> Result<Info, ConnError> {

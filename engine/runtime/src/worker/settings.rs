@@ -1,0 +1,62 @@
+//! What can be asked of a worker beside its traffic, and changed on sockets that exist.
+
+use super::*;
+use crate::config::Cork;
+
+impl Worker {
+    /// Whether this is one of the engine's own addresses.
+    pub fn is_local_address(&self, address: std::net::Ipv4Addr) -> bool {
+        self.core().io.net.is_ours(address)
+    }
+
+    /// How many connections of [`Event::Accepted`] the application keeps in a queue of its own: they count against the backlog as
+    /// if the worker still had them. For those who accept one at a time.
+    pub fn set_queued(&mut self, listener: Listener, connections: u32) {
+        self.core_mut().streams.set_queued(listener, connections);
+    }
+
+    /// Changes the options of a listener: they hold for what it accepts from now on, the backlog at once.
+    ///
+    /// # Errors
+    /// The id is stale; or [`ConnError::TooManyOptions`].
+    pub fn set_listener_options(
+        &mut self,
+        listener: Listener,
+        options: &TcpOptions,
+    ) -> Result<(), ConnError> {
+        let core = self.core_mut();
+        core.streams.set_listener_options(&core.io, listener, options)
+    }
+
+    /// Changes the options of a connection. What the handshake has agreed on stays: segment size, window scale, SACK, timestamps.
+    ///
+    /// # Errors
+    /// The id is stale; or [`ConnError::TooManyOptions`].
+    pub fn set_options(&mut self, conn: Conn, options: &TcpOptions) -> Result<(), ConnError> {
+        let core = self.core_mut();
+        core.streams.set_options(&mut core.io, conn, options)
+    }
+
+    /// Holds back what does not fill a segment, 200 ms at most (`TCP_CORK`), or lets it go again.
+    ///
+    /// # Errors
+    /// The id is stale.
+    pub fn set_cork(&mut self, conn: Conn, cork: Cork) -> Result<(), ConnError> {
+        let core = self.core_mut();
+        core.streams.set_cork(&mut core.io, conn, cork)
+    }
+
+    /// Acknowledges what is pending, and the next few segments, without delay (`TCP_QUICKACK`).
+    ///
+    /// # Errors
+    /// The id is stale.
+    pub fn quick_ack(&mut self, conn: Conn) -> Result<(), ConnError> {
+        let core = self.core_mut();
+        core.streams.quick_ack(&mut core.io, conn)
+    }
+
+    /// How many listeners and connections stand on a local TCP port, remembered ones (TIME-WAIT) included.
+    pub fn tcp_port_users(&self, port: u16) -> u32 {
+        self.core().streams.port_users(port)
+    }
+}
