@@ -69,6 +69,7 @@ mod memory;
 mod metrics;
 #[cfg(feature = "packet")]
 mod packet;
+pub mod posix;
 mod slab;
 mod wake;
 mod worker;

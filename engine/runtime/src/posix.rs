@@ -1,0 +1,386 @@
+//! Sockets as Linux programs know them, over one worker: descriptors, options, `poll`, `epoll` and error numbers.
+//!
+//! ```text
+//! C interface, preload, packetdrill: numbers, byte slices, errno
+//!   |  call::read(fd, ..)            may wait            Runner: turns of the worker until there is news, or a deadline;
+//!   v                                                    in real or in virtual time, alone or beside other threads' calls
+//! Sockets::recv(fd, ..)              never waits: Errno::AGAIN
+//!   |  fd -> File -> Stream | DatagramSocket | Epoll
+//!   |                                     ^ connected, received pieces, room, errors
+//!   v                                     | Sockets::turn: Worker::poll, then each event to its socket
+//! Worker: connect, send, recv, close      |
+//! ```
+//! Owns descriptors and what Linux's sockets have beyond the worker's: options kept while there is no connection, the accept queue,
+//! `SO_ERROR`, half-read pieces, readiness as a level. Does not own protocols, waiting, threads, signals or C types. Nothing moves but
+//! in [`Sockets::turn`]. What is not supported is refused with Linux's error number, never taken and ignored.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddrV4;
+use std::ops::{BitAnd, BitOr, BitOrAssign};
+use std::time::Duration;
+
+use crate::config::TcpOptions;
+use crate::error::{CloseReason, WorkerError};
+use crate::event::{Conn, Event, Events, Listener, Turn, Udp};
+use crate::worker::Worker;
+
+pub mod addr;
+pub mod call;
+mod control;
+mod datagram;
+mod epoll;
+mod errno;
+mod info;
+mod message;
+mod numbers;
+mod options;
+mod stream;
+mod stream_calls;
+
+pub use call::{Progress, Runner};
+pub use control::Ioctl;
+pub use epoll::{EpollEvent, PollFd};
+pub use errno::Errno;
+pub use message::Received;
+pub use numbers::{LowestFree, Numbers, Reserved};
+
+use datagram::DatagramSocket;
+use epoll::Epoll;
+use options::StreamChoices;
+use stream::{Stream, StreamId};
+
+/// The number of a descriptor.
+pub type Fd = i32;
+
+/// Everything behind the descriptors of one worker.
+pub struct Sockets {
+    worker: Worker,
+    events: Events,
+    numbers: Box<dyn Numbers>,
+    files: BTreeMap<Fd, File>,
+    streams: HashMap<StreamId, Stream>,
+    next_stream: StreamId,
+    by_conn: HashMap<Conn, StreamId>,
+    by_listener: HashMap<Listener, StreamId>,
+    by_udp: HashMap<Udp, Fd>,
+    /// What a new stream socket begins with.
+    defaults: TcpOptions,
+    /// Where the search for a free local port goes on.
+    next_port: u16,
+}
+
+/// An open descriptor.
+#[derive(Debug)]
+struct File {
+    kind: Kind,
+    is_nonblocking: bool,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Stream(StreamId),
+    Datagram(Box<DatagramSocket>),
+    Epoll(Epoll),
+}
+
+/// What a new descriptor is like (`SOCK_NONBLOCK`, `accept4`'s flags).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Calls wait.
+    Blocking,
+    /// Calls say [`Errno::AGAIN`] instead.
+    Nonblocking,
+}
+
+/// Readiness, in the bits of `poll` and `epoll`, which agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ready(u32);
+
+impl Ready {
+    const NONE: Ready = Ready(0);
+    const IN: Ready = Ready((libc::EPOLLIN | libc::EPOLLRDNORM) as u32);
+    const OUT: Ready = Ready((libc::EPOLLOUT | libc::EPOLLWRNORM) as u32);
+    const ERR: Ready = Ready(libc::EPOLLERR as u32);
+    const HUP: Ready = Ready(libc::EPOLLHUP as u32);
+    const RDHUP: Ready = Ready(libc::EPOLLRDHUP as u32);
+}
+
+impl BitOr for Ready {
+    type Output = Ready;
+    fn bitor(self, other: Ready) -> Ready {
+        Ready(self.0 | other.0)
+    }
+}
+
+impl BitOrAssign for Ready {
+    fn bitor_assign(&mut self, other: Ready) {
+        self.0 |= other.0;
+    }
+}
+
+impl BitAnd<u32> for Ready {
+    type Output = u32;
+    fn bitand(self, mask: u32) -> u32 {
+        self.0 & mask
+    }
+}
+
+/// Events taken from the worker in one turn.
+const EVENTS: usize = 256;
+/// Linux's range of ephemeral ports.
+const FIRST_PORT: u16 = 32_768;
+const LAST_PORT: u16 = 60_999;
+
+impl Sockets {
+    /// Sockets over `worker`, which serves nobody else. New stream sockets begin with `defaults`.
+    pub fn new(worker: Worker, numbers: Box<dyn Numbers>, defaults: TcpOptions) -> Sockets {
+        // Anywhere in the range: restarted programs do not meet their predecessors' remembered connections.
+        let span = u64::from(LAST_PORT - FIRST_PORT) + 1;
+        let mut seed = [0; 8];
+        let offset = match getrandom::fill(&mut seed) {
+            Ok(()) => u64::from_ne_bytes(seed) % span,
+            Err(_) => worker.now_ns() % span,
+        };
+        Sockets {
+            worker,
+            events: Events::with_capacity(EVENTS),
+            numbers,
+            files: BTreeMap::new(),
+            streams: HashMap::new(),
+            next_stream: 0,
+            by_conn: HashMap::new(),
+            by_listener: HashMap::new(),
+            by_udp: HashMap::new(),
+            defaults,
+            // Below the range's span, which fits.
+            next_port: FIRST_PORT + offset as u16,
+        }
+    }
+
+    /// The worker below, for its counters, its waker and its clock.
+    pub fn worker(&self) -> &Worker {
+        &self.worker
+    }
+
+    /// The worker's clock, in nanoseconds, as of the last turn.
+    pub fn now_ns(&self) -> u64 {
+        self.worker.now_ns()
+    }
+
+    /// One turn of the worker, which waits for packets at most `timeout`; true when it brought news for a socket.
+    ///
+    /// # Errors
+    /// The engine is no longer usable.
+    pub fn turn(&mut self, timeout: Option<Duration>) -> Result<bool, WorkerError> {
+        let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        let turn = self.worker.poll(&mut events, timeout);
+        let mut is_news = matches!(turn, Ok(Turn::Stop));
+        for event in events.drain() {
+            is_news |= event != Event::Woken;
+            self.on_event(event);
+        }
+        self.events = events;
+        if turn != Ok(Turn::Run) && turn != Ok(Turn::Drain) {
+            self.end_all();
+        }
+        turn.map(|_| is_news)
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Accepted { listener, conn } => self.on_accepted(listener, conn),
+            Event::Connected(conn) => {
+                if let Some(stream) = self.stream_of(conn) {
+                    stream.on_connected();
+                }
+                self.cork_again(conn);
+            }
+            Event::Readable(conn) => self.pull(conn),
+            Event::Writable(conn) => {
+                if let Some(stream) = self.stream_of(conn) {
+                    stream.is_writable = true;
+                }
+            }
+            Event::Closed { conn, reason } => self.on_closed(conn, reason),
+            Event::Datagrams(udp) => {
+                if let Some(socket) = self.by_udp.get(&udp).copied().and_then(|fd| self.datagram_at(fd)) {
+                    socket.pulse += 1;
+                }
+            }
+            Event::Woken => {}
+        }
+    }
+
+    /// The stream socket of a connection, which something has happened to.
+    fn stream_of(&mut self, conn: Conn) -> Option<&mut Stream> {
+        let stream = self.by_conn.get(&conn).and_then(|id| self.streams.get_mut(id))?;
+        stream.pulse += 1;
+        Some(stream)
+    }
+
+    fn pull(&mut self, conn: Conn) {
+        let Some(stream) = self.by_conn.get(&conn).and_then(|id| self.streams.get_mut(id)) else { return };
+        stream.pulse += 1;
+        stream.pull(&mut self.worker);
+    }
+
+    fn on_closed(&mut self, conn: Conn, reason: CloseReason) {
+        if let Some(stream) = self.stream_of(conn) {
+            stream.on_closed(reason);
+        }
+        self.by_conn.remove(&conn);
+    }
+
+    fn on_accepted(&mut self, listener: Listener, conn: Conn) {
+        let Some((id, stream)) =
+            self.by_listener.get(&listener).and_then(|id| Some((*id, self.streams.get(id)?)))
+        else {
+            return self.worker.abort(conn);
+        };
+        let child = stream.accepted(conn, &self.worker);
+        let child = self.add_stream(child);
+        self.by_conn.insert(conn, child);
+        self.cork_again(conn);
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        stream.pulse += 1;
+        if let Some(queue) = stream.queue() {
+            queue.waiting.push_back(child);
+            // A queue is at most a backlog and one, which is 32 bits.
+            self.worker.set_queued(listener, queue.waiting.len() as u32);
+        }
+    }
+
+    fn add_stream(&mut self, stream: Stream) -> StreamId {
+        let id = self.next_stream;
+        self.next_stream += 1;
+        self.streams.insert(id, stream);
+        id
+    }
+
+    /// `socket(2)`: `AF_INET`, and `SOCK_STREAM` or `SOCK_DGRAM` with `SOCK_NONBLOCK` and `SOCK_CLOEXEC`.
+    ///
+    /// # Errors
+    /// As Linux's, for what is not offered here.
+    pub fn socket(&mut self, domain: i32, kind: i32, protocol: i32) -> Result<Fd, Errno> {
+        const FLAGS: i32 = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        if domain != libc::AF_INET {
+            return Err(Errno::AFNOSUPPORT);
+        }
+        let is_nonblocking = kind & libc::SOCK_NONBLOCK != 0;
+        let kind = match (kind & !FLAGS, protocol) {
+            (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => {
+                let stream = Stream::new(self.defaults.clone(), StreamChoices::default());
+                Kind::Stream(self.add_stream(stream))
+            }
+            (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Kind::Datagram(Box::default()),
+            (libc::SOCK_STREAM | libc::SOCK_DGRAM, _) => return Err(Errno::PROTONOSUPPORT),
+            (libc::SOCK_RAW | libc::SOCK_SEQPACKET | libc::SOCK_RDM, _) => {
+                return Err(Errno::SOCKTNOSUPPORT);
+            }
+            _ => return Err(Errno::INVAL),
+        };
+        self.open(File { kind, is_nonblocking })
+    }
+
+    fn open(&mut self, file: File) -> Result<Fd, Errno> {
+        match self.numbers.take() {
+            Ok(fd) => {
+                self.files.insert(fd, file);
+                Ok(fd)
+            }
+            Err(errno) => {
+                if let Kind::Stream(id) = file.kind {
+                    self.streams.remove(&id);
+                }
+                Err(errno)
+            }
+        }
+    }
+
+    /// Whether the descriptor is one of these.
+    pub fn is_open(&self, fd: Fd) -> bool {
+        self.files.contains_key(&fd)
+    }
+
+    /// `close(2)`. Never waits: `SO_LINGER` with a time is the business of [`call::close`].
+    ///
+    /// # Errors
+    /// [`Errno::BADF`].
+    pub fn close(&mut self, fd: Fd) -> Result<(), Errno> {
+        let file = self.files.remove(&fd).ok_or(Errno::BADF)?;
+        self.numbers.give_back(fd);
+        self.unwatch(fd);
+        match file.kind {
+            Kind::Stream(id) => self.close_stream(id),
+            Kind::Datagram(socket) => {
+                if let Some(udp) = socket.id() {
+                    self.by_udp.remove(&udp);
+                    self.worker.close_udp(udp);
+                }
+            }
+            Kind::Epoll(_) => {}
+        }
+        Ok(())
+    }
+
+    fn file(&self, fd: Fd) -> Result<&File, Errno> {
+        self.files.get(&fd).ok_or(Errno::BADF)
+    }
+
+    fn file_mut(&mut self, fd: Fd) -> Result<&mut File, Errno> {
+        self.files.get_mut(&fd).ok_or(Errno::BADF)
+    }
+
+    fn datagram_at(&mut self, fd: Fd) -> Option<&mut DatagramSocket> {
+        match &mut self.files.get_mut(&fd)?.kind {
+            Kind::Datagram(socket) => Some(socket),
+            Kind::Stream(_) | Kind::Epoll(_) => None,
+        }
+    }
+
+    /// A local TCP port that nobody stands on.
+    fn free_port(&mut self) -> Result<u16, Errno> {
+        for _ in FIRST_PORT..=LAST_PORT {
+            let port = self.next_port;
+            self.next_port = if port == LAST_PORT { FIRST_PORT } else { port + 1 };
+            let is_bound = |stream: &Stream| stream.bound.is_some_and(|bound| bound.port() == port);
+            if self.worker.tcp_port_users(port) == 0 && !self.streams.values().any(is_bound) {
+                return Ok(port);
+            }
+        }
+        Err(Errno::ADDRINUSE)
+    }
+
+    /// `getsockname(2)`.
+    ///
+    /// # Errors
+    /// [`Errno::BADF`], [`Errno::NOTSOCK`].
+    pub fn local_addr(&self, fd: Fd) -> Result<SocketAddrV4, Errno> {
+        let unbound = SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 0);
+        let local = match &self.file(fd)?.kind {
+            Kind::Stream(id) => self.streams.get(id).and_then(|stream| stream.local(&self.worker)),
+            Kind::Datagram(socket) => socket.local(&self.worker),
+            Kind::Epoll(_) => return Err(Errno::NOTSOCK),
+        };
+        Ok(local.unwrap_or(unbound))
+    }
+
+    /// `getpeername(2)`.
+    ///
+    /// # Errors
+    /// [`Errno::NOTCONN`], [`Errno::BADF`], [`Errno::NOTSOCK`].
+    pub fn peer_addr(&self, fd: Fd) -> Result<SocketAddrV4, Errno> {
+        let peer = match &self.file(fd)?.kind {
+            Kind::Stream(id) => self.streams.get(id).and_then(|stream| self.peer_of(stream)),
+            Kind::Datagram(socket) => socket.peer(),
+            Kind::Epoll(_) => return Err(Errno::NOTSOCK),
+        };
+        peer.ok_or(Errno::NOTCONN)
+    }
+}
+
+impl std::fmt::Debug for Sockets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sockets").field("files", &self.files).finish_non_exhaustive()
+    }
+}

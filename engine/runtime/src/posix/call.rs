@@ -1,0 +1,267 @@
+//! Calls that may have to wait.
+//!
+//! A call is an attempt that is made again whenever something may have changed, until it is done: alone by [`wait`], or beside other
+//! threads' calls by whoever owns the worker's thread.
+//!
+//! ```
+//! use ringwire::posix::{Errno, Mode, Progress, Sockets, call};
+//!
+//! /// Waits until somebody connects.
+//! fn accept(sockets: &mut Sockets, runner: &mut impl call::Runner, fd: i32) -> Result<i32, Errno> {
+//!     let (new, _peer) = call::wait(sockets, runner, call::accept(fd, Mode::Blocking))??;
+//!     Ok(new)
+//! }
+//! ```
+
+use std::io::{IoSlice, IoSliceMut};
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use super::addr::Named;
+use super::{EpollEvent, Errno, Fd, Mode, PollFd, Received, Sockets};
+
+/// Where a call stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress<R> {
+    /// It is done.
+    Done(R),
+    /// Make the attempt again when there is news for any socket, and in any case when the clock reaches `until_ns`.
+    Wait {
+        /// In the time of [`Sockets::now_ns`].
+        until_ns: Option<u64>,
+    },
+}
+
+/// Runs a worker for calls that wait: in real time, in virtual time, however the caller likes.
+pub trait Runner {
+    /// Turns of the worker until one brings news, or the clock has reached `until_ns`; none: only news end it.
+    ///
+    /// # Errors
+    /// [`Errno::INTR`], or another one that ends the call.
+    fn run_until(&mut self, sockets: &mut Sockets, until_ns: Option<u64>) -> Result<(), Errno>;
+}
+
+/// Real time: the worker sleeps in the kernel.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RealTime;
+
+impl Runner for RealTime {
+    fn run_until(&mut self, sockets: &mut Sockets, until_ns: Option<u64>) -> Result<(), Errno> {
+        let timeout = until_ns.map(|until| Duration::from_nanos(until.saturating_sub(sockets.now_ns())));
+        sockets.turn(timeout).map(|_| ()).map_err(|_| Errno::SHUTDOWN)
+    }
+}
+
+/// Makes an attempt again and again until it is done.
+///
+/// # Errors
+/// What the runner ended it with.
+pub fn wait<R>(
+    sockets: &mut Sockets,
+    runner: &mut impl Runner,
+    mut attempt: impl FnMut(&mut Sockets) -> Progress<R>,
+) -> Result<R, Errno> {
+    loop {
+        match attempt(sockets) {
+            Progress::Done(result) => return Ok(result),
+            Progress::Wait { until_ns } => runner.run_until(sockets, until_ns)?,
+        }
+    }
+}
+
+/// Which of the two timeouts of a socket counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Receive,
+    Send,
+}
+
+/// The end of a wait, fixed at the first attempt.
+#[derive(Debug, Clone, Copy)]
+struct Deadline {
+    fd: Fd,
+    direction: Direction,
+    until_ns: Option<Option<u64>>,
+}
+
+/// When nothing announces that there is memory or room in a ring again, somebody has to look.
+const LOOK_AGAIN_NS: u64 = 1_000_000;
+
+impl Deadline {
+    fn new(fd: Fd, direction: Direction) -> Deadline {
+        Deadline { fd, direction, until_ns: None }
+    }
+
+    /// Whether to go on waiting, and until when.
+    fn wait<R>(&mut self, sockets: &Sockets, at_the_end: R) -> Progress<R> {
+        let until_ns = *self.until_ns.get_or_insert_with(|| {
+            let timeouts = sockets.timeouts(self.fd);
+            let timeout = match self.direction {
+                Direction::Receive => timeouts.recv,
+                Direction::Send => timeouts.send,
+            };
+            timeout.map(|timeout| after(sockets, timeout))
+        });
+        match until_ns {
+            Some(until_ns) if until_ns <= sockets.now_ns() => Progress::Done(at_the_end),
+            until_ns => Progress::Wait { until_ns },
+        }
+    }
+}
+
+fn after(sockets: &Sockets, timeout: Duration) -> u64 {
+    let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+    sockets.now_ns().saturating_add(timeout_ns)
+}
+
+/// `accept4(2)` that waits for a connection, unless the descriptor says that nothing waits.
+pub fn accept(fd: Fd, mode: Mode) -> impl FnMut(&mut Sockets) -> Progress<Result<(Fd, SocketAddrV4), Errno>> {
+    let mut deadline = Deadline::new(fd, Direction::Receive);
+    move |sockets| match sockets.accept(fd, mode) {
+        Err(Errno::AGAIN) if sockets.waits(fd) => deadline.wait(sockets, Err(Errno::AGAIN)),
+        done => Progress::Done(done),
+    }
+}
+
+/// `connect(2)` that waits for the handshake; `SO_SNDTIMEO` over: [`Errno::INPROGRESS`], and it goes on.
+pub fn connect(fd: Fd, to: Named) -> impl FnMut(&mut Sockets) -> Progress<Result<(), Errno>> {
+    let mut deadline = Deadline::new(fd, Direction::Send);
+    let mut has_begun = false;
+    move |sockets| {
+        if has_begun && sockets.is_connecting(fd) {
+            return deadline.wait(sockets, Err(Errno::INPROGRESS));
+        }
+        match sockets.connect(fd, to) {
+            Err(Errno::INPROGRESS | Errno::ALREADY) if sockets.waits(fd) => {
+                has_begun = true;
+                deadline.wait(sockets, Err(Errno::INPROGRESS))
+            }
+            // Another thread's call was told of the end.
+            Err(Errno::ISCONN) if has_begun => Progress::Done(Ok(())),
+            done => Progress::Done(done),
+        }
+    }
+}
+
+/// `recv` that waits for the first byte or, with `MSG_WAITALL`, for as many as there is room for. What has come when the time is over,
+/// the stream ends or fails is the result.
+pub fn recv(
+    fd: Fd,
+    mut buf: impl AsMut<[u8]>,
+    flags: i32,
+) -> impl FnMut(&mut Sockets) -> Progress<Result<Received, Errno>> {
+    let mut deadline = Deadline::new(fd, Direction::Receive);
+    let mut done = Received { len: 0, from: None, flags: 0 };
+    // Peeking does not get on; a datagram is never joined to another.
+    let is_all = flags & libc::MSG_WAITALL != 0 && flags & libc::MSG_PEEK == 0;
+    move |sockets| {
+        let is_all = is_all && sockets.stream_id(fd).is_ok();
+        let waits = sockets.waits(fd) && flags & libc::MSG_DONTWAIT == 0;
+        let buf = buf.as_mut();
+        loop {
+            let rest = buf.get_mut(done.len..).unwrap_or_default();
+            let room = rest.len();
+            match sockets.recv(fd, &mut [IoSliceMut::new(rest)], flags) {
+                Ok(found) => {
+                    done = Received { len: done.len + found.len, ..found };
+                    if !is_all || found.len == 0 || found.len >= room {
+                        return Progress::Done(Ok(done));
+                    }
+                }
+                Err(Errno::AGAIN) if waits => {
+                    let at_the_end = if done.len > 0 { Ok(done) } else { Err(Errno::AGAIN) };
+                    return deadline.wait(sockets, at_the_end);
+                }
+                Err(_) if done.len > 0 => return Progress::Done(Ok(done)),
+                Err(error) => return Progress::Done(Err(error)),
+            }
+        }
+    }
+}
+
+/// `send` that waits until everything was taken. What was taken when the time is over or the stream fails is the result.
+pub fn send(
+    fd: Fd,
+    bytes: impl AsRef<[u8]>,
+    flags: i32,
+    to: Option<SocketAddrV4>,
+) -> impl FnMut(&mut Sockets) -> Progress<Result<usize, Errno>> {
+    let mut deadline = Deadline::new(fd, Direction::Send);
+    let mut done = 0;
+    move |sockets| {
+        let bytes = bytes.as_ref();
+        let waits = sockets.waits(fd) && flags & libc::MSG_DONTWAIT == 0;
+        let rest = bytes.get(done..).unwrap_or_default();
+        match sockets.send(fd, &[IoSlice::new(rest)], flags, to) {
+            Ok(sent) if sent < rest.len() && waits => done += sent,
+            Ok(sent) => return Progress::Done(Ok(done + sent)),
+            Err(Errno::AGAIN) if waits => {}
+            Err(_) if done > 0 => return Progress::Done(Ok(done)),
+            Err(error) => return Progress::Done(Err(error)),
+        }
+        let at_the_end = if done > 0 { Ok(done) } else { Err(Errno::AGAIN) };
+        match deadline.wait(sockets, at_the_end) {
+            Progress::Wait { until_ns } if sockets.stream_id(fd).is_err() => {
+                let look = sockets.now_ns() + LOOK_AGAIN_NS;
+                Progress::Wait { until_ns: Some(until_ns.map_or(look, |until| until.min(look))) }
+            }
+            progress => progress,
+        }
+    }
+}
+
+/// `close(2)` that waits as long as `SO_LINGER` says until what was written, and the end, are acknowledged.
+pub fn close(fd: Fd) -> impl FnMut(&mut Sockets) -> Progress<Result<(), Errno>> {
+    let mut until_ns = None;
+    move |sockets| {
+        let until_ns = match (until_ns, sockets.begin_linger(fd)) {
+            (_, None) => return Progress::Done(sockets.close(fd)),
+            (Some(until_ns), Some(_)) => until_ns,
+            (None, Some(linger)) => *until_ns.insert(after(sockets, linger)),
+        };
+        if until_ns <= sockets.now_ns() {
+            return Progress::Done(sockets.close(fd));
+        }
+        // Nothing announces that a FIN was acknowledged.
+        Progress::Wait { until_ns: Some(until_ns.min(sockets.now_ns() + LOOK_AGAIN_NS)) }
+    }
+}
+
+/// Milliseconds of `poll` and `epoll_wait`: negative is for ever.
+fn limit_ns(sockets: &Sockets, timeout_ms: i32) -> Option<u64> {
+    let ms = u64::try_from(timeout_ms).ok()?;
+    Some(after(sockets, Duration::from_millis(ms)))
+}
+
+/// `poll(2)`: the descriptors with what was found, and how many of them have anything.
+pub fn poll(fds: Vec<PollFd>, timeout_ms: i32) -> impl FnMut(&mut Sockets) -> Progress<(Vec<PollFd>, usize)> {
+    let mut fds = fds;
+    let mut until_ns = None;
+    move |sockets| {
+        let count = sockets.poll(&mut fds);
+        let until_ns = *until_ns.get_or_insert_with(|| limit_ns(sockets, timeout_ms));
+        if count > 0 || until_ns.is_some_and(|until_ns| until_ns <= sockets.now_ns()) {
+            return Progress::Done((std::mem::take(&mut fds), count));
+        }
+        Progress::Wait { until_ns }
+    }
+}
+
+/// `epoll_wait(2)`; no event: the time is over.
+pub fn epoll_wait(
+    epoll: Fd,
+    max: usize,
+    timeout_ms: i32,
+) -> impl FnMut(&mut Sockets) -> Progress<Result<Vec<EpollEvent>, Errno>> {
+    let mut until_ns = None;
+    move |sockets| {
+        let found = sockets.epoll_wait(epoll, max);
+        let until_ns = *until_ns.get_or_insert_with(|| limit_ns(sockets, timeout_ms));
+        match found {
+            Ok(found) if found.is_empty() && until_ns.is_none_or(|until| until > sockets.now_ns()) => {
+                Progress::Wait { until_ns }
+            }
+            done => Progress::Done(done),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! `TCP_INFO` in Linux's layout (`struct tcp_info`, linux/tcp.h of 6.18).
+//!
+//! Fields that the engine does not count are zero: `probes`, `ato`, `rcv_mss`, `fackets`, the four `last_*`, `pmtu`, `rcv_ssthresh`, `advmss`,
+//! `rcv_rtt`, `rcv_space`, rates, byte and segment counters, times, `dsack_dups` and what follows, but for the windows.
+
+use std::time::Duration;
+
+use ringwire_proto::tcp::CongestionPhase;
+
+use crate::{TcpInfo, TcpState};
+
+/// Bytes of the structure.
+const LEN: usize = 248;
+
+/// Flags of `tcpi_options`.
+const TIMESTAMPS: u8 = 1;
+const SACK: u8 = 2;
+const WINDOW_SCALE: u8 = 4;
+const ECN: u8 = 8;
+
+/// Linux's TCP_INFINITE_SSTHRESH.
+const NO_THRESHOLD_SEGS: u32 = 0x7fff_ffff;
+
+struct Layout([u8; LEN]);
+
+impl Layout {
+    fn byte(&mut self, at: usize, value: u8) {
+        if let Some(place) = self.0.get_mut(at) {
+            *place = value;
+        }
+    }
+
+    fn word(&mut self, at: usize, value: u32) {
+        if let Some(place) = self.0.get_mut(at..at + 4) {
+            place.copy_from_slice(&value.to_ne_bytes());
+        }
+    }
+}
+
+/// What a socket without connection shows is its state.
+pub(super) fn tcp_info_bytes(info: Option<&TcpInfo>, is_listening: bool) -> Vec<u8> {
+    let mut bytes = Layout([0; LEN]);
+    match info {
+        Some(info) => fill(&mut bytes, info),
+        None => bytes.byte(0, if is_listening { 10 } else { state_number(TcpState::Closed) }),
+    }
+    bytes.0.to_vec()
+}
+
+fn fill(to: &mut Layout, info: &TcpInfo) {
+    let mss = u32::from(info.mss).max(1);
+    let in_segs = |bytes: u32| bytes.div_ceil(mss);
+    to.byte(0, state_number(info.state));
+    to.byte(
+        1,
+        match info.congestion {
+            CongestionPhase::Open => 0,
+            CongestionPhase::Disorder => 1,
+            CongestionPhase::Recovery => 3,
+            CongestionPhase::Loss => 4,
+        },
+    );
+    to.byte(2, info.tries);
+    to.byte(4, info.backoff);
+    let flags = [
+        (info.timestamps, TIMESTAMPS),
+        (info.sack, SACK),
+        (info.window_scales.is_some(), WINDOW_SCALE),
+        (info.ecn, ECN),
+    ];
+    to.byte(5, flags.iter().filter(|(is_set, _)| *is_set).fold(0, |all, (_, flag)| all | flag));
+    let (snd, rcv) = info.window_scales.unwrap_or_default();
+    // Two bit fields of four, the first one in the lower bits on both of our targets.
+    to.byte(6, snd & 0xf | rcv << 4);
+    to.word(8, micros(info.rto));
+    to.word(16, u32::from(info.mss));
+    to.word(24, in_segs(info.unacked_bytes));
+    to.word(28, info.sacked_segs);
+    to.word(32, in_segs(info.lost_bytes));
+    to.word(36, in_segs(info.resent_bytes));
+    to.word(68, micros(info.srtt));
+    to.word(72, micros(info.rttvar));
+    let ssthresh =
+        if info.ssthresh_bytes == u32::MAX { NO_THRESHOLD_SEGS } else { info.ssthresh_bytes / mss };
+    to.word(76, ssthresh);
+    to.word(80, info.cwnd_bytes / mss);
+    to.word(100, u32::from(info.retransmits));
+    to.word(144, info.unsent_bytes);
+    to.word(228, info.snd_wnd_bytes);
+    to.word(232, info.rcv_wnd_bytes);
+}
+
+fn micros(time: Duration) -> u32 {
+    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
+}
+
+/// Linux's numbers (net/tcp_states.h).
+fn state_number(state: TcpState) -> u8 {
+    match state {
+        TcpState::Established => 1,
+        TcpState::SynSent => 2,
+        TcpState::SynReceived => 3,
+        TcpState::FinWait1 => 4,
+        TcpState::FinWait2 => 5,
+        TcpState::TimeWait => 6,
+        TcpState::Closed => 7,
+        TcpState::CloseWait => 8,
+        TcpState::LastAck => 9,
+        TcpState::Closing => 11,
+    }
+}

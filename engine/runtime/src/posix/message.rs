@@ -1,0 +1,123 @@
+//! `recv` and `send` in all their forms: one function each way, which the others come down to.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::net::SocketAddrV4;
+
+use super::stream::Reading;
+use super::{Errno, Fd, Kind, Sockets};
+use crate::config::Cork;
+use crate::event::Conn;
+
+/// What `recv` has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// Bytes: written to the buffers or, with `MSG_TRUNC`, as long as it was.
+    pub len: usize,
+    /// Who a datagram is from.
+    pub from: Option<SocketAddrV4>,
+    /// `MSG_TRUNC` for a datagram that was longer than the buffers, for `msghdr`.
+    pub flags: i32,
+}
+
+/// `recv` flags that mean something here, or nothing at all without control data.
+const RECV_FLAGS: i32 = libc::MSG_DONTWAIT
+    | libc::MSG_PEEK
+    | libc::MSG_WAITALL
+    | libc::MSG_TRUNC
+    | libc::MSG_NOSIGNAL
+    | libc::MSG_CMSG_CLOEXEC;
+const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_MORE;
+
+impl Sockets {
+    /// `recvmsg(2)` without control data; `read`, `readv`, `recv` and `recvfrom` are this too. `MSG_WAITALL` waits in
+    /// [`super::call::recv`].
+    ///
+    /// # Errors
+    /// [`Errno::AGAIN`], [`Errno::NOTCONN`], what the connection died of (once), [`Errno::INVAL`] for `MSG_OOB` (there is no urgent
+    /// data), [`Errno::OPNOTSUPP`] for other flags, [`Errno::BADF`], [`Errno::NOTSOCK`].
+    pub fn recv(&mut self, fd: Fd, bufs: &mut [IoSliceMut<'_>], flags: i32) -> Result<Received, Errno> {
+        let file = self.file(fd)?;
+        if flags & libc::MSG_OOB != 0 {
+            return Err(Errno::INVAL);
+        }
+        if flags & libc::MSG_ERRQUEUE != 0 {
+            // Always empty.
+            return Err(Errno::AGAIN);
+        }
+        if flags & !RECV_FLAGS != 0 {
+            return Err(Errno::OPNOTSUPP);
+        }
+        let id = match &file.kind {
+            Kind::Stream(id) => *id,
+            Kind::Datagram(_) => return self.recv_datagram(fd, bufs, flags),
+            Kind::Epoll(_) => return Err(Errno::NOTSOCK),
+        };
+        let stream = self.streams.get_mut(&id).ok_or(Errno::BADF)?;
+        let reading = match flags & (libc::MSG_PEEK | libc::MSG_TRUNC) {
+            0 => Reading::Take,
+            libc::MSG_TRUNC => Reading::Discard,
+            _ => Reading::Peek,
+        };
+        let len = stream.recv(bufs, reading)?;
+        stream.pull(&mut self.worker);
+        Ok(Received { len, from: None, flags: 0 })
+    }
+
+    /// `sendmsg(2)` without control data; `write`, `writev`, `send` and `sendto` are this too. A short count is all that there was room
+    /// for; [`super::call::send`] waits for the rest. An address is ignored by a connected stream, as on Linux.
+    ///
+    /// # Errors
+    /// [`Errno::AGAIN`], [`Errno::PIPE`], what the connection died of (once), [`Errno::DESTADDRREQ`], [`Errno::MSGSIZE`],
+    /// [`Errno::OPNOTSUPP`] for flags that are not offered here, [`Errno::BADF`], [`Errno::NOTSOCK`].
+    pub fn send(
+        &mut self,
+        fd: Fd,
+        bufs: &[IoSlice<'_>],
+        flags: i32,
+        to: Option<SocketAddrV4>,
+    ) -> Result<usize, Errno> {
+        let file = self.file(fd)?;
+        if flags & !SEND_FLAGS != 0 {
+            return Err(Errno::OPNOTSUPP);
+        }
+        let has_more = flags & libc::MSG_MORE != 0;
+        let id = match &file.kind {
+            Kind::Stream(id) => *id,
+            // Joining datagrams is not offered.
+            Kind::Datagram(_) if has_more => return Err(Errno::OPNOTSUPP),
+            Kind::Datagram(_) => return self.send_datagram(fd, bufs, to),
+            Kind::Epoll(_) => return Err(Errno::NOTSOCK),
+        };
+        let stream = self.streams.get_mut(&id).ok_or(Errno::BADF)?;
+        let conn = stream.may_send()?;
+        let is_held_back = std::mem::replace(&mut stream.choices.is_more_to_come, has_more);
+        let is_corked = stream.choices.is_corked;
+        if has_more && !is_corked {
+            self.worker.set_cork(conn, Cork::In)?;
+        }
+        let sent = self.write(conn, bufs);
+        if is_held_back && !has_more && !is_corked {
+            self.worker.set_cork(conn, Cork::Out)?;
+        }
+        let (sent, wanted) = (sent?, bufs.iter().map(|buf| buf.len()).sum());
+        if sent < wanted
+            && let Some(stream) = self.streams.get_mut(&id)
+        {
+            stream.is_writable = false;
+        }
+        if sent == 0 && wanted > 0 { Err(Errno::AGAIN) } else { Ok(sent) }
+    }
+
+    /// One write, whatever it was gathered from: only its last segment is pushed.
+    fn write(&mut self, conn: Conn, bufs: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        let sent = match bufs {
+            [] => Ok(0),
+            [one] => self.worker.send(conn, one),
+            several => {
+                let gathered: Vec<u8> = several.iter().flat_map(|buf| buf.iter().copied()).collect();
+                self.worker.send(conn, &gathered)
+            }
+        };
+        sent.map_err(Errno::from)
+    }
+}

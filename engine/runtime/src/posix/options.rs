@@ -1,0 +1,362 @@
+//! `setsockopt` and `getsockopt`.
+
+use std::time::Duration;
+
+use super::info::tcp_info_bytes;
+use super::stream::{Phase, Stream, StreamId};
+use super::{Errno, Fd, Kind, Sockets};
+use crate::config::{Cork, KeepAlive};
+use crate::{CongestionControl, TcpOptions};
+
+/// What a program chooses for a stream socket and the worker's options do not say.
+#[derive(Debug, Clone)]
+pub(super) struct StreamChoices {
+    pub(super) reuse_address: bool,
+    pub(super) is_corked: bool,
+    /// The last `send` said `MSG_MORE`.
+    pub(super) is_more_to_come: bool,
+    is_kept_alive: bool,
+    keepalive: KeepAlive,
+    pub(super) timeouts: Timeouts,
+}
+
+impl Default for StreamChoices {
+    fn default() -> StreamChoices {
+        // Linux's tcp_keepalive_time, _intvl and _probes.
+        let keepalive =
+            KeepAlive { time: Duration::from_secs(7200), interval: Duration::from_secs(75), retries: 9 };
+        StreamChoices {
+            reuse_address: false,
+            is_corked: false,
+            is_more_to_come: false,
+            is_kept_alive: false,
+            keepalive,
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+/// How long calls wait; none: for ever.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Timeouts {
+    pub(super) recv: Option<Duration>,
+    pub(super) send: Option<Duration>,
+}
+
+/// Linux's bounds.
+const MAX_KEEPIDLE_S: i32 = 32_767;
+const MAX_KEEPCNT: i32 = 127;
+const MIN_MAXSEG: i32 = 88;
+const MAX_MAXSEG: i32 = 32_767;
+const MIN_BUFFER_BYTES: i32 = 2304;
+const MAX_BUFFER_BYTES: i32 = 16 << 20;
+const DEFAULT_MSS: u16 = 536;
+
+impl Sockets {
+    /// `setsockopt(2)`: `value` is what the pointer points to.
+    ///
+    /// # Errors
+    /// [`Errno::NOPROTOOPT`] for what is not offered, [`Errno::INVAL`], [`Errno::DOM`], [`Errno::NOENT`] (`TCP_CONGESTION`),
+    /// [`Errno::BADF`], [`Errno::NOTSOCK`].
+    pub fn set_option(&mut self, fd: Fd, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
+        if (level, name) == (libc::SOL_SOCKET, libc::SO_RCVTIMEO)
+            || (level, name) == (libc::SOL_SOCKET, libc::SO_SNDTIMEO)
+        {
+            let timeout = timeout_from(value)?;
+            let timeouts = self.timeouts_mut(fd)?;
+            *if name == libc::SO_RCVTIMEO { &mut timeouts.recv } else { &mut timeouts.send } = timeout;
+            return Ok(());
+        }
+        let id = match &self.file(fd)?.kind {
+            Kind::Stream(id) => *id,
+            Kind::Datagram(_) => return Err(Errno::NOPROTOOPT),
+            Kind::Epoll(_) => return Err(Errno::NOTSOCK),
+        };
+        let stream = self.streams.get_mut(&id).ok_or(Errno::BADF)?;
+        let before = stream.options.clone();
+        match level {
+            libc::SOL_SOCKET => stream.set_socket_option(name, value)?,
+            libc::IPPROTO_TCP => match name {
+                libc::TCP_CORK => return self.set_cork(id, number(value)? != 0),
+                libc::TCP_QUICKACK => return self.quick_ack(id, number(value)?),
+                libc::TCP_CONGESTION => stream.options.congestion_control = algorithm(value)?,
+                _ => stream.set_tcp_option(name, number(value)?)?,
+            },
+            _ => return Err(Errno::NOPROTOOPT),
+        }
+        let applied = self.apply_options(id);
+        if applied.is_err()
+            && let Some(stream) = self.streams.get_mut(&id)
+        {
+            stream.options = before;
+        }
+        applied
+    }
+
+    /// Tells the worker of changed options.
+    pub(super) fn apply_options(&mut self, id: StreamId) -> Result<(), Errno> {
+        let stream = self.streams.get_mut(&id).ok_or(Errno::BADF)?;
+        match &stream.phase {
+            Phase::Listening(queue) => self.worker.set_listener_options(queue.listener, &stream.options)?,
+            Phase::Connecting(conn) | Phase::Connected { conn, .. } => {
+                self.worker.set_options(*conn, &stream.options)?;
+            }
+            Phase::Idle | Phase::Failed | Phase::Ended => {}
+        }
+        Ok(())
+    }
+
+    fn set_cork(&mut self, id: StreamId, is_corked: bool) -> Result<(), Errno> {
+        let stream = self.streams.get_mut(&id).ok_or(Errno::BADF)?;
+        stream.choices.is_corked = is_corked;
+        match stream.conn() {
+            Some(conn) if is_corked => self.worker.set_cork(conn, Cork::In)?,
+            Some(conn) => self.worker.set_cork(conn, Cork::Out)?,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Only for once, as it is on Linux; the lasting "never" does not exist here.
+    fn quick_ack(&mut self, id: StreamId, value: i32) -> Result<(), Errno> {
+        let conn = self.streams.get(&id).and_then(Stream::conn);
+        match (value, conn) {
+            (0, _) => Err(Errno::NOPROTOOPT),
+            (_, Some(conn)) => Ok(self.worker.quick_ack(conn)?),
+            (_, None) => Err(Errno::NOTCONN),
+        }
+    }
+
+    fn timeouts_mut(&mut self, fd: Fd) -> Result<&mut Timeouts, Errno> {
+        let Sockets { files, streams, .. } = self;
+        match &mut files.get_mut(&fd).ok_or(Errno::BADF)?.kind {
+            Kind::Stream(id) => Ok(&mut streams.get_mut(id).ok_or(Errno::BADF)?.choices.timeouts),
+            Kind::Datagram(socket) => Ok(&mut socket.timeouts),
+            Kind::Epoll(_) => Err(Errno::NOTSOCK),
+        }
+    }
+
+    pub(super) fn timeouts(&self, fd: Fd) -> Timeouts {
+        match self.file(fd).map(|file| &file.kind) {
+            Ok(Kind::Stream(id)) => {
+                self.streams.get(id).map(|stream| stream.choices.timeouts).unwrap_or_default()
+            }
+            Ok(Kind::Datagram(socket)) => socket.timeouts,
+            Ok(Kind::Epoll(_)) | Err(_) => Timeouts::default(),
+        }
+    }
+
+    /// `getsockopt(2)`: the whole value, which the caller cuts to the room there is, as Linux does.
+    ///
+    /// # Errors
+    /// [`Errno::NOPROTOOPT`], [`Errno::BADF`], [`Errno::NOTSOCK`].
+    pub fn option(&mut self, fd: Fd, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
+        let timeouts = self.timeouts(fd);
+        match (level, name) {
+            (libc::SOL_SOCKET, libc::SO_DOMAIN) => return Ok(int(libc::AF_INET)),
+            (libc::SOL_SOCKET, libc::SO_RCVTIMEO) => return Ok(timeval(timeouts.recv)),
+            (libc::SOL_SOCKET, libc::SO_SNDTIMEO) => return Ok(timeval(timeouts.send)),
+            _ => {}
+        }
+        let id = match &self.file(fd)?.kind {
+            Kind::Stream(id) => *id,
+            Kind::Datagram(_) => return self.datagram_option(fd, level, name),
+            Kind::Epoll(_) => return Err(Errno::NOTSOCK),
+        };
+        match (level, name) {
+            (libc::IPPROTO_TCP, libc::TCP_INFO) => self.tcp_info(id),
+            (libc::IPPROTO_TCP, libc::TCP_MAXSEG) => Ok(int(i32::from(self.max_segment(id)))),
+            _ => {
+                let stream = self.streams.get_mut(&id).ok_or(Errno::BADF)?;
+                match level {
+                    libc::SOL_SOCKET => stream.socket_option(name),
+                    libc::IPPROTO_TCP => stream.tcp_option(name),
+                    _ => Err(Errno::NOPROTOOPT),
+                }
+            }
+        }
+    }
+
+    fn tcp_info(&mut self, id: StreamId) -> Result<Vec<u8>, Errno> {
+        let stream = self.streams.get(&id).ok_or(Errno::BADF)?;
+        let info = stream.conn().and_then(|conn| self.worker.tcp_info(conn).ok());
+        Ok(tcp_info_bytes(info.as_ref(), matches!(stream.phase, Phase::Listening(_))))
+    }
+
+    /// Linux: what was asked for while there is no connection, then what a segment carries.
+    fn max_segment(&mut self, id: StreamId) -> u16 {
+        let Some(stream) = self.streams.get(&id) else { return DEFAULT_MSS };
+        match stream.conn().and_then(|conn| self.worker.tcp_info(conn).ok()) {
+            Some(info) => info.mss,
+            None => stream.options.max_segment_bytes.unwrap_or(DEFAULT_MSS),
+        }
+    }
+}
+
+impl Stream {
+    fn set_socket_option(&mut self, name: i32, value: &[u8]) -> Result<(), Errno> {
+        if name == libc::SO_LINGER {
+            let &[a, b, c, d, e, f, g, h, ..] = value else { return Err(Errno::INVAL) };
+            let is_on = i32::from_ne_bytes([a, b, c, d]) != 0;
+            let seconds = i32::from_ne_bytes([e, f, g, h]).max(0);
+            self.options.linger = is_on.then(|| Duration::from_secs(u64::from(seconds.unsigned_abs())));
+            return Ok(());
+        }
+        let number = number(value)?;
+        match name {
+            libc::SO_REUSEADDR => self.choices.reuse_address = number != 0,
+            libc::SO_KEEPALIVE => self.choices.is_kept_alive = number != 0,
+            libc::SO_RCVBUF => {
+                let bytes = buffer_bytes(number);
+                (self.options.recv_buffer_bytes, self.options.recv_buffer_max_bytes) = (bytes, bytes);
+            }
+            libc::SO_SNDBUF => {
+                let bytes = buffer_bytes(number);
+                (self.options.send_buffer_bytes, self.options.send_buffer_max_bytes) = (bytes, bytes);
+            }
+            _ => return Err(Errno::NOPROTOOPT),
+        }
+        self.keep_alive();
+        Ok(())
+    }
+
+    fn set_tcp_option(&mut self, name: i32, number: i32) -> Result<(), Errno> {
+        let seconds = || match number {
+            1..=MAX_KEEPIDLE_S => Ok(Duration::from_secs(u64::from(number.unsigned_abs()))),
+            _ => Err(Errno::INVAL),
+        };
+        match name {
+            libc::TCP_NODELAY => self.options.nodelay = number != 0,
+            libc::TCP_KEEPIDLE => self.choices.keepalive.time = seconds()?,
+            libc::TCP_KEEPINTVL => self.choices.keepalive.interval = seconds()?,
+            libc::TCP_KEEPCNT => match number {
+                // At most 127, which fits.
+                1..=MAX_KEEPCNT => self.choices.keepalive.retries = number as u8,
+                _ => return Err(Errno::INVAL),
+            },
+            libc::TCP_MAXSEG => match number {
+                0 => self.options.max_segment_bytes = None,
+                // At most 32,767, which fits.
+                MIN_MAXSEG..=MAX_MAXSEG => self.options.max_segment_bytes = Some(number as u16),
+                _ => return Err(Errno::INVAL),
+            },
+            libc::TCP_USER_TIMEOUT => {
+                let ms = u64::try_from(number).map_err(|_| Errno::INVAL)?;
+                self.options.user_timeout = (ms > 0).then(|| Duration::from_millis(ms));
+            }
+            _ => return Err(Errno::NOPROTOOPT),
+        }
+        self.keep_alive();
+        Ok(())
+    }
+
+    fn keep_alive(&mut self) {
+        self.options.keepalive = self.choices.is_kept_alive.then_some(self.choices.keepalive);
+    }
+
+    fn socket_option(&mut self, name: i32) -> Result<Vec<u8>, Errno> {
+        let TcpOptions { recv_buffer_bytes, send_buffer_bytes, linger, .. } = self.options;
+        // Linux shows twice what was asked for: its books hold overhead too.
+        let doubled = |bytes: u32| i32::try_from(bytes.saturating_mul(2)).unwrap_or(i32::MAX);
+        Ok(match name {
+            libc::SO_TYPE => int(libc::SOCK_STREAM),
+            libc::SO_PROTOCOL => int(libc::IPPROTO_TCP),
+            libc::SO_ERROR => int(self.error.take().map_or(0, Errno::raw)),
+            libc::SO_ACCEPTCONN => int(i32::from(matches!(self.phase, Phase::Listening(_)))),
+            libc::SO_REUSEADDR => int(i32::from(self.choices.reuse_address)),
+            libc::SO_KEEPALIVE => int(i32::from(self.choices.is_kept_alive)),
+            libc::SO_RCVBUF => int(doubled(recv_buffer_bytes)),
+            libc::SO_SNDBUF => int(doubled(send_buffer_bytes)),
+            libc::SO_LINGER => {
+                let seconds = linger.map_or(0, |linger| i32::try_from(linger.as_secs()).unwrap_or(i32::MAX));
+                [int(i32::from(linger.is_some())), int(seconds)].concat()
+            }
+            _ => return Err(Errno::NOPROTOOPT),
+        })
+    }
+
+    fn tcp_option(&self, name: i32) -> Result<Vec<u8>, Errno> {
+        let seconds = |time: Duration| int(i32::try_from(time.as_secs()).unwrap_or(i32::MAX));
+        Ok(match name {
+            libc::TCP_NODELAY => int(i32::from(self.options.nodelay)),
+            libc::TCP_CORK => int(i32::from(self.choices.is_corked)),
+            libc::TCP_KEEPIDLE => seconds(self.choices.keepalive.time),
+            libc::TCP_KEEPINTVL => seconds(self.choices.keepalive.interval),
+            libc::TCP_KEEPCNT => int(i32::from(self.choices.keepalive.retries)),
+            libc::TCP_USER_TIMEOUT => {
+                let ms = self.options.user_timeout.map_or(0, |time| time.as_millis());
+                int(i32::try_from(ms).unwrap_or(i32::MAX))
+            }
+            libc::TCP_CONGESTION => {
+                let mut name = [0; CONGESTION_NAME_LEN];
+                let text = linux_name(self.options.congestion_control).bytes();
+                name.iter_mut().zip(text).for_each(|(to, from)| *to = from);
+                name.to_vec()
+            }
+            _ => return Err(Errno::NOPROTOOPT),
+        })
+    }
+}
+
+/// Linux's TCP_CA_NAME_MAX.
+const CONGESTION_NAME_LEN: usize = 16;
+
+fn linux_name(algorithm: CongestionControl) -> &'static str {
+    match algorithm {
+        CongestionControl::NewReno => "reno",
+        other => other.name(),
+    }
+}
+
+/// The algorithm of this name, which may end in zeros.
+fn algorithm(value: &[u8]) -> Result<CongestionControl, Errno> {
+    let name = value.split(|byte| *byte == 0).next().unwrap_or_default();
+    if name.is_empty() {
+        return Err(Errno::INVAL);
+    }
+    let is_it = |algorithm: &CongestionControl| linux_name(*algorithm).as_bytes() == name;
+    CongestionControl::ALL.into_iter().find(is_it).ok_or(Errno::NOENT)
+}
+
+fn buffer_bytes(number: i32) -> u32 {
+    // Linux: a negative size is a very large one. Ours are the payload's half of Linux's doubled ones.
+    let wanted = if number < 0 { MAX_BUFFER_BYTES } else { number };
+    wanted.clamp(MIN_BUFFER_BYTES, MAX_BUFFER_BYTES).unsigned_abs()
+}
+
+pub(super) fn int(value: i32) -> Vec<u8> {
+    value.to_ne_bytes().to_vec()
+}
+
+fn number(value: &[u8]) -> Result<i32, Errno> {
+    match value {
+        &[a, b, c, d, ..] => Ok(i32::from_ne_bytes([a, b, c, d])),
+        _ => Err(Errno::INVAL),
+    }
+}
+
+const MICROS_PER_S: i64 = 1_000_000;
+
+/// From a `struct timeval`: nothing means for ever.
+fn timeout_from(value: &[u8]) -> Result<Option<Duration>, Errno> {
+    let &[a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7, ..] = value else {
+        return Err(Errno::INVAL);
+    };
+    let seconds = i64::from_ne_bytes([a0, a1, a2, a3, a4, a5, a6, a7]);
+    let micros = i64::from_ne_bytes([b0, b1, b2, b3, b4, b5, b6, b7]);
+    if !(0..MICROS_PER_S).contains(&micros) {
+        return Err(Errno::DOM);
+    }
+    if seconds == 0 && micros == 0 {
+        return Ok(None);
+    }
+    // Linux: a time before now is no wait at all.
+    let Ok(seconds) = u64::try_from(seconds) else { return Ok(Some(Duration::ZERO)) };
+    Ok(Some(Duration::from_secs(seconds) + Duration::from_micros(micros.unsigned_abs())))
+}
+
+fn timeval(timeout: Option<Duration>) -> Vec<u8> {
+    let timeout = timeout.unwrap_or_default();
+    let seconds = i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX);
+    [seconds.to_ne_bytes(), i64::from(timeout.subsec_micros()).to_ne_bytes()].concat()
+}

@@ -1,0 +1,307 @@
+//! A stream socket: what the program has said about it, and what has become of it.
+
+use std::collections::VecDeque;
+use std::io::IoSliceMut;
+use std::net::{SocketAddr, SocketAddrV4};
+use std::time::Duration;
+
+use super::options::StreamChoices;
+use super::{Errno, Ready};
+use crate::buffer::RxBuf;
+use crate::config::TcpOptions;
+use crate::error::CloseReason;
+use crate::event::{Conn, Listener, Recv};
+use crate::worker::Worker;
+
+/// Names a stream socket, with or without a descriptor.
+pub(super) type StreamId = u64;
+
+/// One stream socket.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) options: TcpOptions,
+    pub(super) choices: StreamChoices,
+    /// Where `bind` or `listen` has put it.
+    pub(super) bound: Option<SocketAddrV4>,
+    pub(super) peer: Option<SocketAddrV4>,
+    pub(super) phase: Phase,
+    /// Received and not read. Taken out of the worker as it comes, because a reset loses what is still there; the peer's window
+    /// counts these pieces all the same.
+    received: VecDeque<RxBuf>,
+    received_bytes: usize,
+    /// The peer has finished.
+    pub(super) is_eof: bool,
+    pub(super) is_read_shut: bool,
+    pub(super) is_write_shut: bool,
+    /// `SO_ERROR`.
+    pub(super) error: Option<Errno>,
+    /// The last write took everything, or there is room again.
+    pub(super) is_writable: bool,
+    /// Grows with each thing that happens, for edge-triggered watchers.
+    pub(super) pulse: u64,
+}
+
+/// Where a stream socket stands.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// New, or disconnected again.
+    Idle,
+    Listening(Queue),
+    Connecting(Conn),
+    Connected {
+        conn: Conn,
+        /// The program has been told.
+        is_told: bool,
+    },
+    /// The connect failed, and the program has not been told.
+    Failed,
+    /// It was connected and is over.
+    Ended,
+}
+
+/// What a listener has accepted and the program has not.
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub(super) listener: Listener,
+    pub(super) waiting: VecDeque<StreamId>,
+}
+
+/// What to do with what `recv` finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    Take,
+    /// `MSG_PEEK`
+    Peek,
+    /// `MSG_TRUNC`: counted and thrown away.
+    Discard,
+}
+
+impl Stream {
+    pub(super) fn new(options: TcpOptions, choices: StreamChoices) -> Stream {
+        Stream {
+            options,
+            choices,
+            bound: None,
+            peer: None,
+            phase: Phase::Idle,
+            received: VecDeque::new(),
+            received_bytes: 0,
+            is_eof: false,
+            is_read_shut: false,
+            is_write_shut: false,
+            error: None,
+            is_writable: false,
+            pulse: 0,
+        }
+    }
+
+    /// What a listener has accepted: it inherits what was chosen for the listener.
+    pub(super) fn accepted(&self, conn: Conn, worker: &Worker) -> Stream {
+        let mut stream = Stream::new(self.options.clone(), self.choices.clone());
+        stream.phase = Phase::Connected { conn, is_told: true };
+        stream.is_writable = true;
+        if let Ok((SocketAddr::V4(local), SocketAddr::V4(peer))) = worker.addrs(conn) {
+            stream.bound = Some(local);
+            stream.peer = Some(peer);
+        }
+        stream
+    }
+
+    pub(super) fn conn(&self) -> Option<Conn> {
+        match &self.phase {
+            Phase::Connecting(conn) | Phase::Connected { conn, .. } => Some(*conn),
+            Phase::Idle | Phase::Listening(_) | Phase::Failed | Phase::Ended => None,
+        }
+    }
+
+    pub(super) fn queue(&mut self) -> Option<&mut Queue> {
+        match &mut self.phase {
+            Phase::Listening(queue) => Some(queue),
+            Phase::Idle | Phase::Connecting(_) | Phase::Connected { .. } | Phase::Failed | Phase::Ended => {
+                None
+            }
+        }
+    }
+
+    /// The local address, as far as there is one.
+    pub(super) fn local(&self, worker: &Worker) -> Option<SocketAddrV4> {
+        match self.conn().and_then(|conn| worker.addrs(conn).ok()) {
+            Some((SocketAddr::V4(local), _)) => Some(local),
+            _ => self.bound,
+        }
+    }
+
+    /// Takes what the worker has for this connection.
+    pub(super) fn pull(&mut self, worker: &mut Worker) {
+        let Some(conn) = self.conn() else { return };
+        // Pieces in frames count against the receive buffer until they are read. Those on the heap, when frames are short, do not.
+        let limit = self.options.recv_buffer_bytes.max(self.options.recv_buffer_max_bytes) as usize;
+        while self.received_bytes < limit {
+            match worker.recv(conn) {
+                Ok(Recv::Data(piece)) => {
+                    self.received_bytes += piece.len();
+                    self.received.push_back(piece);
+                }
+                Ok(Recv::Eof) => {
+                    self.is_eof = true;
+                    return;
+                }
+                Ok(Recv::Empty) | Err(_) => return,
+            }
+        }
+    }
+
+    pub(super) fn received_bytes(&self) -> usize {
+        self.received_bytes
+    }
+
+    /// The connection is established.
+    pub(super) fn on_connected(&mut self) {
+        if let Phase::Connecting(conn) = self.phase {
+            self.phase = Phase::Connected { conn, is_told: false };
+            self.is_writable = true;
+        }
+    }
+
+    /// The connection has ended without `close`.
+    pub(super) fn on_closed(&mut self, reason: CloseReason) {
+        self.error = match (super::errno::of_end(reason), &self.phase) {
+            (None, Phase::Connecting(_)) => Some(Errno::CONNABORTED),
+            // Linux: a reset after the peer's FIN can only hit what is written.
+            (Some(Errno::CONNRESET), _) if self.is_eof => Some(Errno::PIPE),
+            (errno, _) => errno,
+        };
+        self.phase = if self.conn().is_some() && matches!(self.phase, Phase::Connecting(_)) {
+            Phase::Failed
+        } else {
+            Phase::Ended
+        };
+    }
+
+    /// Back to what `socket` gave, but for options and a bound address.
+    pub(super) fn disconnect(&mut self) {
+        let choices = self.choices.clone();
+        let fresh = Stream::new(self.options.clone(), choices);
+        *self = Stream { bound: self.bound, pulse: self.pulse + 1, ..fresh };
+    }
+
+    /// Linux's order: what has come, the end of the stream, the error, what was shut, and then the wait.
+    pub(super) fn recv(&mut self, bufs: &mut [IoSliceMut<'_>], reading: Reading) -> Result<usize, Errno> {
+        if matches!(self.phase, Phase::Listening(_)) {
+            return Err(Errno::NOTCONN);
+        }
+        if !self.received.is_empty() {
+            return Ok(self.take_received(bufs, reading));
+        }
+        if self.is_eof {
+            return Ok(0);
+        }
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
+        match self.phase {
+            _ if self.is_read_shut => Ok(0),
+            Phase::Failed | Phase::Ended => Ok(0),
+            Phase::Idle | Phase::Listening(_) => Err(Errno::NOTCONN),
+            Phase::Connecting(_) | Phase::Connected { .. } => Err(Errno::AGAIN),
+        }
+    }
+
+    fn take_received(&mut self, bufs: &mut [IoSliceMut<'_>], reading: Reading) -> usize {
+        let mut done = 0;
+        let mut pieces = Pieces { received: &mut self.received, index: 0, offset: 0, reading };
+        for buf in bufs {
+            let mut to = &mut buf[..];
+            while !to.is_empty() {
+                let len = pieces.copy(to);
+                if len == 0 {
+                    break;
+                }
+                done += len;
+                to = to.get_mut(len..).unwrap_or_default();
+            }
+        }
+        if reading != Reading::Peek {
+            self.received_bytes -= done;
+        }
+        done
+    }
+
+    /// What stands in the way of a write, if anything does.
+    pub(super) fn may_send(&mut self) -> Result<Conn, Errno> {
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
+        match self.phase {
+            _ if self.is_write_shut => Err(Errno::PIPE),
+            Phase::Idle | Phase::Listening(_) | Phase::Failed | Phase::Ended => Err(Errno::PIPE),
+            Phase::Connecting(_) => Err(Errno::AGAIN),
+            Phase::Connected { conn, .. } => Ok(conn),
+        }
+    }
+
+    /// What `poll` says (Linux's tcp_poll).
+    pub(super) fn ready(&self) -> Ready {
+        if let Phase::Listening(queue) = &self.phase {
+            return if queue.waiting.is_empty() { Ready::NONE } else { Ready::IN };
+        }
+        let is_over = matches!(self.phase, Phase::Failed | Phase::Ended);
+        let is_in_shut = is_over || self.is_eof || self.is_read_shut;
+        let is_out_shut = is_over || self.is_write_shut;
+        let mut ready = Ready::NONE;
+        if matches!(self.phase, Phase::Idle) || (is_in_shut && is_out_shut) {
+            ready |= Ready::HUP;
+        }
+        if is_in_shut {
+            ready |= Ready::IN | Ready::RDHUP;
+        }
+        if !matches!(self.phase, Phase::Connecting(_)) {
+            if !self.received.is_empty() {
+                ready |= Ready::IN;
+            }
+            if is_out_shut || self.is_writable || matches!(self.phase, Phase::Idle) {
+                ready |= Ready::OUT;
+            }
+        }
+        if self.error.is_some() {
+            ready |= Ready::ERR;
+        }
+        ready
+    }
+
+    /// How long `close` waits for what was written.
+    pub(super) fn linger(&self) -> Option<Duration> {
+        self.options.linger.filter(|linger| !linger.is_zero() && self.conn().is_some())
+    }
+}
+
+/// A walk over received pieces.
+struct Pieces<'a> {
+    received: &'a mut VecDeque<RxBuf>,
+    /// While peeking: how far it has come.
+    index: usize,
+    offset: usize,
+    reading: Reading,
+}
+
+impl Pieces<'_> {
+    /// As much of the current piece as fits.
+    fn copy(&mut self, to: &mut [u8]) -> usize {
+        let Some(piece) = self.received.get_mut(self.index) else { return 0 };
+        let bytes = piece.get(self.offset..).unwrap_or_default();
+        let len = bytes.len().min(to.len());
+        let is_whole = len == bytes.len();
+        if self.reading != Reading::Discard
+            && let (Some(to), Some(bytes)) = (to.get_mut(..len), bytes.get(..len))
+        {
+            to.copy_from_slice(bytes);
+        }
+        match (self.reading, is_whole) {
+            (Reading::Peek, true) => (self.index, self.offset) = (self.index + 1, 0),
+            (Reading::Peek, false) => self.offset += len,
+            (Reading::Take | Reading::Discard, true) => drop(self.received.pop_front()),
+            (Reading::Take | Reading::Discard, false) => piece.advance(len),
+        }
+        len
+    }
+}

@@ -1,0 +1,317 @@
+//! `bind`, `listen`, `accept`, `connect`, `shutdown` and `close` of stream sockets.
+
+use std::net::{IpAddr, Shutdown, SocketAddr, SocketAddrV4};
+
+use super::addr::Named;
+use super::stream::{Phase, Queue, Stream, StreamId};
+use super::{Errno, Fd, File, Kind, Mode, Sockets};
+use crate::config::Cork;
+use crate::error::CloseReason;
+use crate::event::Conn;
+
+/// Linux's somaxconn.
+const MAX_BACKLOG: i32 = 4096;
+
+impl Sockets {
+    /// `bind(2)`. A port of 0 becomes a free one at once.
+    ///
+    /// # Errors
+    /// [`Errno::INVAL`] when it is bound or connected, [`Errno::ADDRNOTAVAIL`], [`Errno::ADDRINUSE`], [`Errno::BADF`],
+    /// [`Errno::NOTSOCK`].
+    pub fn bind(&mut self, fd: Fd, addr: Named) -> Result<(), Errno> {
+        let addr = match addr {
+            Named::Inet(addr) => addr,
+            Named::Unspecified => return Err(Errno::AFNOSUPPORT),
+        };
+        match &self.file(fd)?.kind {
+            Kind::Stream(id) => self.bind_stream(*id, addr),
+            Kind::Datagram(_) => self.bind_datagram(fd, addr),
+            Kind::Epoll(_) => Err(Errno::NOTSOCK),
+        }
+    }
+
+    fn bind_stream(&mut self, id: StreamId, addr: SocketAddrV4) -> Result<(), Errno> {
+        let stream = self.streams.get(&id).ok_or(Errno::BADF)?;
+        if stream.bound.is_some() || !matches!(stream.phase, Phase::Idle) {
+            return Err(Errno::INVAL);
+        }
+        if !addr.ip().is_unspecified() && !self.worker.is_local_address(*addr.ip()) {
+            return Err(Errno::ADDRNOTAVAIL);
+        }
+        let is_reusing = stream.choices.reuse_address;
+        let port = if addr.port() == 0 { self.free_port()? } else { addr.port() };
+        let addr = SocketAddrV4::new(*addr.ip(), port);
+        if self.is_taken(addr, is_reusing) {
+            return Err(Errno::ADDRINUSE);
+        }
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.bound = Some(addr);
+        }
+        Ok(())
+    }
+
+    /// Whether another socket, or the memory of a connection, keeps `addr` from being bound (socket(7), SO_REUSEADDR).
+    fn is_taken(&self, addr: SocketAddrV4, is_reusing: bool) -> bool {
+        let overlaps = |bound: SocketAddrV4| {
+            bound.port() == addr.port()
+                && (bound.ip() == addr.ip() || bound.ip().is_unspecified() || addr.ip().is_unspecified())
+        };
+        let is_in_the_way = |stream: &Stream| {
+            let both_reuse = is_reusing && stream.choices.reuse_address;
+            let is_listening = matches!(stream.phase, Phase::Listening(_));
+            stream.bound.is_some_and(overlaps) && (is_listening || !both_reuse)
+        };
+        let is_remembered = !is_reusing && self.worker.tcp_port_users(addr.port()) > 0;
+        is_remembered || self.streams.values().any(is_in_the_way)
+    }
+
+    /// `listen(2)`. Again on a listening socket it changes the backlog.
+    ///
+    /// # Errors
+    /// [`Errno::INVAL`] when it is connected, [`Errno::ADDRINUSE`], [`Errno::OPNOTSUPP`] for a datagram socket, [`Errno::BADF`],
+    /// [`Errno::NOTSOCK`].
+    pub fn listen(&mut self, fd: Fd, backlog: i32) -> Result<(), Errno> {
+        let id = self.stream_id(fd)?;
+        // Linux: a negative backlog is a very large one.
+        let backlog = if backlog < 0 { MAX_BACKLOG } else { backlog.min(MAX_BACKLOG) };
+        let Some(stream) = self.streams.get_mut(&id) else { return Err(Errno::BADF) };
+        stream.options.backlog = backlog.unsigned_abs();
+        match &stream.phase {
+            Phase::Listening(_) => return self.apply_options(id),
+            Phase::Idle => {}
+            Phase::Connecting(_) | Phase::Connected { .. } | Phase::Failed | Phase::Ended => {
+                return Err(Errno::INVAL);
+            }
+        }
+        let bound = match stream.bound {
+            Some(bound) => bound,
+            None => SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, self.free_port()?),
+        };
+        let Some(stream) = self.streams.get_mut(&id) else { return Err(Errno::BADF) };
+        let listener = self.worker.listen(bound.into(), &stream.options)?;
+        stream.bound = Some(bound);
+        stream.phase = Phase::Listening(Queue { listener, waiting: std::collections::VecDeque::new() });
+        self.by_listener.insert(listener, id);
+        Ok(())
+    }
+
+    /// `accept4(2)`: the new descriptor and the peer.
+    ///
+    /// # Errors
+    /// [`Errno::AGAIN`], [`Errno::INVAL`] when it does not listen, [`Errno::MFILE`] (the connection stays in the queue),
+    /// [`Errno::OPNOTSUPP`] for a datagram socket, [`Errno::BADF`], [`Errno::NOTSOCK`].
+    pub fn accept(&mut self, fd: Fd, mode: Mode) -> Result<(Fd, SocketAddrV4), Errno> {
+        let id = self.stream_id(fd)?;
+        let queue = self.streams.get_mut(&id).and_then(Stream::queue).ok_or(Errno::INVAL)?;
+        let child = *queue.waiting.front().ok_or(Errno::AGAIN)?;
+        let new = self.numbers.take()?;
+        queue.waiting.pop_front();
+        // See `on_accepted`.
+        let (listener, waiting) = (queue.listener, queue.waiting.len() as u32);
+        self.worker.set_queued(listener, waiting);
+        let is_nonblocking = mode == Mode::Nonblocking;
+        self.files.insert(new, File { kind: Kind::Stream(child), is_nonblocking });
+        let peer = self.streams.get(&child).and_then(|stream| stream.peer);
+        // Every accepted stream knows its peer.
+        Ok((new, peer.unwrap_or(SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 0))))
+    }
+
+    /// `connect(2)`. For a stream socket the first call says [`Errno::INPROGRESS`]; [`super::call::connect`] waits.
+    ///
+    /// # Errors
+    /// As Linux's: [`Errno::ALREADY`], [`Errno::ISCONN`], what `SO_ERROR` holds, and what is known at once.
+    pub fn connect(&mut self, fd: Fd, to: Named) -> Result<(), Errno> {
+        let id = match &self.file(fd)?.kind {
+            Kind::Stream(id) => *id,
+            Kind::Datagram(_) => return self.connect_datagram(fd, to),
+            Kind::Epoll(_) => return Err(Errno::NOTSOCK),
+        };
+        let to = match to {
+            Named::Inet(to) => to,
+            Named::Unspecified => {
+                self.hang_up(id);
+                return Ok(());
+            }
+        };
+        let stream = self.streams.get_mut(&id).ok_or(Errno::BADF)?;
+        match &mut stream.phase {
+            Phase::Idle => self.open_connection(id, to),
+            Phase::Connecting(_) => Err(Errno::ALREADY),
+            Phase::Connected { is_told, .. } if !*is_told => {
+                *is_told = true;
+                Ok(())
+            }
+            Phase::Failed => {
+                let error = stream.error.take().unwrap_or(Errno::CONNABORTED);
+                stream.disconnect();
+                Err(error)
+            }
+            Phase::Listening(_) | Phase::Connected { .. } | Phase::Ended => Err(Errno::ISCONN),
+        }
+    }
+
+    fn open_connection(&mut self, id: StreamId, to: SocketAddrV4) -> Result<(), Errno> {
+        if to.port() == 0 {
+            // Nobody can listen there.
+            return Err(Errno::CONNREFUSED);
+        }
+        let Some(stream) = self.streams.get_mut(&id) else { return Err(Errno::BADF) };
+        stream.options.local = stream.bound.map(|bound| (IpAddr::V4(*bound.ip()), bound.port()));
+        let conn = self.worker.connect(SocketAddr::V4(to), &stream.options)?;
+        stream.phase = Phase::Connecting(conn);
+        stream.peer = Some(to);
+        stream.error = None;
+        stream.is_read_shut = false;
+        stream.is_write_shut = false;
+        self.by_conn.insert(conn, id);
+        self.cork_again(conn);
+        Err(Errno::INPROGRESS)
+    }
+
+    /// Whether a connect under way has come to an end; for those who wait for it.
+    pub(super) fn is_connecting(&self, fd: Fd) -> bool {
+        let Ok(id) = self.stream_id(fd) else { return false };
+        self.streams.get(&id).is_some_and(|stream| matches!(stream.phase, Phase::Connecting(_)))
+    }
+
+    /// A cork that was chosen before there was a connection.
+    pub(super) fn cork_again(&mut self, conn: Conn) {
+        let Some(stream) = self.by_conn.get(&conn).and_then(|id| self.streams.get(id)) else { return };
+        if stream.choices.is_corked {
+            // The connection is there: it has just been made.
+            let _ = self.worker.set_cork(conn, Cork::In);
+        }
+    }
+
+    /// `shutdown(2)`.
+    ///
+    /// # Errors
+    /// [`Errno::NOTCONN`], [`Errno::INVAL`] for another `how`, [`Errno::BADF`], [`Errno::NOTSOCK`].
+    pub fn shutdown(&mut self, fd: Fd, how: i32) -> Result<(), Errno> {
+        let how = match how {
+            libc::SHUT_RD => Shutdown::Read,
+            libc::SHUT_WR => Shutdown::Write,
+            libc::SHUT_RDWR => Shutdown::Both,
+            _ => return Err(Errno::INVAL),
+        };
+        let id = match &self.file(fd)?.kind {
+            Kind::Stream(id) => *id,
+            Kind::Datagram(_) => return self.shutdown_datagram(fd, how),
+            Kind::Epoll(_) => return Err(Errno::NOTSOCK),
+        };
+        let stream = self.streams.get_mut(&id).ok_or(Errno::BADF)?;
+        let conn = match &stream.phase {
+            Phase::Idle | Phase::Failed | Phase::Ended => return Err(Errno::NOTCONN),
+            Phase::Listening(_) => {
+                if how != Shutdown::Write {
+                    self.hang_up(id);
+                }
+                return Ok(());
+            }
+            Phase::Connecting(_) => {
+                self.hang_up(id);
+                return Ok(());
+            }
+            Phase::Connected { conn, .. } => *conn,
+        };
+        stream.pulse += 1;
+        // What is sent to a socket whose reading side is shut is still received, as on Linux: only reads stop waiting.
+        stream.is_read_shut |= how != Shutdown::Write;
+        if how != Shutdown::Read && !stream.is_write_shut {
+            stream.is_write_shut = true;
+            self.worker.shutdown(conn, Shutdown::Write)?;
+        }
+        Ok(())
+    }
+
+    /// While `close` should wait for what was written: begins to end the connection, and says how long. None: nothing to wait for.
+    pub(super) fn begin_linger(&mut self, fd: Fd) -> Option<std::time::Duration> {
+        use crate::TcpState;
+        let id = self.stream_id(fd).ok()?;
+        let stream = self.streams.get_mut(&id)?;
+        let linger = stream.linger()?;
+        let conn = stream.conn().filter(|_| stream.received_bytes() == 0)?;
+        if !stream.is_write_shut {
+            stream.is_write_shut = true;
+            self.worker.shutdown(conn, Shutdown::Write).ok()?;
+        }
+        match self.worker.tcp_info(conn).ok()?.state {
+            TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck => Some(linger),
+            TcpState::Closed
+            | TcpState::SynSent
+            | TcpState::SynReceived
+            | TcpState::Established
+            | TcpState::FinWait2
+            | TcpState::CloseWait
+            | TcpState::TimeWait => None,
+        }
+    }
+
+    /// Ends what the socket does and keeps the socket (Linux's disconnect).
+    fn hang_up(&mut self, id: StreamId) {
+        self.let_go(id, Going::Reset);
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.disconnect();
+        }
+    }
+
+    /// The descriptor is gone: what was written is still delivered, unless something was left unread (RFC 2525 2.17).
+    pub(super) fn close_stream(&mut self, id: StreamId) {
+        self.let_go(id, Going::Close);
+        self.streams.remove(&id);
+    }
+
+    fn let_go(&mut self, id: StreamId, going: Going) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        if let Some(conn) = stream.conn() {
+            self.by_conn.remove(&conn);
+            // The worker does not know of what has been taken from it and not been read.
+            if going == Going::Reset || stream.received_bytes() > 0 {
+                self.worker.abort(conn);
+            } else {
+                self.worker.close(conn);
+            }
+        }
+        let Some(queue) = stream.queue() else { return };
+        let (listener, waiting) = (queue.listener, std::mem::take(&mut queue.waiting));
+        self.by_listener.remove(&listener);
+        for child in waiting {
+            if let Some(conn) = self.streams.remove(&child).and_then(|child| child.conn()) {
+                self.by_conn.remove(&conn);
+                self.worker.abort(conn);
+            }
+        }
+        self.worker.close_listener(listener);
+    }
+
+    pub(super) fn peer_of(&self, stream: &Stream) -> Option<SocketAddrV4> {
+        match stream.phase {
+            Phase::Connected { .. } => stream.peer,
+            Phase::Idle | Phase::Listening(_) | Phase::Connecting(_) | Phase::Failed | Phase::Ended => None,
+        }
+    }
+
+    /// The stream socket behind a descriptor.
+    pub(super) fn stream_id(&self, fd: Fd) -> Result<StreamId, Errno> {
+        match &self.file(fd)?.kind {
+            Kind::Stream(id) => Ok(*id),
+            Kind::Datagram(_) => Err(Errno::OPNOTSUPP),
+            Kind::Epoll(_) => Err(Errno::NOTSOCK),
+        }
+    }
+
+    /// The engine has reset everything: those who wait must hear of it.
+    pub(super) fn end_all(&mut self) {
+        let conns: Vec<Conn> = self.by_conn.keys().copied().collect();
+        for conn in conns {
+            self.on_closed(conn, CloseReason::ShuttingDown);
+        }
+    }
+}
+
+/// How a connection is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Going {
+    Close,
+    Reset,
+}

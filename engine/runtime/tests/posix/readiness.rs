@@ -1,0 +1,193 @@
+//! `poll` and `epoll`.
+
+use ringwire::posix::{EpollEvent, PollFd};
+
+use super::*;
+
+const IN: i16 = libc::POLLIN;
+const OUT: i16 = libc::POLLOUT;
+const EIN: u32 = libc::EPOLLIN as u32;
+const EOUT: u32 = libc::EPOLLOUT as u32;
+const EDGE: u32 = libc::EPOLLET as u32;
+
+fn polled(sockets: &mut Sockets, fd: Fd, events: i16) -> i16 {
+    let mut fds = [PollFd { fd, events, revents: 0 }];
+    let count = sockets.poll(&mut fds);
+    assert_eq!(count, usize::from(fds[0].revents != 0));
+    fds[0].revents
+}
+
+#[test]
+fn poll_says_what_linux_says_in_every_state() {
+    const ALL: i16 = IN | OUT | libc::POLLRDHUP;
+    let mut net = Net::new();
+    let server = net.server();
+    let client = net.stream();
+    assert_eq!(polled(&mut net.a, client, ALL), OUT | libc::POLLHUP);
+    assert_eq!(polled(&mut net.b.sockets, server, ALL), 0);
+    make_nonblocking(&mut net.a, client);
+    let _ = net.a.connect(client, at(B, PORT));
+    assert_eq!(polled(&mut net.a, client, ALL), 0, "connecting");
+    net.settle();
+    assert_eq!(polled(&mut net.a, client, ALL), OUT);
+    assert_eq!(polled(&mut net.b.sockets, server, ALL), IN);
+    let (accepted, _) = net.b.sockets.accept(server, Mode::Blocking).unwrap();
+    assert_eq!(polled(&mut net.b.sockets, server, ALL), 0);
+    write(&mut net.a, client, b"x").unwrap();
+    net.settle();
+    assert_eq!(polled(&mut net.b.sockets, accepted, ALL), IN | OUT);
+    assert_eq!(polled(&mut net.b.sockets, accepted, IN), IN);
+    read(&mut net.b.sockets, accepted).unwrap();
+    assert_eq!(polled(&mut net.b.sockets, accepted, ALL), OUT, "read to the last byte");
+    net.a.shutdown(client, libc::SHUT_WR).unwrap();
+    net.settle();
+    assert_eq!(polled(&mut net.b.sockets, accepted, ALL), IN | OUT | libc::POLLRDHUP);
+    net.b.sockets.shutdown(accepted, libc::SHUT_WR).unwrap();
+    net.settle();
+    assert_eq!(polled(&mut net.a, client, ALL), IN | OUT | libc::POLLRDHUP | libc::POLLHUP);
+}
+
+#[test]
+fn poll_says_error_and_hang_up_after_a_refusal() {
+    let mut net = Net::new();
+    let client = net.stream();
+    let _ = net.a.connect(client, at(B, 81));
+    net.settle();
+    assert_eq!(polled(&mut net.a, client, IN | OUT), IN | OUT | libc::POLLERR | libc::POLLHUP);
+    assert_eq!(polled(&mut net.a, client, 0), libc::POLLERR | libc::POLLHUP, "asked for or not");
+    so_error(&mut net.a, client);
+    assert_eq!(polled(&mut net.a, client, 0), libc::POLLHUP);
+}
+
+#[test]
+fn poll_passes_over_negative_numbers_and_marks_foreign_ones() {
+    let mut net = Net::new();
+    let mut fds = [-1, 50].map(|fd| PollFd { fd, events: IN, revents: 99 });
+    assert_eq!(net.a.poll(&mut fds), 1);
+    assert_eq!((fds[0].revents, fds[1].revents), (0, libc::POLLNVAL));
+}
+
+#[test]
+fn a_full_send_buffer_is_not_writable() {
+    let mut net = Net::new();
+    let (client, _server) = net.connection();
+    set_int(&mut net.a, client, libc::SOL_SOCKET, libc::SO_SNDBUF, 4_000).unwrap();
+    write(&mut net.a, client, &[0; 30_000]).unwrap();
+    assert_eq!(polled(&mut net.a, client, OUT), 0);
+    net.pass(Duration::from_millis(500));
+    assert_eq!(polled(&mut net.a, client, OUT), OUT);
+}
+
+#[test]
+fn poll_waits_as_long_as_it_is_told() {
+    let mut net = Net::new();
+    let (client, server) = net.connection();
+    let fds = vec![PollFd { fd: client, events: IN, revents: 0 }];
+    let start = net.now_ns();
+    let (found, count) = net.wait(call::poll(fds.clone(), 250));
+    assert_eq!((count, found[0].revents), (0, 0));
+    let waited_ms = (net.now_ns() - start) / 1_000_000;
+    assert!((250..260).contains(&waited_ms), "{waited_ms}");
+    write(&mut net.b.sockets, server, b"x").unwrap();
+    let (found, count) = net.wait(call::poll(fds, -1));
+    assert_eq!((count, found[0].revents), (1, IN));
+}
+
+fn epoll_of(sockets: &mut Sockets, fd: Fd, events: u32) -> Fd {
+    let epoll = sockets.epoll_create(0).unwrap();
+    sockets.epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, Some(EpollEvent { events, data: 7 })).unwrap();
+    epoll
+}
+
+#[test]
+fn epoll_by_level_reports_until_it_is_read() {
+    let mut net = Net::new();
+    let (client, server) = net.connection();
+    let epoll = epoll_of(&mut net.a, client, EIN);
+    assert_eq!(net.a.epoll_wait(epoll, 8), Ok(vec![]));
+    write(&mut net.b.sockets, server, b"x").unwrap();
+    let found = vec![EpollEvent { events: EIN, data: 7 }];
+    assert_eq!(net.wait(call::epoll_wait(epoll, 8, -1)), Ok(found.clone()));
+    assert_eq!(net.a.epoll_wait(epoll, 8), Ok(found));
+    assert_eq!(polled(&mut net.a, epoll, IN), IN, "the epoll itself can be polled");
+    read(&mut net.a, client).unwrap();
+    assert_eq!(net.a.epoll_wait(epoll, 8), Ok(vec![]));
+    assert_eq!(net.wait(call::epoll_wait(epoll, 8, 100)), Ok(vec![]));
+}
+
+#[test]
+fn epoll_by_edge_reports_each_arrival_once() {
+    let mut net = Net::new();
+    let (client, server) = net.connection();
+    let epoll = epoll_of(&mut net.a, client, EIN | EOUT | EDGE);
+    assert_eq!(net.a.epoll_wait(epoll, 8), Ok(vec![EpollEvent { events: EOUT, data: 7 }]));
+    assert_eq!(net.a.epoll_wait(epoll, 8), Ok(vec![]));
+    for _ in 0..2 {
+        write(&mut net.b.sockets, server, b"x").unwrap();
+        net.pass(Duration::from_millis(100));
+        assert_eq!(net.a.epoll_wait(epoll, 8), Ok(vec![EpollEvent { events: EIN | EOUT, data: 7 }]));
+        assert_eq!(net.a.epoll_wait(epoll, 8), Ok(vec![]));
+    }
+}
+
+#[test]
+fn epoll_once_reports_once_until_it_is_armed_again() {
+    let mut net = Net::new();
+    let (client, _) = net.connection();
+    let wanted = EpollEvent { events: EOUT | libc::EPOLLONESHOT as u32, data: 1 };
+    let epoll = epoll_of(&mut net.a, client, wanted.events);
+    assert_eq!(net.a.epoll_wait(epoll, 8).unwrap().len(), 1);
+    assert_eq!(net.a.epoll_wait(epoll, 8).unwrap().len(), 0);
+    net.a.epoll_ctl(epoll, libc::EPOLL_CTL_MOD, client, Some(wanted)).unwrap();
+    assert_eq!(net.a.epoll_wait(epoll, 8), Ok(vec![EpollEvent { events: EOUT, data: 1 }]));
+}
+
+#[test]
+fn epoll_starves_nobody() {
+    let mut net = Net::new();
+    let server = net.server();
+    let clients = [net.connect_to(server).0, net.connect_to(server).0, net.connect_to(server).0];
+    let epoll = net.a.epoll_create(0).unwrap();
+    for (data, fd) in (0..).zip(clients) {
+        let event = Some(EpollEvent { events: EOUT, data });
+        net.a.epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, event).unwrap();
+    }
+    let order: Vec<u64> = (0..6).map(|_| net.a.epoll_wait(epoll, 1).unwrap()[0].data).collect();
+    assert_eq!(order, [0, 1, 2, 0, 1, 2]);
+}
+
+#[test]
+fn epoll_refuses_what_makes_no_sense() {
+    let mut net = Net::new();
+    let (client, _) = net.connection();
+    let epoll = epoll_of(&mut net.a, client, EIN);
+    let event = Some(EpollEvent { events: EIN, data: 0 });
+    let mut ctl = |epoll, operation, fd, event| net.a.epoll_ctl(epoll, operation, fd, event);
+    assert_eq!(ctl(epoll, libc::EPOLL_CTL_ADD, client, event), Err(Errno::EXIST));
+    assert_eq!(ctl(epoll, libc::EPOLL_CTL_ADD, 50, event), Err(Errno::BADF));
+    assert_eq!(ctl(epoll, libc::EPOLL_CTL_ADD, epoll, event), Err(Errno::INVAL));
+    assert_eq!(ctl(client, libc::EPOLL_CTL_ADD, client, event), Err(Errno::INVAL));
+    assert_eq!(ctl(epoll, 9, client, event), Err(Errno::INVAL));
+    assert_eq!(ctl(epoll, libc::EPOLL_CTL_MOD, client, None), Err(Errno::INVAL));
+    let exclusive = Some(EpollEvent { events: EIN | libc::EPOLLEXCLUSIVE as u32, data: 0 });
+    assert_eq!(ctl(epoll, libc::EPOLL_CTL_MOD, client, exclusive), Err(Errno::INVAL));
+    assert_eq!(ctl(epoll, libc::EPOLL_CTL_DEL, client, None), Ok(()));
+    assert_eq!(ctl(epoll, libc::EPOLL_CTL_DEL, client, None), Err(Errno::NOENT));
+    assert_eq!(ctl(epoll, libc::EPOLL_CTL_MOD, client, event), Err(Errno::NOENT));
+    assert_eq!(net.a.epoll_wait(epoll, 0), Err(Errno::INVAL));
+    assert_eq!(net.a.epoll_wait(client, 1), Err(Errno::INVAL));
+    assert_eq!(net.a.epoll_create(1), Err(Errno::INVAL));
+    assert_eq!(read(&mut net.a, epoll), Err(Errno::NOTSOCK));
+}
+
+#[test]
+fn a_closed_descriptor_is_watched_no_more() {
+    let mut net = Net::new();
+    let (client, _) = net.connection();
+    let epoll = epoll_of(&mut net.a, client, EOUT);
+    net.a.close(client).unwrap();
+    assert_eq!(net.a.epoll_wait(epoll, 8), Ok(vec![]));
+    let again = net.stream();
+    assert_eq!(again, client, "the same number");
+    assert_eq!(net.a.epoll_wait(epoll, 8), Ok(vec![]));
+}
