@@ -270,10 +270,8 @@ impl Worker {
     /// When [`Worker::poll`] next has something to do without a packet or a call, on the clock of [`Worker::now_ns`]; perhaps too early,
     /// never too late. For whoever moves a manual clock: then it is the time to jump to.
     pub fn next_timer_ns(&self) -> Option<u64> {
-        let core = self.core();
-        let parked = core.streams.has_parked().then(|| core.io.net.epoch_ends());
-        let timers = [core.streams.next_timer(), core.io.net.next_timer(), parked];
-        timers.into_iter().flatten().min().map(Instant::as_nanos)
+        let next = self.core().next_look();
+        (next != Instant::MAX).then(|| next.as_nanos())
     }
 
     /// For other threads: wakes this worker and raises [`Event::Woken`].

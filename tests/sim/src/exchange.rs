@@ -117,7 +117,8 @@ impl<'a> World<'a> {
             side.check_accounts().map_err(|error| format!("{name}: {error}"))?;
         }
         let told = [self.server.told, self.client.told];
-        if told.iter().any(Option::is_some) && !matches!(plan.incident, Incident::Vanishes { .. }) {
+        let may_end_early = matches!(plan.incident, Incident::Vanishes { .. }) || self.has_cut();
+        if told.iter().any(Option::is_some) && !may_end_early {
             return Err(format!("cut off for no reason: {told:?}"));
         }
         if took > allowed.longest {
@@ -193,8 +194,14 @@ impl<'a> World<'a> {
         match self.plan.incident {
             Incident::Vanishes { .. } => is_settled && (self.is_over || self.server.is_finished),
             Incident::Restarts { .. } => is_settled,
-            Incident::None | Incident::MtuFalls { .. } => is_settled && self.server.is_finished,
+            Incident::None | Incident::MtuFalls { .. } => {
+                is_settled && (self.server.is_finished || self.has_cut())
+            }
         }
+    }
+
+    fn has_cut(&self) -> bool {
+        self.server.has_cut() || self.client.has_cut()
     }
 
     /// For runs whose streams arrive: from the later end of the handshake.

@@ -120,6 +120,11 @@ impl Side {
         self.conn.is_some() && !self.is_finished && self.told.is_none()
     }
 
+    /// Whether the engine gave a connection up for want of frames, which an engine of 64 may.
+    pub(crate) fn has_cut(&self) -> bool {
+        self.worker.counters().stalled_cut > 0
+    }
+
     /// One turn; true if anything happened.
     pub(crate) fn step(&mut self) -> Result<bool, String> {
         let mut events = std::mem::replace(&mut self.events, Events::with_capacity(8));

@@ -244,6 +244,10 @@ impl Tcb {
             | State::FinWait1
             | State::FinWait2
             | State::CloseWait => self.flags.set(Bits::TX_RST),
+            // For the RFC all data has left in these states; while our FIN has not, the peer waits for what will not come.
+            State::Closing | State::LastAck if !self.flags.has(Bits::FIN_SENT) => {
+                self.flags.set(Bits::TX_RST);
+            }
             State::SynSent | State::Closing | State::LastAck | State::TimeWait => {}
             State::Closed => return self.forget(cx.cold),
         }

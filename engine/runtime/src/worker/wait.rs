@@ -109,19 +109,10 @@ impl Core {
             || self.guard.shared.turn() != self.last_turn
     }
 
-    fn sleep(&self, deadline: Instant) -> Result<usize, Errno> {
-        let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(1 + self.io.link.ports().len());
-        fds.push(PollFd::from_borrowed_fd(self.waker.eventfd(), PollFlags::IN));
-        fds.extend(
-            self.io
-                .link
-                .ports()
-                .iter()
-                .filter_map(|port| port.fd())
-                .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)),
-        );
+    /// When there may be something to do that no packet, call or wake announces; [`Instant::MAX`]: never.
+    pub(super) fn next_look(&self) -> Instant {
         let timers = [self.streams.next_timer(), self.io.net.next_timer()];
-        let mut until = timers.into_iter().flatten().fold(deadline, Instant::min);
+        let mut until = timers.into_iter().flatten().fold(Instant::MAX, Instant::min);
         if self.io.link.pool.counts().of(FrameState::App) > 0 {
             // Frames that other threads drop come back without a wake, and a peer's window may wait for them.
             until = until.min(self.io.now + RETURNED_FRAMES_LOOK);
@@ -137,6 +128,21 @@ impl Core {
         if self.io.link.awaits_wakeup() {
             until = until.min(self.io.now + REFUSED_AGAIN);
         }
+        until
+    }
+
+    fn sleep(&self, deadline: Instant) -> Result<usize, Errno> {
+        let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(1 + self.io.link.ports().len());
+        fds.push(PollFd::from_borrowed_fd(self.waker.eventfd(), PollFlags::IN));
+        fds.extend(
+            self.io
+                .link
+                .ports()
+                .iter()
+                .filter_map(|port| port.fd())
+                .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)),
+        );
+        let until = self.next_look().min(deadline);
         let limit = (until != Instant::MAX).then(|| {
             let wait = until.saturating_since(self.clock.now());
             Timespec { tv_sec: wait.as_secs().cast_signed(), tv_nsec: i64::from(wait.subsec_nanos()) }

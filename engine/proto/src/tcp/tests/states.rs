@@ -325,6 +325,25 @@ fn discard_gives_everything_back_in_any_state() {
     }
 }
 
+/// Seed 11276 of the simulation: an aborted LAST-ACK left the peer in FIN-WAIT-2, waiting for data.
+#[test]
+fn abort_resets_while_data_waits_in_front_of_the_fin() {
+    for state in [State::LastAck, State::Closing] {
+        let mut host = established(&plain());
+        host.write(&[1; 20_000]);
+        if state == State::LastAck {
+            expect_ack(host.exchange(&peer(FIN | ACK, 0, 0)), 10_000, 1);
+            expect_none(host.close());
+        } else {
+            expect_none(host.close());
+            expect_ack(host.exchange(&peer(FIN | ACK, 0, 0)), 10_000, 1);
+        }
+        assert_eq!(host.state(), state);
+        let _ = host.call(|tcb, cx| tcb.abort(cx));
+        assert!(one(host.transmit()).has(RST), "{state:?}");
+    }
+}
+
 /// Figure 5, arrow by arrow, without those that end a connection; whatever is not here must not happen.
 #[test]
 fn the_figure_has_these_arrows_and_no_others() {
