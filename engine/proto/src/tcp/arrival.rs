@@ -114,6 +114,24 @@ impl Tcb {
         }
     }
 
+    /// A segment whose text there is no memory for: what it acknowledges counts, for that frees memory; its text and what stands behind
+    /// it have not come, and the peer repeats them.
+    pub fn on_segment_without_text<P: Payload, A: SendPool>(
+        &mut self,
+        cx: &mut Cx<'_, P, A>,
+        seg: &SegmentIn,
+    ) -> Outcome {
+        let refused = Outcome { drop: Some(DropReason::NoMemory), ..Outcome::default() };
+        // Without its text it would look like a duplicate.
+        if SeqNum(seg.header.ack) == self.snd.una {
+            return refused;
+        }
+        let mut seg = *seg;
+        seg.header.flags = seg.header.flags.without(Flags::FIN);
+        let outcome = self.on_segment(cx, &seg, None);
+        Outcome { drop: outcome.drop.or(refused.drop), ..outcome }
+    }
+
     fn on_any_segment<P: Payload, A: SendPool>(
         &mut self,
         cx: &mut Cx<'_, P, A>,

@@ -202,17 +202,15 @@ impl Streams {
             return io.counters.drop_packet(DropReason::TcpAcceptQueueFull);
         }
         let shortage = io.shortage();
-        let payload = match at.ingress.payload_len() {
-            0 => None,
-            _ => match io.hold(shortage, at.ingress.strip(packet)) {
-                // Not acknowledged: the peer repeats it.
-                None => return io.counters.drop_packet(DropReason::NoMemory),
-                payload => payload,
-            },
-        };
+        let has_text = at.ingress.payload_len() > 0;
+        let payload = if has_text { io.hold(shortage, at.ingress.strip(packet)) } else { None };
         let outcome = with_machine!(self, io, slot, |flow, cx| {
             cx.tune.pressure = shortage.pressure;
-            let outcome = flow.tcb.on_segment(&mut cx, at.seg, payload);
+            let outcome = if has_text && payload.is_none() {
+                flow.tcb.on_segment_without_text(&mut cx, at.seg)
+            } else {
+                flow.tcb.on_segment(&mut cx, at.seg, payload)
+            };
             if outcome.drop.is_none() && at.ingress.is_congestion_marked() {
                 flow.tcb.on_congestion_mark();
             }

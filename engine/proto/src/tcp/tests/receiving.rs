@@ -3,7 +3,9 @@
 use core::time::Duration;
 use std::vec::Vec;
 
-use super::host::Host;
+use ringwire_wire::tcp::Flags;
+
+use super::host::{Host, Wire};
 use super::script::*;
 use crate::DropReason;
 use crate::tcp::{Config, Payload, Pressure, Recv, State, TransmitKind};
@@ -316,4 +318,26 @@ fn under_pressure_a_connection_queues_no_more_than_a_modest_share() {
     assert_eq!(host.send(&[1; 100_000]), 64 << 10);
     host.tune.pressure = Pressure::None;
     assert_eq!(host.send(&[1; 100_000]), 100_000);
+}
+
+/// What there is no memory for still acknowledges: else two full sides would wait for each other.
+#[test]
+fn text_that_cannot_be_kept_still_acknowledges() {
+    let mut host = established(&plain());
+    host.write(&[1; 3000]);
+    let refuse = |host: &mut Host, wire: &Wire| {
+        let outcome = host.call(|tcb, cx| tcb.on_segment_without_text(cx, &wire.seg()));
+        assert_eq!(outcome.drop, Some(DropReason::NoMemory));
+        host.transmit()
+    };
+    let mut last = peer(ACK, 0, 2000).text(&[2; 100]);
+    last.header.flags |= Flags::FIN;
+    for _ in 0..5 {
+        // No duplicates, however often: nothing is sent again, and nothing acknowledged.
+        assert_eq!(refuse(&mut host, &last), []);
+        let unacked_bytes = host.call(|tcb, cx| tcb.info(cx)).unacked_bytes;
+        assert_eq!((unacked_bytes, host.state()), (1000, State::Established));
+    }
+    host.exchange(&last);
+    assert_eq!((host.read().len(), host.state()), (100, State::CloseWait));
 }
