@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 packages=(
   build-essential pkg-config m4 clang llvm libelf-dev zlib1g-dev libbpf-dev # to build
   bpftool ethtool iproute2 iputils-ping procps                            # to look at links and programs
-  curl netcat-openbsd tcpdump valgrind                                    # peers and tools of the tests
+  curl netcat-openbsd tcpdump tshark valgrind                             # peers and tools of the tests
   "$@"
 )
 

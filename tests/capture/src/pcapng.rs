@@ -1,15 +1,17 @@
 //! pcapng: one section, two interfaces, which are the two directions of a link.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, BufReader, ErrorKind, Write};
+use std::path::Path;
 use std::time::Duration;
 
-use pcap_file::pcapng::PcapNgWriter;
 use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
 use pcap_file::pcapng::blocks::interface_description::{
     InterfaceDescriptionBlock, InterfaceDescriptionOption,
 };
 use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeaderOption};
+use pcap_file::pcapng::{Block, PcapNgReader, PcapNgWriter};
 use pcap_file::{DataLink, PcapError};
 
 /// A packet to be recorded.
@@ -98,6 +100,35 @@ impl fmt::Debug for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Recorder").field("packets", &self.packets).finish_non_exhaustive()
     }
+}
+
+/// A packet of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packet {
+    /// Its number in the file, from 1, as Wireshark counts.
+    pub number: usize,
+    /// From Ethernet on; all of it, unless the capture cut it.
+    pub bytes: Vec<u8>,
+}
+
+/// The packets of a pcapng file, whoever wrote it. One that ends in the middle of a block, because its writer was ended, ends there.
+///
+/// # Errors
+/// The file cannot be read, or is something else.
+pub fn read(path: &Path) -> io::Result<Vec<Packet>> {
+    let mut reader = PcapNgReader::new(BufReader::new(File::open(path)?)).map_err(io_error)?;
+    let mut packets = Vec::new();
+    while let Some(block) = reader.next_block() {
+        let bytes = match block {
+            Ok(Block::EnhancedPacket(packet)) => packet.data.into_owned(),
+            Ok(_) => continue,
+            Err(PcapError::IncompleteBuffer) => break,
+            Err(PcapError::IoError(error)) if error.kind() == ErrorKind::UnexpectedEof => break,
+            Err(error) => return Err(io_error(error)),
+        };
+        packets.push(Packet { number: packets.len() + 1, bytes });
+    }
+    Ok(packets)
 }
 
 fn io_error(error: PcapError) -> io::Error {

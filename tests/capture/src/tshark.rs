@@ -1,0 +1,57 @@
+//! Wireshark's opinion of a capture.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::Command;
+
+/// What the link was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quality {
+    /// It lost, reordered and repeated nothing.
+    LossFree,
+    /// It, or who received from it, may have.
+    Any,
+}
+
+/// Of packets from the judged address. Checksums are looked at only when asked for, see [`tshark`].
+const MUST_NOT_SEND: &str = "_ws.malformed || _ws.expert.severity == 8388608 || ip.checksum.status == 0 || \
+    tcp.checksum.status == 0 || udp.checksum.status == 0 || tcp.options.wscale.shift.invalid";
+
+/// Of either end.
+const NOT_WITHOUT_LOSS: &str = "tcp.analysis.retransmission || tcp.analysis.fast_retransmission || \
+    tcp.analysis.spurious_retransmission || tcp.analysis.out_of_order || tcp.analysis.lost_segment || \
+    tcp.analysis.ack_lost_segment || tcp.analysis.duplicate_ack";
+
+/// The packets of `path` that must not be there, a line each: what `ours` sent malformed or with a wrong checksum, and on a loss-free
+/// link whatever either end repeated.
+///
+/// # Errors
+/// tshark cannot be run, or does not understand the file.
+pub fn tshark(path: &Path, ours: IpAddr, quality: Quality) -> io::Result<Vec<String>> {
+    let mut filter = format!("(ip.src == {ours} && ({MUST_NOT_SEND}))");
+    if quality == Quality::LossFree {
+        filter = format!("{filter} || {NOT_WITHOUT_LOSS}");
+    }
+    let mut command = Command::new("tshark");
+    command.arg("-n").arg("-r").arg(path).args(["-Y", &filter, "-T", "fields"]);
+    // Wireshark does not validate by itself, and reads segments of a stream together, which hides what a single packet is.
+    for option in ["ip.check_checksum", "tcp.check_checksum", "udp.check_checksum"] {
+        command.arg("-o").arg(format!("{option}:TRUE"));
+    }
+    // What the streams carry is nobody's protocol; by its port it would be taken for one, and found malformed.
+    for protocol in ["http", "http2", "echo"] {
+        command.args(["--disable-protocol", protocol]);
+    }
+    command.args(["-o", "tcp.desegment_tcp_streams:FALSE"]);
+    for field in ["frame.number", "_ws.col.Info", "_ws.expert.message"] {
+        command.args(["-e", field]);
+    }
+    let output = command.output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    // A capture that was ended in the middle of a packet is one that was ended.
+    if !output.status.success() && !said.contains("cut short") {
+        return Err(io::Error::other(format!("tshark: {said}")));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
+}
