@@ -1,6 +1,7 @@
 //! How exact the impairments are: what was asked for, against what the kernels at both ends saw.
 //!
-//! `cargo run --release -p ringwire-lab --example accuracy [PACKETS [losses|delays|rates]]` (100,000 of each unless said otherwise). Times are those of
+//! `cargo run --release -p ringwire-lab --example accuracy [PACKETS [losses|delays|rates|layers]]` (100,000 of each unless said
+//! otherwise; with feature `xdp` for the rows of AF_XDP). Times are those of
 //! tcpdump, which are the kernel's, at the sender's and the receiver's interface; counts are the receiving kernel's.
 //! The forwarder's own books stand beside them.
 
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use ringwire_lab::{Child, Distribution, Impairment, Lab, Link, Node};
+use ringwire_lab::{Child, Distribution, Impairment, Lab, Link, Node, PacketLayer};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -48,11 +49,11 @@ struct Run {
 }
 
 impl Scene {
-    fn new() -> Result<Scene> {
+    fn new(layer: PacketLayer) -> Result<Scene> {
         let lab = Lab::new()?;
         let (a, b) = (lab.node("a")?, lab.node("b")?);
-        let link = lab.link(&a, &b).up()?;
-        let dir = std::env::temp_dir().join(format!("ringwire-accuracy-{}", std::process::id()));
+        let link = lab.link(&a, &b).packet_layer(layer).up()?;
+        let dir = std::env::temp_dir().join(format!("ringwire-accuracy-{}-{layer:?}", std::process::id()));
         std::fs::create_dir_all(&dir)?;
         Ok(Scene { a, b, link, dir, _lab: lab })
     }
@@ -212,14 +213,104 @@ impl Run {
     }
 }
 
+impl Scene {
+    /// Sends as fast as it can with nobody listening in, and returns what that cost and lost.
+    fn blast(&self, count: u32, delay: Duration) -> Result<Cost> {
+        let Scene { a, b, link, .. } = self;
+        // Nobody reads: what its buffer has no room for is dropped there, behind the interface's counter.
+        let _sink = b.run(|| UdpSocket::bind((link.addr(b), PORT)))?;
+        let sender = a.run(|| UdpSocket::bind((link.addr(a), 0)))?;
+        sender.connect((link.addr(b), PORT))?;
+        link.impair(b, Impairment::default())?;
+        sender.send(&[0; 8])?;
+        std::thread::sleep(Duration::from_millis(50));
+        link.impair(b, Impairment::default().delay(delay, Duration::ZERO))?;
+        let before = [self.packets(a, 10)?, self.packets(b, 2)?, forwarder_ns()?];
+        // A thread of its own, so that its time is the sending's only.
+        let sender_ns = std::thread::spawn(move || -> std::io::Result<u64> {
+            for _ in 0..count {
+                sender.send(&[0; 1472])?;
+            }
+            on_cpu_ns("/proc/thread-self/schedstat")
+        });
+        let sender_ns = sender_ns.join().map_err(|_| "the sender has panicked")??;
+        while link.counters(b)?.waiting > 0 {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let after = [self.packets(a, 10)?, self.packets(b, 2)?, forwarder_ns()?];
+        let [left, arrived, forwarder_ns] = [0, 1, 2].map(|at| after[at] - before[at]);
+        let counters = link.counters(b)?;
+        Ok(Cost {
+            forwarder_ns: forwarder_ns as f64 / arrived as f64,
+            sender_ns: sender_ns as f64 / f64::from(count),
+            unaccounted: i128::from(left) - i128::from(arrived) - i128::from(counters.overrun),
+            lost: counters.overrun + counters.uncarried + counters.unsendable,
+        })
+    }
+}
+
+/// What a packet cost, and what became of those that did not arrive.
+struct Cost {
+    forwarder_ns: f64,
+    sender_ns: f64,
+    /// Sent, not arrived and counted nowhere.
+    unaccounted: i128,
+    /// Unasked, and counted.
+    lost: u64,
+}
+
+/// What the two layers cost, in interleaved rounds. The sender pays for its kernel's way up to the forwarder's interface, the
+/// forwarder for the way from its own memory up to the receiver's socket; with a delay it also pays for waiting awake.
+fn layers(count: u32) -> Result<()> {
+    const ROUNDS: usize = 5;
+    let scenes = [Scene::new(PacketLayer::Packet)?, Scene::new(PacketLayer::Xdp)?];
+    for delay in [Duration::ZERO, Duration::from_millis(100)] {
+        let mut costs = [Vec::new(), Vec::new()];
+        for _ in 0..ROUNDS {
+            for (scene, costs) in scenes.iter().zip(&mut costs) {
+                costs.push(scene.blast(count, delay)?);
+            }
+        }
+        for (scene, costs) in scenes.iter().zip(&costs) {
+            let measured = format!(
+                "CPU ns a packet: forwarder {}, sender {}, both {}",
+                spread(costs, |cost| cost.forwarder_ns),
+                spread(costs, |cost| cost.sender_ns),
+                spread(costs, |cost| cost.forwarder_ns + cost.sender_ns)
+            );
+            let lost: u64 = costs.iter().map(|cost| cost.lost).sum();
+            let unaccounted: i128 = costs.iter().map(|cost| cost.unaccounted).sum();
+            let why = scene.link.packet_layer_refusal().map(|error| format!(" ({})", error.what));
+            println!(
+                "| layer {:?}{} | all the sender can, delay {delay:?}, {ROUNDS} rounds | {measured} | lost {lost}, not counted {unaccounted} |",
+                scene.link.packet_layer(),
+                why.unwrap_or_default()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Median and range.
+fn spread(costs: &[Cost], cost: fn(&Cost) -> f64) -> String {
+    let mut sorted: Vec<f64> = costs.iter().map(cost).collect();
+    sorted.sort_by(f64::total_cmp);
+    format!("{:.0} [{:.0}..{:.0}]", at(&sorted, 0.5), sorted[0], at(&sorted, 1.0))
+}
+
+fn on_cpu_ns(schedstat: impl AsRef<Path>) -> std::io::Result<u64> {
+    let spent = std::fs::read_to_string(schedstat)?;
+    let ns = spent.split_whitespace().next().and_then(|ns| ns.parse().ok());
+    ns.ok_or_else(|| std::io::Error::other("no schedstat"))
+}
+
 /// CPU time of the forwarder's thread, with what its sends cost the receiving kernel and with its own waiting awake.
 fn forwarder_ns() -> Result<u64> {
     let mut total_ns = 0;
     for task in std::fs::read_dir("/proc/self/task")? {
         let task = task?.path();
         if std::fs::read_to_string(task.join("comm"))?.starts_with("ringwire-cable") {
-            let spent = std::fs::read_to_string(task.join("schedstat"))?;
-            total_ns += spent.split_whitespace().next().ok_or("no schedstat")?.parse::<u64>()?;
+            total_ns += on_cpu_ns(task.join("schedstat"))?;
         }
     }
     Ok(total_ns)
@@ -240,16 +331,18 @@ fn row(name: &str, asked: &str, measured: &str, scene: &Scene) -> Result<()> {
 
 fn main() -> Result<()> {
     let count = std::env::args().nth(1).map_or(Ok(100_000), |count| count.parse())?;
-    let scene = Scene::new()?;
+    let scene = Scene::new(PacketLayer::Packet)?;
     println!("| impairment | asked | measured at both ends | the forwarder's own books |\n|---|---|---|---|");
     match std::env::args().nth(2).as_deref() {
         Some("losses") => losses(&scene, count),
         Some("delays") => delays(&scene, count),
         Some("rates") => rates(&scene, count),
+        Some("layers") => layers(count),
         _ => {
             losses(&scene, count)?;
             delays(&scene, count)?;
-            rates(&scene, count)
+            rates(&scene, count)?;
+            layers(count)
         }
     }
 }

@@ -13,7 +13,7 @@ use netlink_packet_route::link::{
     LinkMessage,
 };
 
-use crate::cable::{self, Cable};
+use crate::cable::{self, Cable, PacketLayer};
 use crate::error::{LabError, Step};
 use crate::guard::Guard;
 use crate::lab::Between;
@@ -40,6 +40,7 @@ pub struct LinkBuilder<'l> {
     prefix_len: u8,
     by_hand: Option<[Ipv4Addr; 2]>,
     has_ipv6: bool,
+    layer: Option<PacketLayer>,
     between: &'l Between,
 }
 
@@ -61,6 +62,7 @@ impl<'l> LinkBuilder<'l> {
             prefix_len: PREFIX_LEN,
             by_hand: None,
             has_ipv6: false,
+            layer: None,
             between,
         }
     }
@@ -88,6 +90,13 @@ impl<'l> LinkBuilder<'l> {
     /// IPv6 addresses, too: [`Link::addr6`]. They work at once, without duplicate address detection.
     pub fn ipv6(mut self) -> Self {
         self.has_ipv6 = true;
+        self
+    }
+
+    /// What the forwarder shall stand on, [`PacketLayer::Packet`] or [`PacketLayer::Xdp`]; the first by default. Where AF_XDP
+    /// cannot be had it is AF_PACKET: [`Link::packet_layer`] says what it is, and [`Link::packet_layer_refusal`] why.
+    pub fn packet_layer(mut self, layer: PacketLayer) -> Self {
+        self.layer = Some(layer);
         self
     }
 
@@ -141,7 +150,11 @@ impl<'l> LinkBuilder<'l> {
         let far = [self.plan_far(0)?, self.plan_far(1)?];
         let [far_a, far_b] = far;
         let ([a, far_a], [b, far_b]) = (self.pair([a, far_a])?, self.pair([b, far_b])?);
-        let shape = cable::Shape { mtu_bytes: self.mtu_bytes, queues: self.queues };
+        let shape = cable::Shape {
+            mtu_bytes: self.mtu_bytes,
+            queues: self.queues,
+            layer: self.layer.unwrap_or(PacketLayer::Packet),
+        };
         let cable = Cable::forwarded([&a, &b], [&far_a, &far_b], shape)?;
         Ok(Link {
             cable,
@@ -158,6 +171,17 @@ impl<'l> LinkBuilder<'l> {
         if !self.is_direct && self.offloads == Offloads::On {
             let hint = "add .direct(): packets of 64 KiB cannot be delayed or lost like those of a wire";
             return Err(LabError::misuse(format!("{} wants offloads", names()), hint));
+        }
+        match self.layer {
+            Some(layer) if self.is_direct => {
+                let hint = "leave .direct() or .packet_layer(..) out";
+                return Err(LabError::misuse(format!("{} is direct and wants {layer:?}", names()), hint));
+            }
+            Some(layer @ (PacketLayer::Memory | PacketLayer::Direct)) => {
+                let hint = "Packet or Xdp; the lab's level decides about memory, .direct() about direct";
+                return Err(LabError::misuse(format!("{} wants layer {layer:?}", names()), hint));
+            }
+            Some(PacketLayer::Packet | PacketLayer::Xdp) | None => {}
         }
         if !(68..=65_535).contains(&self.mtu_bytes) {
             let what = format!("{} wants an MTU of {} bytes", names(), self.mtu_bytes);
@@ -328,8 +352,8 @@ fn shared_network() -> [u8; 3] {
 fn switch_offloads_off(end: &End) -> io::Result<()> {
     // Any socket of the node will do; the request names the interface.
     let socket = end.node.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))?;
-    use Offload::{GenericReceive, GenericSegmentation, TcpSegmentation, TransmitChecksum};
-    [TransmitChecksum, TcpSegmentation, GenericSegmentation, GenericReceive]
+    use Offload::{GenericReceive, GenericSegmentation, TcpSegmentation, TransmitChecksum, VlanTags};
+    [TransmitChecksum, TcpSegmentation, GenericSegmentation, GenericReceive, VlanTags]
         .into_iter()
         .try_for_each(|offload| sys::set_offload(socket.as_fd(), &end.ifname, offload, false))
 }

@@ -9,10 +9,11 @@ use ringwire_frame::{MemPort, Plug};
 
 use crate::capture::{self, Capture};
 use crate::error::{LabError, Step};
-use crate::forward::{Forwarder, Lateness, Parts, Request, Wire, new_pool};
+use crate::forward::{Forwarder, Lateness, Parts, Request, Wire, new_pool, ring_slots};
 use crate::impair::{Counters, Impairment};
 use crate::injector::Injector;
 use crate::link::End;
+use crate::node::Place;
 
 /// Frames of a forwarder: some 0.4 s of 1 Gbit/s in packets of 1,500 bytes.
 const FRAMES: u32 = 32_768;
@@ -26,12 +27,32 @@ pub(crate) enum Cable {
     Forwarded(Box<Forwarded>),
 }
 
+/// What a link's packets are carried by, from the best downwards where nobody asks for one: see
+/// [`LinkBuilder::packet_layer`](crate::LinkBuilder::packet_layer).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PacketLayer {
+    /// A forwarder over AF_PACKET.
+    Packet,
+    /// A forwarder over AF_XDP in copy mode (feature `xdp`, BPF).
+    Xdp,
+    /// A forwarder between ports in memory: there are no interfaces.
+    Memory,
+    /// Nothing: the ends are one veth pair.
+    Direct,
+}
+
 /// A forwarder, and what is said about it when a test fails.
 #[derive(Debug)]
 pub(crate) struct Forwarded {
     forwarder: Arc<Forwarder>,
     names: [String; 2],
+    layer: PacketLayer,
+    /// Why it is not the layer that was asked for.
+    refusal: Option<LabError>,
     impairments: Mutex<[Impairment; 2]>,
+    /// What the senders' kernels had dropped when the impairments were set, by the end towards which packets travel.
+    uncarried_before: Mutex<[u64; 2]>,
     /// What is free at the ends of a cable in memory.
     plugs: Option<[Mutex<Option<Plug>>; 2]>,
 }
@@ -41,6 +62,14 @@ pub(crate) struct Forwarded {
 pub(crate) struct Shape {
     pub(crate) mtu_bytes: u32,
     pub(crate) queues: u32,
+    pub(crate) layer: PacketLayer,
+}
+
+/// A forwarder's wires, and what they are.
+struct Carried {
+    parts: Parts,
+    layer: PacketLayer,
+    refusal: Option<LabError>,
 }
 
 impl Cable {
@@ -50,19 +79,31 @@ impl Cable {
 
     /// A forwarder between `far`, the other ends of the interfaces of `near`.
     pub(crate) fn forwarded(near: [&End; 2], far: [&End; 2], shape: Shape) -> Result<Cable, LabError> {
-        let names = near.map(|end| end.node.name());
+        let names = near.map(|end| end.node.name().to_owned());
+        let refusal = match shape.layer {
+            PacketLayer::Xdp => match open_xdp(far, shape) {
+                Ok(parts) => {
+                    return Cable::with_wires(names, Carried { parts, layer: shape.layer, refusal: None });
+                }
+                Err(refusal) => Some(refusal),
+            },
+            PacketLayer::Packet | PacketLayer::Memory | PacketLayer::Direct => None,
+        };
         let pool = new_pool(shape.mtu_bytes, FRAMES);
+        let slots = Some(ring_slots(shape.mtu_bytes));
         // The queueing layer spreads flows over queues.
-        let open = |end| Wire::packet(end, shape.mtu_bytes, shape.queues == 1, &pool);
+        let open = |end| Wire::packet(end, shape.mtu_bytes, shape.queues == 1, slots, &pool);
         let wires = [open(far[0])?, open(far[1])?];
-        Cable::with_wires(names.map(str::to_owned), Parts { pool, wires })
+        let parts = Parts { pool, wires };
+        Cable::with_wires(names, Carried { parts, layer: PacketLayer::Packet, refusal })
     }
 
     /// A forwarder whose ends are plugged in later.
     pub(crate) fn memory(names: [String; 2], mtu_bytes: u32) -> Result<Cable, LabError> {
         let pool = new_pool(mtu_bytes, FRAMES);
         let plugs = [Plug::new(&pool), Plug::new(&pool)].map(|plug| Mutex::new(Some(plug)));
-        let cable = Cable::with_wires(names, Parts { pool, wires: [Wire::Open, Wire::Open] })?;
+        let parts = Parts { pool, wires: [Wire::Open, Wire::Open] };
+        let cable = Cable::with_wires(names, Carried { parts, layer: PacketLayer::Memory, refusal: None })?;
         if let Cable::Forwarded(mut cable) = cable {
             cable.plugs = Some(plugs);
             return Ok(Cable::Forwarded(cable));
@@ -82,16 +123,34 @@ impl Cable {
         MemorySocket { node: node.to_owned(), side, plugged }
     }
 
-    fn with_wires([a, b]: [String; 2], parts: Parts) -> Result<Cable, LabError> {
+    fn with_wires([a, b]: [String; 2], carried: Carried) -> Result<Cable, LabError> {
+        let Carried { parts, layer, refusal } = carried;
         let forwarder = Forwarder::start("ringwire-cable", parts)
             .step(|| format!("cannot start the forwarder between '{a}' and '{b}'"))?;
         let names = [format!("{a} to {b}"), format!("{b} to {a}")];
         Ok(Cable::Forwarded(Box::new(Forwarded {
             forwarder: Arc::new(forwarder),
             names,
+            layer,
+            refusal,
             impairments: Mutex::default(),
+            uncarried_before: Mutex::default(),
             plugs: None,
         })))
+    }
+
+    pub(crate) fn layer(&self) -> PacketLayer {
+        match self {
+            Cable::Direct(_) => PacketLayer::Direct,
+            Cable::Forwarded(cable) => cable.layer,
+        }
+    }
+
+    pub(crate) fn layer_refusal(&self) -> Option<&LabError> {
+        match self {
+            Cable::Direct(_) => None,
+            Cable::Forwarded(cable) => cable.refusal.as_ref(),
+        }
     }
 
     pub(crate) fn impair(&self, ends: &[End; 2], to: usize, impairment: Impairment) -> Result<(), LabError> {
@@ -99,6 +158,7 @@ impl Cable {
         match self {
             Cable::Forwarded(cable) => {
                 lock(&cable.impairments)[to] = impairment;
+                lock(&cable.uncarried_before)[to] = uncarried(&ends[1 - to]).step(what)?;
                 cable.forwarder.ask(|done| Request::Impair(to, impairment, done)).step(what)
             }
             Cable::Direct(_) if !impairment.is_only_loss() => Err(LabError::misuse(
@@ -116,9 +176,14 @@ impl Cable {
         }
     }
 
-    pub(crate) fn counters(&self, to: usize) -> io::Result<Counters> {
+    pub(crate) fn counters(&self, ends: &[End; 2], to: usize) -> io::Result<Counters> {
         match self {
-            Cable::Forwarded(cable) => cable.forwarder.ask(|reply| Request::Count(to, reply)),
+            Cable::Forwarded(cable) => {
+                let uncarried = uncarried(&ends[1 - to])?;
+                let counters = cable.forwarder.ask(|reply| Request::Count(to, reply))?;
+                let before = lock(&cable.uncarried_before)[to];
+                Ok(Counters { uncarried: uncarried.saturating_sub(before), ..counters })
+            }
             Cable::Direct(injectors) => match &*lock(&injectors[to]) {
                 Some(injector) => injector.counters(),
                 None => Ok(Counters::default()),
@@ -148,6 +213,31 @@ impl Cable {
     }
 }
 
+#[cfg(feature = "xdp")]
+fn open_xdp(far: [&End; 2], shape: Shape) -> Result<Parts, LabError> {
+    if !crate::level::has_bpf() {
+        return Err(LabError::misuse("CAP_BPF is missing", "run as root, or docker run --cap-add BPF"));
+    }
+    let (pool, [a, b]) = crate::forward::xdp::open(far, shape.mtu_bytes, shape.queues, FRAMES)?;
+    Ok(Parts { pool, wires: [Wire::Xdp(Box::new(a)), Wire::Xdp(Box::new(b))] })
+}
+
+#[cfg(not(feature = "xdp"))]
+fn open_xdp(_: [&End; 2], _: Shape) -> Result<Parts, LabError> {
+    Err(LabError::misuse(
+        "this build of ringwire-lab has no AF_XDP",
+        "ringwire-lab = { features = [\"xdp\"] } needs clang and libelf",
+    ))
+}
+
+/// What the kernel of `from` could not hand over to the forwarder's interface, ever.
+fn uncarried(from: &End) -> io::Result<u64> {
+    match from.node.place() {
+        Place::Nowhere => Ok(0),
+        _ => from.node.route(|route| route.tx_dropped(from.ifindex)),
+    }
+}
+
 /// An end of a cable in memory, for one port.
 pub(crate) struct MemorySocket {
     node: String,
@@ -174,7 +264,7 @@ impl MemorySocket {
 impl Forwarded {
     /// The topology and the seeds, as far as they concern this link.
     fn describe(&self) -> String {
-        let mut text = format!("test {}", test_name());
+        let mut text = format!("test {}, forwarded by {:?}", test_name(), self.layer);
         for (towards, impairment) in lock(&self.impairments).iter().enumerate() {
             // Into memory: cannot fail.
             let _ = write!(text, "\n{}: {impairment:?}", self.names[1 - towards]);

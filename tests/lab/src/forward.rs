@@ -4,8 +4,8 @@
 //!   node a  eth0 ==== wire 0 ---- Line towards b ----> wire 1 ==== eth0  node b
 //!                            <--- Line towards a -----
 //! ```
-//! It stands on Ringwire's own packet layer: two [`Port`](ringwire_frame::Port)s over one pool, so a packet is copied once,
-//! on its way in, and leaves from the frame that it waited in. Owned here: the thread, its ports, what waits in it.
+//! It stands on Ringwire's own packet layer: [`Port`](ringwire_frame::Port)s over one pool, AF_XDP or AF_PACKET, so a packet is
+//! copied once, on its way in, and leaves from the frame that it waited in. Owned here: the thread, its ports, what waits in it.
 //! Not owned here: the interfaces that the ports are opened on.
 
 mod bottleneck;
@@ -13,6 +13,8 @@ mod lateness;
 mod line;
 mod turn;
 mod wire;
+#[cfg(feature = "xdp")]
+pub(crate) mod xdp;
 
 use std::io;
 use std::sync::Arc;
@@ -27,7 +29,7 @@ use crate::impair::{Counters, Impairment};
 
 pub use lateness::Lateness;
 pub(crate) use turn::Parts;
-pub(crate) use wire::{Wire, new_pool};
+pub(crate) use wire::{Wire, new_pool, ring_slots};
 
 /// A running forwarder; dropping it ends the thread, and what waits in it is lost.
 #[derive(Debug)]

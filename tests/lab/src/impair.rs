@@ -248,6 +248,9 @@ pub struct Counters {
     pub waiting: u64,
     /// Packets that came faster than the forwarder could take them, and were never seen. Not part of the sum.
     pub overrun: u64,
+    /// Packets that the sender's kernel dropped on the way to the forwarder: one of its queues was full, or the carrier was
+    /// down. Not part of the sum.
+    pub uncarried: u64,
 }
 
 #[cfg(test)]

@@ -57,6 +57,7 @@ mod runtime;
 mod sys;
 
 pub use builder::LinkBuilder;
+pub use cable::PacketLayer;
 pub use capture::Capture;
 pub use error::LabError;
 pub use forward::Lateness;

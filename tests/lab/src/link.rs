@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use netlink_packet_route::link::State;
 use ringwire_frame::Plug;
 
-use crate::cable::{Cable, MemorySocket};
+use crate::cable::{Cable, MemorySocket, PacketLayer};
 use crate::capture::Capture;
 use crate::error::{LabError, Step};
 use crate::forward::{Lateness, Wire, new_pool};
@@ -116,6 +116,16 @@ impl Link {
         self.end(node).mac
     }
 
+    /// What carries its packets.
+    pub fn packet_layer(&self) -> PacketLayer {
+        self.cable.layer()
+    }
+
+    /// Why that is not what [`LinkBuilder::packet_layer`](crate::LinkBuilder::packet_layer) asked for.
+    pub fn packet_layer_refusal(&self) -> Option<&LabError> {
+        self.cable.layer_refusal()
+    }
+
     /// Takes the carrier from the node's interface, or gives it back.
     ///
     /// The interface itself stays up and loses its signal, as when the far side is switched off, which is also how it is
@@ -165,7 +175,7 @@ impl Link {
     /// The forwarder or the program cannot be asked.
     pub fn counters(&self, towards: &Node) -> Result<Counters, LabError> {
         self.cable
-            .counters(self.side(towards))
+            .counters(&self.ends, self.side(towards))
             .step(|| format!("cannot read the counters of the link towards '{}'", towards.name()))
     }
 
@@ -196,7 +206,7 @@ impl Link {
         let wire = match node.place() {
             Place::Nowhere => Wire::memory(self.socket(node).plug(Plug::new(&pool))?)
                 .step(|| format!("cannot open {end} for raw packets"))?,
-            _ => Wire::packet(end, self.mtu_bytes, true, &pool)?,
+            _ => Wire::packet(end, self.mtu_bytes, true, None, &pool)?,
         };
         Ok(RawPort::new(wire, pool, end.mac, self.spare_addr(node)))
     }

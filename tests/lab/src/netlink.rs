@@ -94,6 +94,21 @@ impl Route {
         Ok((link.header.index, state.unwrap_or(State::Unknown)))
     }
 
+    /// Packets that the interface's driver could not hand over.
+    pub(crate) fn tx_dropped(&mut self, ifindex: u32) -> io::Result<u64> {
+        let mut message = LinkMessage::default();
+        message.header.index = ifindex;
+        let answer = self.request(RouteNetlinkMessage::GetLink(message), 0)?;
+        let Some(RouteNetlinkMessage::NewLink(link)) = answer else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        let dropped = link.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::Stats64(stats) => Some(stats.tx_dropped),
+            _ => None,
+        });
+        dropped.ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
     /// IPv6 addresses are usable at once: nobody else on the link could have them.
     pub(crate) fn add_addr(&mut self, ifindex: u32, addr: IpAddr, prefix_len: u8) -> io::Result<()> {
         let mut message = AddressMessage::default();

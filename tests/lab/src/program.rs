@@ -1,6 +1,6 @@
-//! The classifier that loses packets, assembled here instead of compiled: no clang at build time.
+//! Programs for the kernel, assembled here instead of compiled: no clang at build time.
 //!
-//! Both programs draw a number for each packet from its number and the seed (SplitMix64's finaliser,
+//! Both classifiers that lose packets draw a number for each packet from its number and the seed (SplitMix64's finaliser,
 //! which needs no state besides a counter) and compare it with a threshold:
 //!
 //! ```text
@@ -80,6 +80,72 @@ fn judge(code: &mut Vec<Insn>, map_fd: RawFd, before_going_on: &[Insn]) {
     // STOLEN, not SHOT: a sender that were told of the loss (NET_XMIT_DROP) would react at once, as
     // no sender can whose packet is lost on the wire.
     code.extend([mov_imm(R1, 1), atomic_add(CELL, Word::Dropped, R1), mov_imm(R0, TC_ACT_STOLEN), exit()]);
+}
+
+/// XDP: hands every packet to the AF_XDP socket of its queue, with [`STAMP_BYTES`] in front of it that say when it came:
+/// `CLOCK_MONOTONIC` in nanoseconds, in this machine's byte order. A queue without a socket drops.
+#[cfg(feature = "xdp")]
+pub(crate) fn take_all(sockets_fd: RawFd) -> Vec<Insn> {
+    use xdp::*;
+    let mut take = vec![call(KTIME_GET_NS), load_u32(R2, CONTEXT, DATA), load_u32(R3, CONTEXT, DATA_END)];
+    take.extend([mov(R1, R2), add_imm(R1, STAMP_BYTES as i32)]);
+    let mut redirect = vec![store_u64(R2, 0, R0)];
+    redirect.extend(load_map(R1, sockets_fd));
+    redirect.extend([
+        load_u32(R2, CONTEXT, RX_QUEUE_INDEX),
+        mov_imm(R3, XDP_DROP),
+        call(REDIRECT_MAP),
+        exit(),
+    ]);
+    take.push(jump_if_greater(R1, R3, redirect.len() as i16));
+    take.extend(redirect);
+
+    let mut code = vec![mov(CONTEXT, R1), mov_imm(R2, -(STAMP_BYTES as i32)), call(XDP_ADJUST_HEAD)];
+    code.push(jump_unless_equal(R0, 0, take.len() as i16));
+    code.extend(take);
+    code.extend([mov_imm(R0, XDP_DROP), exit()]);
+    code
+}
+
+/// What [`take_all`] puts in front of a packet.
+#[cfg(feature = "xdp")]
+pub(crate) const STAMP_BYTES: usize = 8;
+
+#[cfg(feature = "xdp")]
+mod xdp {
+    use std::os::fd::RawFd;
+
+    use super::{Insn, LD_IMM_DW, insn};
+
+    // linux/bpf.h: fields of `xdp_md`, helpers, an action.
+    pub(super) const DATA: i16 = 0;
+    pub(super) const DATA_END: i16 = 4;
+    pub(super) const RX_QUEUE_INDEX: i16 = 16;
+    pub(super) const KTIME_GET_NS: i32 = 5;
+    pub(super) const XDP_ADJUST_HEAD: i32 = 44;
+    pub(super) const REDIRECT_MAP: i32 = 51;
+    pub(super) const XDP_DROP: i32 = 1;
+
+    const STX_MEM_DW: u8 = 0x7b;
+    const JMP_JGT_X: u8 = 0x2d;
+    const JMP_CALL: u8 = 0x85;
+    const PSEUDO_MAP_FD: u8 = 1;
+
+    pub(super) const fn store_u64(base: u8, offset_bytes: i16, from: u8) -> Insn {
+        insn(STX_MEM_DW, base, from, offset_bytes, 0)
+    }
+
+    pub(super) const fn jump_if_greater(register: u8, than: u8, skip_insns: i16) -> Insn {
+        insn(JMP_JGT_X, register, than, skip_insns, 0)
+    }
+
+    pub(super) const fn call(function: i32) -> Insn {
+        insn(JMP_CALL, 0, 0, 0, function)
+    }
+
+    pub(super) const fn load_map(to: u8, map_fd: RawFd) -> [Insn; 2] {
+        [insn(LD_IMM_DW, to, PSEUDO_MAP_FD, 0, map_fd), insn(0, 0, 0, 0, 0)]
+    }
 }
 
 const R0: u8 = 0;

@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use ringwire_frame::{Class, Kick, Packet, Pool};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{Timespec, poll};
 
 use crate::error::LabError;
 use crate::forward::Wire;
@@ -131,7 +131,7 @@ impl RawPort {
             })
             .collect();
         let frames = frames.ok_or_else(|| refused("no memory is left"))?;
-        self.wire.submit(&mut self.pool, &frames).map_err(|_| refused("the ring is full"))?;
+        self.wire.submit(&mut self.pool, &frames, 0).map_err(|_| refused("the ring is full"))?;
         let start = Instant::now();
         while self.wire.kick() != Kick::Idle {
             if start.elapsed() > PATIENCE {
@@ -199,8 +199,8 @@ impl RawPort {
     /// Takes in what has come, and answers questions.
     fn look(&mut self) {
         self.wire.tend(&mut self.pool);
-        let (mut packets, mut arrived_ns) = (Vec::new(), Vec::new());
-        self.wire.receive(&mut self.pool, &mut packets, &mut arrived_ns, BATCH);
+        let (mut packets, mut arrivals) = (Vec::new(), Vec::new());
+        self.wire.receive(&mut self.pool, &mut packets, &mut arrivals, BATCH);
         for packet in packets {
             let packet = Dissected::new(whole(&packet));
             self.answer(&packet);
@@ -227,9 +227,9 @@ impl RawPort {
         if self.wire.has_packets() {
             return;
         }
-        let Some(fd) = self.wire.fd() else { return std::thread::sleep(at_most) };
-        let limit = Timespec::try_from(at_most).ok();
-        let _ = poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], limit.as_ref());
+        let mut fds = Vec::new();
+        self.wire.watch(&mut fds);
+        let _ = poll(&mut fds, Timespec::try_from(at_most).ok().as_ref());
         self.wire.heard();
     }
 }

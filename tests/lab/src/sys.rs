@@ -74,6 +74,7 @@ struct MapElem {
     flags: u64,
 }
 
+#[derive(Default)]
 #[repr(C)]
 struct ProgLoad {
     prog_type: u32,
@@ -151,26 +152,99 @@ impl<const WORDS: usize> AsFd for Cell<WORDS> {
 
 /// Loads a traffic-control classifier; `name` shows in `bpftool prog`.
 pub(crate) fn load_classifier(name: &str, insns: &[Insn]) -> io::Result<OwnedFd> {
+    load(name, insns, ProgLoad { prog_type: BPF_PROG_TYPE_SCHED_CLS, ..ProgLoad::default() })
+}
+
+/// Loads a program of the type and with the flags of `kind`.
+fn load(name: &str, insns: &[Insn], kind: ProgLoad) -> io::Result<OwnedFd> {
     let mut short = [0; 16];
     for (to, from) in short[..15].iter_mut().zip(name.bytes()) {
         *to = from;
     }
     let mut argument = ProgLoad {
-        prog_type: BPF_PROG_TYPE_SCHED_CLS,
         insn_count: insns.len() as u32,
         insns: insns.as_ptr() as u64,
         license: c"MIT".as_ptr() as u64,
-        log_level: 0,
-        log_bytes: 0,
-        log: 0,
-        kern_version: 0,
-        prog_flags: 0,
         name: short,
+        ..kind
     };
     // SAFETY: `insns` and the licence outlive the call, and the count is theirs.
     let fd = unsafe { bpf(BPF_PROG_LOAD, &mut argument) }?;
     // SAFETY: a descriptor fresh from the kernel, owned by nobody else.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// XDP programs and AF_XDP sockets of interfaces.
+#[cfg(feature = "xdp")]
+pub(crate) mod xdp {
+    use std::io;
+    use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+    use super::{BPF_MAP_CREATE, BPF_MAP_UPDATE_ELEM, Insn, MapCreate, MapElem, ProgLoad, bpf, load};
+
+    const BPF_LINK_CREATE: libc::c_int = 28;
+    const BPF_MAP_TYPE_XSKMAP: u32 = 17;
+    const BPF_PROG_TYPE_XDP: u32 = 6;
+    const BPF_XDP: u32 = 37;
+    /// Packets of several buffers are welcome.
+    const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
+    const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+
+    #[repr(C)]
+    struct LinkCreate {
+        prog_fd: u32,
+        target_ifindex: u32,
+        attach_type: u32,
+        flags: u32,
+    }
+
+    /// A map for one AF_XDP socket per queue.
+    pub(crate) fn new_socket_map(queues: u32) -> io::Result<OwnedFd> {
+        let mut argument = MapCreate {
+            map_type: BPF_MAP_TYPE_XSKMAP,
+            key_bytes: 4,
+            value_bytes: 4,
+            max_entries: queues,
+            map_flags: 0,
+        };
+        // SAFETY: the layout of BPF_MAP_CREATE, without addresses.
+        let fd = unsafe { bpf(BPF_MAP_CREATE, &mut argument) }?;
+        // SAFETY: a descriptor fresh from the kernel, owned by nobody else.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    pub(crate) fn store_socket(map: &OwnedFd, queue: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
+        let (key, value) = (queue, socket.as_raw_fd());
+        let mut argument = MapElem {
+            map_fd: map.as_raw_fd() as u32,
+            padding: 0,
+            key: std::ptr::from_ref(&key) as u64,
+            value: std::ptr::from_ref(&value) as u64,
+            flags: 0,
+        };
+        // SAFETY: key and value outlive the call, have the map's sizes of four bytes and are only read.
+        unsafe { bpf(BPF_MAP_UPDATE_ELEM, &mut argument) }.map(drop)
+    }
+
+    /// Loads a program for the driver's hook.
+    pub(crate) fn load_program(name: &str, insns: &[Insn]) -> io::Result<OwnedFd> {
+        let flags = BPF_F_XDP_HAS_FRAGS;
+        load(name, insns, ProgLoad { prog_type: BPF_PROG_TYPE_XDP, prog_flags: flags, ..ProgLoad::default() })
+    }
+
+    /// Puts a program into the driver of an interface of the calling thread's namespace, until the descriptor is closed.
+    pub(crate) fn attach(program: &OwnedFd, ifindex: u32) -> io::Result<OwnedFd> {
+        let mut argument = LinkCreate {
+            prog_fd: program.as_raw_fd() as u32,
+            target_ifindex: ifindex,
+            attach_type: BPF_XDP,
+            flags: XDP_FLAGS_DRV_MODE,
+        };
+        // SAFETY: the layout of BPF_LINK_CREATE, without addresses.
+        let fd = unsafe { bpf(BPF_LINK_CREATE, &mut argument) }?;
+        // SAFETY: a descriptor fresh from the kernel, owned by nobody else.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
 }
 
 /// The offloads that make a veth end hand over packets unlike those of a wire.
@@ -185,6 +259,8 @@ pub(crate) enum Offload {
     GenericSegmentation = 0x24,
     /// ETHTOOL_SGRO.
     GenericReceive = 0x2c,
+    /// Tags beside the packet instead of in it, which XDP does not see: ETHTOOL_SFLAGS, of which a veth has no other.
+    VlanTags = 0x26,
 }
 
 /// linux/sockios.h; the libc crate has it for other targets only.

@@ -78,6 +78,7 @@ fn offloads_are_as_asked() {
         "tx-tcp6-segmentation",
         "generic-segmentation-offload",
         "generic-receive-offload",
+        "tx-vlan-offload",
     ] {
         assert!(off.contains(&format!("{name}: off")), "{name} in {off}");
     }

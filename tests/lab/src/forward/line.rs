@@ -9,7 +9,7 @@ use ringwire_frame::{Class, Packet, Pool, SendFrame};
 
 use super::bottleneck::Bottleneck;
 use super::lateness::{Lateness, histogram};
-use super::wire::Wire;
+use super::wire::{Arrival, Wire};
 use crate::impair::{Counters, Impairment};
 use crate::judge::{Cause, Judge, Pass, Verdict};
 
@@ -35,6 +35,8 @@ pub(super) struct Line {
 struct Waiting {
     due_ns: u64,
     order: u64,
+    /// That it came by, and will leave by.
+    queue: u32,
     packet: Packet,
 }
 
@@ -118,7 +120,7 @@ impl Line {
     }
 
     /// Judges a packet and lets it wait.
-    pub(super) fn arrive(&mut self, pool: &mut Pool, packet: Packet, arrived_ns: u64) -> Arrived {
+    pub(super) fn arrive(&mut self, pool: &mut Pool, packet: Packet, arrival: Arrival) -> Arrived {
         self.counters.received += 1;
         let pass = match self.judge.judge(packet.len().saturating_sub(ETH_LEN)) {
             Verdict::Pass(pass) => pass,
@@ -127,21 +129,21 @@ impl Line {
                 return Arrived::Ends(cause.name());
             }
         };
-        self.pass(pool, packet, arrived_ns, pass)
+        self.pass(pool, packet, arrival, pass)
     }
 
-    fn pass(&mut self, pool: &mut Pool, mut packet: Packet, arrived_ns: u64, pass: Pass) -> Arrived {
+    fn pass(&mut self, pool: &mut Pool, mut packet: Packet, arrival: Arrival, pass: Pass) -> Arrived {
         let copy = pass.copy_after.map(|delay| (delay, copy_of(pool, &packet)));
         if let Some(bit) = pass.corrupt_bit {
             self.counters.corrupted += 1;
             turn_bit(&mut packet, bit);
         }
         self.counters.reordered += u64::from(pass.is_reordered);
-        let arrived = self.admit(packet, arrived_ns, pass.delay);
+        let arrived = self.admit(packet, arrival, pass.delay);
         if let Some((delay, copy)) = copy {
             self.counters.duplicated += 1;
             match copy {
-                Some(copy) => drop(self.admit(copy, arrived_ns, delay)),
+                Some(copy) => drop(self.admit(copy, arrival, delay)),
                 None => {
                     self.counters.dropped += 1;
                     self.counters.unsendable += 1;
@@ -151,8 +153,8 @@ impl Line {
         arrived
     }
 
-    fn admit(&mut self, packet: Packet, arrived_ns: u64, delay: Duration) -> Arrived {
-        let Some(sent_ns) = self.bottleneck.admit(arrived_ns, packet.len()) else {
+    fn admit(&mut self, packet: Packet, arrival: Arrival, delay: Duration) -> Arrived {
+        let Some(sent_ns) = self.bottleneck.admit(arrival.at_ns, packet.len()) else {
             self.counters.dropped += 1;
             self.counters.over_limit += 1;
             return Arrived::Ends("the queue was full");
@@ -160,7 +162,7 @@ impl Line {
         // Delays are bounded by hours.
         let due_ns = sent_ns + delay.as_nanos() as u64;
         self.order += 1;
-        self.waiting.push(Reverse(Waiting { due_ns, order: self.order, packet }));
+        self.waiting.push(Reverse(Waiting { due_ns, order: self.order, queue: arrival.queue, packet }));
         Arrived::Goes
     }
 
@@ -179,14 +181,15 @@ impl Line {
         while released < max
             && let Some(first) = self.waiting.peek_mut()
             && first.0.due_ns <= now_ns
-            && to.room() > first.0.packet.rest.len()
+            && to.room(first.0.queue) > first.0.packet.rest.len()
         {
-            let Reverse(Waiting { due_ns, packet, .. }) = std::collections::binary_heap::PeekMut::pop(first);
+            let Reverse(Waiting { due_ns, queue, packet, .. }) =
+                std::collections::binary_heap::PeekMut::pop(first);
             released += 1;
             self.lateness.saturating_record(now_ns - due_ns);
             self.sending.push(packet.head.into_send());
             self.sending.extend(packet.rest.into_iter().map(|frame| frame.into_send()));
-            if to.is_open() || to.submit(pool, &self.sending).is_err() {
+            if to.is_open() || to.submit(pool, &self.sending, queue).is_err() {
                 self.counters.dropped += 1;
                 self.counters.unsendable += 1;
             } else {

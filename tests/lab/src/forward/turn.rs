@@ -9,7 +9,7 @@ use rustix::fd::{AsFd, OwnedFd};
 
 use super::Request;
 use super::line::{Arrived, Line};
-use super::wire::{Wire, now_ns, wall_offset_ns};
+use super::wire::{Arrival, Wire, now_ns, wall_offset_ns};
 use crate::capture::{Flight, Recorder, Seen};
 
 /// Packets of one direction in one turn.
@@ -37,7 +37,7 @@ struct Forwarding {
     /// By the end that they lead to.
     lines: [Line; 2],
     packets: Vec<Packet>,
-    arrived_ns: Vec<u64>,
+    arrivals: Vec<Arrival>,
     /// One packet in one piece, to be recorded.
     scratch: Vec<u8>,
     recorders: Vec<(u64, Recorder)>,
@@ -73,7 +73,7 @@ pub(super) fn run(parts: Parts, requests: &Receiver<Request>, wake: &OwnedFd) {
         wires: parts.wires,
         lines: [Line::new(), Line::new()],
         packets: Vec::with_capacity(BATCH),
-        arrived_ns: Vec::with_capacity(BATCH),
+        arrivals: Vec::with_capacity(BATCH),
         scratch: Vec::new(),
         recorders: Vec::new(),
         recorders_count: 0,
@@ -132,12 +132,12 @@ impl Forwarding {
     }
 
     fn receive(&mut self, from: usize) -> usize {
-        self.arrived_ns.clear();
+        self.arrivals.clear();
         let wire = &mut self.wires[from];
-        let received = wire.receive(&mut self.pool, &mut self.packets, &mut self.arrived_ns, BATCH);
+        let received = wire.receive(&mut self.pool, &mut self.packets, &mut self.arrivals, BATCH);
         let since_1970_ns = wall_offset_ns();
-        for (packet, &arrived_ns) in self.packets.drain(..).zip(&self.arrived_ns) {
-            let (len, at_ns) = (packet.len(), arrived_ns.wrapping_add(since_1970_ns));
+        for (packet, &arrival) in self.packets.drain(..).zip(&self.arrivals) {
+            let (len, at_ns) = (packet.len(), arrival.at_ns.wrapping_add(since_1970_ns));
             self.flight.record(from, at_ns, len, packet.head.bytes());
             self.scratch.clear();
             if !self.recorders.is_empty() {
@@ -145,7 +145,7 @@ impl Forwarding {
                     self.scratch.extend_from_slice(frame.bytes());
                 }
             }
-            let comment = match self.lines[1 - from].arrive(&mut self.pool, packet, arrived_ns) {
+            let comment = match self.lines[1 - from].arrive(&mut self.pool, packet, arrival) {
                 Arrived::Goes => None,
                 Arrived::Ends(why) => Some(why),
             };
@@ -177,9 +177,8 @@ impl Forwarding {
             // Delays are bounded by hours.
             Timespec { tv_sec: (sleep_ns / 1_000_000_000) as i64, tv_nsec: (sleep_ns % 1_000_000_000) as i64 }
         });
-        let fds = [Some(wake.as_fd()), self.wires[0].fd(), self.wires[1].fd()];
-        let mut fds: Vec<PollFd<'_>> =
-            fds.into_iter().flatten().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        let mut fds = vec![PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN)];
+        self.wires.iter().for_each(|wire| wire.watch(&mut fds));
         // Whatever it says, the next turn looks.
         let _ = poll(&mut fds, limit.as_ref());
         let _ = rustix::io::read(wake, &mut [0; 8]);
