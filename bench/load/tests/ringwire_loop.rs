@@ -74,7 +74,11 @@ fn run(scenario: &Scenario) -> (Result<Measured, LoadError>, Handle) {
         let worker = client.into_workers().remove(0).start();
         let stop = AtomicBool::new(false);
         let watch = Watch { stop: &stop, on_interval: &mut |_| {} };
-        let measured = drive::ringwire::run(scenario, worker, Waiting::Busy, watch);
+        let measured = {
+            let mut options = TcpOptions::default();
+            options.nodelay = true;
+            drive::ringwire::run(scenario, worker, &options, Waiting::Busy, watch)
+        };
         server_handle.stop();
         measured
     });

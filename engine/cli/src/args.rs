@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ringwire::units::{NumberList, parse_count, parse_duration, parse_size};
 use ringwire::{Backend, Cidr};
 use ringwire_load::Work;
-
-use crate::units::{NumberList, parse_count, parse_duration, parse_size};
 
 #[derive(Debug, Parser)]
 #[command(name = "ringwire", version, about = "A user-space TCP/UDP engine over AF_XDP")]
@@ -17,6 +16,9 @@ pub(crate) struct Cli {
     /// No progress on stderr.
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
+    /// serve, load: a configuration file; what the command line says goes before it, and -a adds to its addresses.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -52,30 +54,30 @@ pub(crate) struct EngineArgs {
     /// Cores, in the order of the workers.
     #[arg(long, value_name = "LIST")]
     pub(crate) cpus: Option<NumberList>,
-    /// How packets are reached: xdp, or packet (AF_PACKET: no BPF; needs --address).
-    #[arg(long, value_name = "BACKEND", default_value_t = Backend::Xdp)]
-    pub(crate) backend: Backend,
-    /// How the program sits in the driver.
-    #[arg(long, value_enum, default_value_t = AttachMode::Auto)]
-    pub(crate) attach_mode: AttachMode,
-    /// Who copies packets.
-    #[arg(long, value_enum, default_value_t = BindMode::Auto)]
-    pub(crate) bind_mode: BindMode,
-    /// Whether the kernel says when it needs a system call.
-    #[arg(long, value_enum, default_value_t = NeedWakeup::On)]
-    pub(crate) need_wakeup: NeedWakeup,
-    /// Who runs the driver's poll function: the kernel at interrupts, or the workers (Linux 6.13).
-    #[arg(long, value_enum, default_value_t = BusyPoll::Off)]
-    pub(crate) busy_poll: BusyPoll,
+    /// How packets are reached: xdp, or packet (AF_PACKET: no BPF; needs --address) [default: xdp].
+    #[arg(long, value_name = "BACKEND")]
+    pub(crate) backend: Option<Backend>,
+    /// How the program sits in the driver [default: auto].
+    #[arg(long, value_enum)]
+    pub(crate) attach_mode: Option<AttachMode>,
+    /// Who copies packets [default: auto].
+    #[arg(long, value_enum)]
+    pub(crate) bind_mode: Option<BindMode>,
+    /// Whether the kernel says when it needs a system call [default: on].
+    #[arg(long, value_enum)]
+    pub(crate) need_wakeup: Option<NeedWakeup>,
+    /// Who runs the driver's poll function: the kernel at interrupts, or the workers (Linux 6.13) [default: off].
+    #[arg(long, value_enum)]
+    pub(crate) busy_poll: Option<BusyPoll>,
     /// What a worker does while nothing comes [default: serve: adaptive, load: busy].
     #[arg(long, value_enum)]
     pub(crate) poll_mode: Option<PollMode>,
     /// Frames of packet memory for each worker, a power of two [default: what fits].
     #[arg(long, value_name = "N")]
     pub(crate) frames: Option<u32>,
-    /// Whether transport checksums are verified; partial-ok is for a veth peer with offloads on.
-    #[arg(long, value_enum, default_value_t = VerifyChecksum::Always)]
-    pub(crate) verify_checksum: VerifyChecksum,
+    /// Whether transport checksums are verified; partial-ok is for a veth peer with offloads on [default: always].
+    #[arg(long, value_enum)]
+    pub(crate) verify_checksum: Option<VerifyChecksum>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use ringwire::{
-    AttachMode, BindMode, BusyPoll, Engine, EngineBuilder, Handle, Interface, NeedWakeup, PollMode,
+    AttachMode, BindMode, BusyPoll, Engine, EngineBuilder, Handle, Interface, NeedWakeup, PollMode, Settings,
     VerifyChecksum,
 };
 use ringwire_load::report;
@@ -13,7 +13,9 @@ use crate::refusal::{Exit, Refusal};
 use crate::route;
 
 /// What the commands differ in.
-pub(crate) struct Wish {
+pub(crate) struct Wish<'s> {
+    /// The configuration file's.
+    pub(crate) settings: &'s Settings,
     /// The peer that decides on the interface when none is named.
     pub(crate) towards: Ipv4Addr,
     pub(crate) poll_mode: args::PollMode,
@@ -28,29 +30,51 @@ pub(crate) struct Started {
 }
 
 /// Starts the engine that the options ask for.
-pub(crate) fn start(options: &EngineArgs, wish: &Wish) -> Result<Started, Refusal> {
-    let name = interface_name(options, wish.towards)?;
-    let poll_mode = options.poll_mode.unwrap_or(wish.poll_mode);
-    let engine = builder(options, &name, poll_mode, wish.workers).start()?;
+pub(crate) fn start(options: &EngineArgs, wish: &Wish<'_>) -> Result<Started, Refusal> {
+    let name = match named_interface(options, wish.settings)? {
+        Some(name) => name.to_owned(),
+        None => choose_interface(options, wish.towards)?,
+    };
+    let poll_mode = poll_mode(options, wish);
+    let engine = builder(options, &name, poll_mode, wish).start()?;
     let workers = engine.handle().metrics().workers.len();
     let mode = mode_of(&engine.handle(), poll_mode, workers);
     Ok(Started { engine, mode, interface: name })
 }
 
-fn builder(
-    options: &EngineArgs,
-    name: &str,
-    poll_mode: args::PollMode,
-    workers: Option<usize>,
-) -> EngineBuilder {
-    let mut builder = Engine::builder()
-        .backend(options.backend)
-        .interface(interface(options, name))
-        .poll_mode(match poll_mode {
-            args::PollMode::Adaptive => PollMode::Adaptive,
-            args::PollMode::Busy => PollMode::Busy,
-        });
-    if let Some(workers) = workers {
+/// The command line's, else the file's, else the command's own.
+pub(crate) fn poll_mode(options: &EngineArgs, wish: &Wish<'_>) -> args::PollMode {
+    let of_the_file = wish.settings.poll_mode.map(|mode| match mode {
+        PollMode::Adaptive => args::PollMode::Adaptive,
+        PollMode::Busy => args::PollMode::Busy,
+    });
+    options.poll_mode.or(of_the_file).unwrap_or(wish.poll_mode)
+}
+
+/// The interface of the command line or of the file, if either names one.
+fn named_interface<'s>(options: &'s EngineArgs, settings: &'s Settings) -> Result<Option<&'s str>, Refusal> {
+    let of_the_file = settings.interface.as_ref().map(Interface::name);
+    match (options.interface.as_deref(), of_the_file) {
+        (Some(named), Some(of_the_file)) if named != of_the_file => Err(Refusal::new(
+            Exit::Usage,
+            format_args!("-i names {named}, the configuration {of_the_file}"),
+            "leave -i out, or name a configuration for that interface",
+        )),
+        (named, of_the_file) => Ok(named.or(of_the_file)),
+    }
+}
+
+fn builder(options: &EngineArgs, name: &str, poll_mode: args::PollMode, wish: &Wish<'_>) -> EngineBuilder {
+    let base = wish.settings.interface.clone().unwrap_or_else(|| Interface::new(name));
+    let mut builder = wish.settings.clone().apply(Engine::builder());
+    builder = builder.interface(interface(options, base)).poll_mode(match poll_mode {
+        args::PollMode::Adaptive => PollMode::Adaptive,
+        args::PollMode::Busy => PollMode::Busy,
+    });
+    if let Some(backend) = options.backend {
+        builder = builder.backend(backend);
+    }
+    if let Some(workers) = wish.workers {
         builder = builder.workers(workers);
     }
     if let Some(cpus) = &options.cpus {
@@ -62,30 +86,40 @@ fn builder(
     builder
 }
 
-fn interface(options: &EngineArgs, name: &str) -> Interface {
-    let mut interface = Interface::new(name)
-        .attach_mode(match options.attach_mode {
+/// The command line's words over those of the file.
+fn interface(options: &EngineArgs, mut interface: Interface) -> Interface {
+    if let Some(mode) = options.attach_mode {
+        interface = interface.attach_mode(match mode {
             args::AttachMode::Auto => AttachMode::Auto,
             args::AttachMode::Native => AttachMode::Native,
             args::AttachMode::Generic => AttachMode::Generic,
-        })
-        .bind_mode(match options.bind_mode {
+        });
+    }
+    if let Some(mode) = options.bind_mode {
+        interface = interface.bind_mode(match mode {
             args::BindMode::Auto => BindMode::Auto,
             args::BindMode::ZeroCopy => BindMode::ZeroCopy,
             args::BindMode::Copy => BindMode::Copy,
-        })
-        .need_wakeup(match options.need_wakeup {
+        });
+    }
+    if let Some(need_wakeup) = options.need_wakeup {
+        interface = interface.need_wakeup(match need_wakeup {
             args::NeedWakeup::On => NeedWakeup::On,
             args::NeedWakeup::Off => NeedWakeup::Off,
-        })
-        .busy_poll(match options.busy_poll {
+        });
+    }
+    if let Some(busy_poll) = options.busy_poll {
+        interface = interface.busy_poll(match busy_poll {
             args::BusyPoll::Off => BusyPoll::Off,
             args::BusyPoll::Preferred => BusyPoll::Preferred,
-        })
-        .verify_checksum(match options.verify_checksum {
+        });
+    }
+    if let Some(verify) = options.verify_checksum {
+        interface = interface.verify_checksum(match verify {
             args::VerifyChecksum::Always => VerifyChecksum::Always,
             args::VerifyChecksum::PartialOk => VerifyChecksum::PartialOk,
         });
+    }
     for address in &options.addresses {
         interface = interface.address(*address);
     }

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
+use ringwire::Settings;
 use ringwire_load::report::{Drops, Interval, format_ns, group_digits};
 use ringwire_load::{Ended, LoadError, Measured, Origin, Report, Scenario, Waiting, Watch, drive};
 
@@ -15,20 +16,20 @@ use crate::{cpu, signals};
 /// With -n and without -d: time enough for any count that somebody waits for.
 const COUNTED_DURATION: Duration = Duration::from_secs(24 * 3600);
 
-pub(crate) fn run(args: &LoadArgs, quiet: bool) -> Result<Exit, Refusal> {
+pub(crate) fn run(args: &LoadArgs, settings: &Settings, quiet: bool) -> Result<Exit, Refusal> {
     let scenario = scenario_of(args)?;
     let stop = signals::stop_flag()?;
     let mut progress = Progress::new(quiet);
     let watch = Watch { stop: &stop, on_interval: &mut |interval| progress.show(interval) };
     let mut origin = Origin {
         command: std::env::args().collect(),
-        pinned_cpu: pinned_cpu(&args.engine)?,
+        pinned_cpu: pinned_cpu(&args.engine, settings)?,
         started_at: since_epoch_ns(),
         ..Origin::default()
     };
     let measured = match args.stack {
         Stack::Kernel => run_kernel(args, &scenario, watch, &mut origin),
-        Stack::Ringwire => run_ringwire(args, &scenario, watch, &mut origin)?,
+        Stack::Ringwire => run_ringwire((args, settings), &scenario, watch, &mut origin)?,
     };
     progress.end();
     let measured = measured.map_err(|error| failed(&error, args))?;
@@ -70,7 +71,7 @@ fn run_kernel(
     watch: Watch<'_>,
     origin: &mut Origin,
 ) -> Result<Measured, LoadError> {
-    let waiting = waiting(args);
+    let waiting = waiting(args.engine.poll_mode.unwrap_or(PollMode::Busy));
     origin.stack = match waiting {
         Waiting::Busy => "kernel sockets, busy",
         Waiting::Interrupt => "kernel sockets",
@@ -80,7 +81,7 @@ fn run_kernel(
 }
 
 fn run_ringwire(
-    args: &LoadArgs,
+    (args, settings): (&LoadArgs, &Settings),
     scenario: &Scenario,
     watch: Watch<'_>,
     origin: &mut Origin,
@@ -88,7 +89,12 @@ fn run_ringwire(
     let SocketAddr::V4(target) = scenario.target else {
         return Err(Refusal::new(Exit::Usage, "the target is not an IPv4 address", "only IPv4 so far"));
     };
-    let wish = Wish { towards: *target.ip(), poll_mode: PollMode::Busy, workers: Some(1) };
+    if let Some(workers @ 2..) = settings.workers {
+        let what = format!("the configuration asks for {workers} workers, and load drives one");
+        return Err(Refusal::new(Exit::Usage, what, "a configuration of its own, without workers"));
+    }
+    let wish = Wish { settings, towards: *target.ip(), poll_mode: PollMode::Busy, workers: Some(1) };
+    let waiting = waiting(engine::poll_mode(&args.engine, &wish));
     let started = engine::start(&args.engine, &wish)?;
     origin.stack = format!("ringwire on {}", started.interface);
     origin.mode = Some(started.mode);
@@ -97,26 +103,27 @@ fn run_ringwire(
     let Some(seed) = seeds.pop() else {
         return Err(Refusal::new(Exit::Failed, "the engine has no worker", "report this"));
     };
-    let measured = drive::ringwire::run(scenario, seed.start(), waiting(args), watch);
+    let measured = drive::ringwire::run(scenario, seed.start(), &handle.tcp_options(), waiting, watch);
     let drops = handle.metrics().drops;
     let engine = drops.into_iter().map(|(reason, count)| (reason.name().to_owned(), count)).collect();
     origin.drops = Some(Drops { engine });
     Ok(measured)
 }
 
-fn waiting(args: &LoadArgs) -> Waiting {
-    match args.engine.poll_mode.unwrap_or(PollMode::Busy) {
+fn waiting(poll_mode: PollMode) -> Waiting {
+    match poll_mode {
         PollMode::Busy => Waiting::Busy,
         PollMode::Adaptive => Waiting::Interrupt,
     }
 }
 
-/// Pins this thread, which drives the load, to the first of --cpus.
-fn pinned_cpu(options: &EngineArgs) -> Result<Option<usize>, Refusal> {
-    let Some(cpus) = &options.cpus else { return Ok(None) };
-    let Some(first) = cpus.0.first() else { return Ok(None) };
-    cpu::pin(*first as usize)?;
-    Ok(Some(*first as usize))
+/// Pins this thread, which drives the load, to the first of --cpus, or of the configuration's.
+fn pinned_cpu(options: &EngineArgs, settings: &Settings) -> Result<Option<usize>, Refusal> {
+    let named = options.cpus.as_ref().and_then(|cpus| cpus.0.first()).map(|cpu| *cpu as usize);
+    let of_the_file = settings.cpus.as_ref().and_then(|cpus| cpus.first().copied());
+    let Some(first) = named.or(of_the_file) else { return Ok(None) };
+    cpu::pin(first)?;
+    Ok(Some(first))
 }
 
 fn failed(error: &LoadError, args: &LoadArgs) -> Refusal {

@@ -158,6 +158,11 @@ impl Interface {
         }
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Only these queues. Refused at start when the interface spreads packets over others too.
     pub fn queues(mut self, queues: impl IntoIterator<Item = u32>) -> Interface {
         self.queues = Some(queues.into_iter().collect());
@@ -218,6 +223,7 @@ pub(crate) struct Config {
     pub(crate) workers: Option<usize>,
     pub(crate) cpus: Vec<usize>,
     pub(crate) poll_mode: PollMode,
+    pub(crate) tcp: TcpOptions,
     pub(crate) frames_per_worker: Option<u32>,
     pub(crate) mtu_bytes: Option<u16>,
     pub(crate) max_connections: Option<u32>,

@@ -6,15 +6,15 @@
 //! ```
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 use ringwire_frame::{MemPort, Pool};
 use ringwire_wire::arp;
 
-use crate::config::{Cidr, Config, Interface, PollMode};
+use crate::config::{Cidr, Config, Interface, PollMode, TcpOptions};
 use crate::error::{SetupError, SetupErrorKind};
 use crate::event::Turn;
 use crate::memory;
@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) modes: Vec<QueueMode>,
     pub(crate) addresses: Vec<Cidr>,
     pub(crate) steering: SteeringSource,
+    /// Set once, before anybody has a handle.
+    tcp: OnceLock<TcpOptions>,
 }
 
 /// One worker as others see it.
@@ -119,7 +121,7 @@ impl Shared {
             is_finished: AtomicBool::new(false),
         };
         let workers = wakers.into_iter().map(worker).collect();
-        Shared { stage: AtomicU8::new(STAGE_RUN), workers, modes, addresses, steering }
+        Shared { stage: AtomicU8::new(STAGE_RUN), workers, modes, addresses, steering, tcp: OnceLock::new() }
     }
 
     /// Passes an ARP packet on to all workers but `from`, and says whether there are any: each has a neighbour cache of its own, and
@@ -192,7 +194,16 @@ impl Engine {
     /// # Errors
     /// [`SetupErrorKind::Config`] without an address, or with more than one worker.
     pub fn memory_pair(a: EngineBuilder, b: EngineBuilder) -> Result<(Engine, Engine), SetupError> {
-        memory::pair(a.config, b.config)
+        let tcp = [a.config.tcp.clone(), b.config.tcp.clone()];
+        let (a, b) = memory::pair(a.config, b.config)?;
+        let [tcp_a, tcp_b] = tcp;
+        Ok((a.with_tcp(tcp_a), b.with_tcp(tcp_b)))
+    }
+
+    fn with_tcp(self, options: TcpOptions) -> Engine {
+        // Nobody else could have set it.
+        let _ = self.handle.shared.tcp.set(options);
+        self
     }
 
     /// One pinned thread per worker; `service` owns its loop. Returns when all have returned, with the first error.
@@ -261,6 +272,12 @@ impl Handle {
         self.shared.addresses.clone()
     }
 
+    /// The options given to [`EngineBuilder::tcp`], such as those of a configuration file; otherwise the defaults. For
+    /// [`Worker::listen`] and [`Worker::connect`].
+    pub fn tcp_options(&self) -> TcpOptions {
+        self.shared.tcp.get().cloned().unwrap_or_default()
+    }
+
     /// A snapshot of all counters.
     pub fn metrics(&self) -> Metrics {
         let published = self.shared.workers.iter().map(|worker| &worker.published);
@@ -291,7 +308,7 @@ impl Handle {
 /// Collects what an engine is started with; setters are named like the keys of the configuration file.
 #[derive(Debug)]
 pub struct EngineBuilder {
-    config: Config,
+    pub(crate) config: Config,
 }
 
 impl EngineBuilder {
@@ -328,6 +345,12 @@ impl EngineBuilder {
     /// The cores that [`Engine::run`] pins its workers to, in order; empty: not pinned.
     pub fn cpus(mut self, cpus: impl IntoIterator<Item = usize>) -> EngineBuilder {
         self.config.cpus = cpus.into_iter().collect();
+        self
+    }
+
+    /// The options for applications that leave them to whoever runs them: [`Handle::tcp_options`]. No socket has them by itself.
+    pub fn tcp(mut self, options: TcpOptions) -> EngineBuilder {
+        self.config.tcp = options;
         self
     }
 
@@ -408,7 +431,8 @@ impl EngineBuilder {
     /// Everything that the system may refuse, with a hint: [`SetupError`].
     #[cfg(any(feature = "xdp", feature = "packet"))]
     pub fn start(self) -> Result<Engine, SetupError> {
-        crate::backend::start(self.config)
+        let tcp = self.config.tcp.clone();
+        crate::backend::start(self.config).map(|engine| engine.with_tcp(tcp))
     }
 
     /// One worker on an in-memory port: `connect` gets the worker's pool and returns its end of the wire.
@@ -416,7 +440,8 @@ impl EngineBuilder {
     /// # Errors
     /// [`SetupErrorKind::Config`] without an address, or with more than one worker.
     pub fn start_on(self, connect: impl FnOnce(&Pool) -> MemPort) -> Result<Engine, SetupError> {
-        memory::start_on(self.config, connect)
+        let tcp = self.config.tcp.clone();
+        memory::start_on(self.config, connect).map(|engine| engine.with_tcp(tcp))
     }
 }
 

@@ -70,6 +70,8 @@ mod metrics;
 #[cfg(feature = "packet")]
 mod packet;
 pub mod posix;
+#[cfg(feature = "config")]
+mod settings;
 mod slab;
 mod wake;
 mod worker;
@@ -93,6 +95,8 @@ pub use metrics::{Metrics, SteeringCounters, WorkerCounters};
 pub use ringwire_frame as frame;
 pub use ringwire_proto::DropReason;
 pub use ringwire_proto::tcp::{Algorithm as CongestionControl, Ecn, Info as TcpInfo, State as TcpState};
+#[cfg(feature = "config")]
+pub use settings::{Settings, units};
 pub use wake::Waker;
 pub use worker::{Worker, WorkerSeed};
 

@@ -16,10 +16,11 @@ use crate::scenario::{Scenario, Work};
 const EVENTS_PER_TURN: usize = 1024;
 const BATCH: usize = 64;
 
-/// Runs `scenario` on the calling thread, whose worker it is.
+/// Runs `scenario` on the calling thread, whose worker it is; connections are opened with `options`.
 pub fn run(
     scenario: &Scenario,
     worker: Worker,
+    options: &TcpOptions,
     waiting: Waiting,
     watch: Watch<'_>,
 ) -> Result<Measured, LoadError> {
@@ -29,7 +30,7 @@ pub fn run(
             closed_loop::datagrams::run(scenario, socket, watch, waiting.bound())
         }
         Work::TcpRr | Work::TcpCrr => {
-            let streams = WorkerStreams::new(scenario, worker);
+            let streams = WorkerStreams::new(scenario, worker, options);
             closed_loop::streams::run(scenario, streams, watch, waiting.bound())
         }
     }
@@ -47,14 +48,12 @@ struct WorkerStreams {
 }
 
 impl WorkerStreams {
-    fn new(scenario: &Scenario, worker: Worker) -> WorkerStreams {
-        let mut options = TcpOptions::default();
-        options.nodelay = true;
+    fn new(scenario: &Scenario, worker: Worker, options: &TcpOptions) -> WorkerStreams {
         WorkerStreams {
             worker,
             events: Events::with_capacity(EVENTS_PER_TURN),
             target: scenario.target,
-            options,
+            options: options.clone(),
             conns: vec![None; scenario.in_flight],
             askers: Vec::new(),
         }

@@ -17,6 +17,7 @@ const BATCH: usize = 64;
 pub(super) struct EchoService {
     port: u16,
     only: Option<Transport>,
+    tcp: TcpOptions,
     listener: Option<Listener>,
     udp: Option<Udp>,
     streams: Sessions<Stream>,
@@ -34,10 +35,11 @@ struct Stream {
 }
 
 impl EchoService {
-    pub(super) fn new(port: u16, only: Option<Transport>) -> EchoService {
+    pub(super) fn new(port: u16, only: Option<Transport>, tcp: TcpOptions) -> EchoService {
         EchoService {
             port,
             only,
+            tcp,
             listener: None,
             udp: None,
             streams: Sessions::new(),
@@ -107,9 +109,7 @@ impl Service for EchoService {
     fn bind(&mut self, worker: &mut Worker) -> Result<(), BindError> {
         let addr = (Ipv4Addr::UNSPECIFIED, self.port).into();
         if self.only != Some(Transport::Udp) {
-            let mut options = TcpOptions::default();
-            options.nodelay = true;
-            self.listener = Some(worker.listen(addr, &options)?);
+            self.listener = Some(worker.listen(addr, &self.tcp)?);
         }
         if self.only != Some(Transport::Tcp) {
             self.udp = Some(worker.bind_udp(addr, &UdpOptions::default())?);

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use ringwire::Handle;
+use ringwire::{Handle, Settings};
 
 use crate::args::{PollMode, ServeArgs, ServeStack, Service, Transport};
 use crate::engine::{self, Started, Wish};
@@ -27,9 +27,9 @@ use pages::HttpService;
 /// How long open connections may take to end in order.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 
-pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Refusal> {
+pub(crate) fn run(args: &ServeArgs, settings: &Settings) -> Result<Exit, Refusal> {
     match (args.stack, args.service) {
-        (ServeStack::Ringwire, _) => run_ringwire(args),
+        (ServeStack::Ringwire, _) => run_ringwire(args, settings),
         (ServeStack::Kernel, Service::Echo) => kernel::run(args),
         (ServeStack::Kernel | ServeStack::Reflector, Service::Http) => {
             Err(Refusal::new(Exit::Usage, "http is served by the Ringwire stack only", "leave --stack out"))
@@ -45,15 +45,16 @@ fn reflect(args: &ServeArgs) -> Result<Exit, Refusal> {
     Err(Refusal::new(Exit::Usage, "the bare reflector knows no connections", "add --only udp"))
 }
 
-fn run_ringwire(args: &ServeArgs) -> Result<Exit, Refusal> {
+fn run_ringwire(args: &ServeArgs, settings: &Settings) -> Result<Exit, Refusal> {
     let (wait, release) = StopWait::new()?;
     if args.service == Service::Http {
         // Refused before anything is attached.
         open_site(args)?;
     }
-    let wish = Wish { towards: FAR_AWAY, poll_mode: PollMode::Adaptive, workers: args.workers };
+    let wish = Wish { settings, towards: FAR_AWAY, poll_mode: PollMode::Adaptive, workers: args.workers };
     let Started { engine, mode, interface } = engine::start(&args.engine, &wish)?;
     let handle = engine.handle();
+    let tcp = handle.tcp_options();
     let banner = banner(args, &handle, &format!("{interface}  {mode}"));
     let starting = Starting { not_ready: AtomicUsize::new(mode.workers), banner };
     thread::scope(|scope| {
@@ -63,10 +64,11 @@ fn run_ringwire(args: &ServeArgs) -> Result<Exit, Refusal> {
         });
         let result = engine.run(|worker| match args.service {
             Service::Echo => {
-                worker::serve(worker, EchoService::new(args.port, args.only), || starting.one_is_ready())
+                let service = EchoService::new(args.port, args.only, tcp.clone());
+                worker::serve(worker, service, || starting.one_is_ready())
             }
             Service::Http => {
-                let service = HttpService::new(args.port, open_site(args)?);
+                let service = HttpService::new(args.port, open_site(args)?, tcp.clone());
                 worker::serve(worker, service, || starting.one_is_ready())
             }
         });

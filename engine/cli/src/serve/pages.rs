@@ -17,6 +17,7 @@ const SWEEP_NS: u64 = Duration::from_secs(5).as_nanos() as u64;
 pub(super) struct HttpService {
     port: u16,
     site: Site,
+    tcp: TcpOptions,
     listener: Option<Listener>,
     connections: Sessions<Connection>,
     swept_ns: u64,
@@ -45,10 +46,11 @@ impl Outgoing for Wire<'_> {
 }
 
 impl HttpService {
-    pub(super) fn new(port: u16, site: Site) -> HttpService {
+    pub(super) fn new(port: u16, site: Site, tcp: TcpOptions) -> HttpService {
         HttpService {
             port,
             site,
+            tcp,
             listener: None,
             connections: Sessions::new(),
             swept_ns: 0,
@@ -121,9 +123,7 @@ enum Ended {
 
 impl Service for HttpService {
     fn bind(&mut self, worker: &mut Worker) -> Result<(), BindError> {
-        let mut options = TcpOptions::default();
-        options.nodelay = true;
-        self.listener = Some(worker.listen((Ipv4Addr::UNSPECIFIED, self.port).into(), &options)?);
+        self.listener = Some(worker.listen((Ipv4Addr::UNSPECIFIED, self.port).into(), &self.tcp)?);
         Ok(())
     }
 

@@ -1,10 +1,10 @@
-//! Times and sizes as people type them.
+//! Times, sizes and lists as people type them, in the configuration file and on the command line.
 
 use std::str::FromStr;
 use std::time::Duration;
 
 /// `200us`, `10s`, `2m`, `1.5s`.
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     const UNITS: [(&str, f64); 6] =
         [("ns", 1e-9), ("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
     let (number, unit) = split_unit(text);
@@ -15,7 +15,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// `64`, `4KiB`, `500k`: powers of two with an `i`, of ten without.
-pub(crate) fn parse_size(text: &str) -> Result<usize, String> {
+pub fn parse_size(text: &str) -> Result<usize, String> {
     const UNITS: [(&str, u64); 10] = [
         ("", 1),
         ("B", 1),
@@ -36,13 +36,13 @@ pub(crate) fn parse_size(text: &str) -> Result<usize, String> {
 }
 
 /// A count with a unit, such as `1M` requests.
-pub(crate) fn parse_count(text: &str) -> Result<u64, String> {
+pub fn parse_count(text: &str) -> Result<u64, String> {
     parse_size(text).map(|count| count as u64)
 }
 
 /// Numbers and ranges: `0`, `2-9`, `0,2,4-6`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct NumberList(pub(crate) Vec<u32>);
+pub struct NumberList(pub Vec<u32>);
 
 impl FromStr for NumberList {
     type Err = String;
