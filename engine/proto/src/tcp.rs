@@ -27,6 +27,7 @@ mod icmp;
 mod info;
 mod options;
 mod outcome;
+mod path_mtu;
 mod poll_transmit;
 mod reassembly;
 mod recovery;

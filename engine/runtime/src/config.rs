@@ -309,6 +309,9 @@ pub struct TcpOptions {
     /// retransmission timeout, until the application has answered: helps a peer that counts acknowledgements out of slow start, and
     /// costs as many packets. Linux: 16.
     pub quick_acks: u8,
+    /// Shorter segments when long ones vanish on the path without a word, and longer ones again later (RFC 8899; Linux's
+    /// `tcp_mtu_probing` of 1). The search upwards takes what is written with `send`.
+    pub mtu_probing: bool,
     /// Connections of a listener that may wait for the end of their handshake (beyond that SYNs are answered by cookies), and,
     /// apart from those, for the application.
     pub backlog: u32,
@@ -335,6 +338,7 @@ impl Default for TcpOptions {
             sack: true,
             window_scaling: true,
             quick_acks: 0,
+            mtu_probing: true,
             backlog: 4096,
             local: None,
         }

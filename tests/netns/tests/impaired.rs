@@ -44,6 +44,24 @@ fn echoes(backend: Backend, impairment: Impairment) -> Duration {
     took
 }
 
+/// Long packets of the engine vanish: a few timeouts later its stream arrives all the same.
+#[test]
+fn a_black_hole_on_the_path_is_passed() {
+    within(LIMIT, || {
+        let scene = scene();
+        let addr = scene.at(7);
+        let service = Service::start(scene.engine(), move |worker| Echo::tcp(worker, addr, &options()));
+        scene.link.impair(&scene.peer, Impairment::default().mtu_black_hole(1200)).expect("a forwarder");
+        let stream = kernel::connect(&scene.peer, addr).expect("a connection");
+        let pattern = Pattern::new(6, 300_000);
+        assert_eq!(kernel::exchange(&stream, &pattern).expect("an exchange"), pattern.digest());
+        drop(stream);
+        service.finish().assert_balanced(&EXPECTED);
+        let counters = scene.link.counters(&scene.peer).expect("counters");
+        assert!(counters.black_holed >= 4, "{counters:?}");
+    });
+}
+
 #[test]
 fn delay() {
     within(LIMIT, || {

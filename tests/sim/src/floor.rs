@@ -31,6 +31,7 @@ pub struct Limits {
 /// transfer        bytes / (MARGIN * min(rate', model))
 ///   rate'         rate * min(1, (queue + bdp) / (2 bdp)): what remains on a short queue after the window was halved
 ///   model         mss / (rtt * sqrt(4p/3) + rto * min(1, 3 sqrt(3p/4)) * p * (1 + 32 p^2))  (Padhye et al. 1998, b = 2)
+/// black hole      rto * 2^5: four timeouts until shorter segments are tried, five until still shorter ones
 /// bad luck        rto * 2^k with p^k = NEVER: the longest chain of time-outs of one segment
 /// ```
 /// `p` is the probability that a packet does not arrive intact, plus half of that of arriving late enough to be taken for lost. The
@@ -54,10 +55,9 @@ pub fn limits(link: &Impairment, mtu: usize, bytes: usize) -> Limits {
     let model = mss / (empty_rtt * (4.0 * p / 3.0).sqrt() + timeouts).max(f64::MIN_POSITIVE);
     let transfer = bytes as f64 / (MARGIN * rate_left.min(model));
     let luck = bad_luck(link, p, RTO_MIN_S + 2.0 * full_rtt);
-    Limits {
-        usual: Duration::from_secs_f64(rounds * empty_rtt + queue / rate + transfer),
-        longest: Duration::from_secs_f64(rounds * empty_rtt + queue / rate + transfer + luck),
-    }
+    let hole = if link.refuses_by_icmp { 0.0 } else { 32.0 * rto };
+    let usual = rounds * empty_rtt + queue / rate + hole + transfer;
+    Limits { usual: Duration::from_secs_f64(usual), longest: Duration::from_secs_f64(usual + luck) }
 }
 
 fn bad_luck(link: &Impairment, p: f64, rto: f64) -> f64 {

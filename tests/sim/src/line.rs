@@ -55,8 +55,10 @@ pub struct Impairment {
     pub duplicate: f64,
     /// Probability that a bit of an IPv4 packet is flipped. ARP has no checksum of its own and relies on Ethernet's.
     pub corrupt: f64,
-    /// Largest IP packet. What is longer is refused by ICMP, as a router would.
+    /// Largest IP packet.
     pub mtu: usize,
+    /// Whether what is longer is refused by ICMP, as by a router, or vanishes, as where a firewall drops that.
+    pub refuses_by_icmp: bool,
 }
 
 impl Impairment {
@@ -72,6 +74,7 @@ impl Impairment {
         duplicate: 0.0,
         corrupt: 0.0,
         mtu: 1500,
+        refuses_by_icmp: true,
     };
 }
 
@@ -130,7 +133,7 @@ impl Line {
     pub(crate) fn fate(&mut self, link: &Impairment, frame: &[u8], now_ns: u64) -> Fate {
         let is_ipv4 = frame.get(12..ETHERNET_LEN) == Some(&ETHERTYPE_IPV4);
         if is_ipv4 && frame.len() > link.mtu + ETHERNET_LEN {
-            return Fate::TooBig;
+            return if link.refuses_by_icmp { Fate::TooBig } else { Fate::Vanishes };
         }
         let queued_ns = self.free_at_ns.saturating_sub(now_ns);
         if bytes_in(queued_ns, link.rate_bps) + frame.len() as u64 > link.queue_bytes {

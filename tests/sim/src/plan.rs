@@ -124,6 +124,7 @@ fn link(rng: &mut Rng) -> Impairment {
         duplicate: if rng.chance(0.5) { per_mille(rng, 50) } else { 0.0 },
         corrupt: if rng.chance(0.5) { per_mille(rng, 40) } else { 0.0 },
         mtu: 1500,
+        refuses_by_icmp: true,
     }
 }
 

@@ -173,3 +173,14 @@ fn a_failing_seed_leaves_its_packets() {
     assert!(std::fs::metadata(&path).unwrap().len() > 500);
     std::fs::remove_file(path).unwrap();
 }
+
+/// A path that swallows long packets without a word, both ways and at any size: a few timeouts later all of it arrives.
+#[test]
+fn a_black_hole_is_passed_both_ways() {
+    for (seed, mtu) in [(1, 1300), (2, 1100), (3, 600)] {
+        let delay = Duration::from_millis(5);
+        let link = Impairment { delay, mtu, refuses_by_icmp: false, ..Impairment::CLEAN };
+        let report = run(&Plan::new(seed, link, 500_000, 500_000)).unwrap();
+        assert!(report.link.lost >= 4 && report.took < Duration::from_secs(15), "{report:?}");
+    }
+}

@@ -117,6 +117,9 @@ impl Tcb {
         let evidence = self.evidence(cx.now, timestamps);
         let records = cold.send.on_ack(ack, &evidence);
         let rtt_us = self.measure(cx.now, &records, timestamps);
+        if records.retransmitted {
+            self.settle_path_probe(cold);
+        }
         if let Some(rtt_us) = rtt_us {
             self.rtt.on_sample(rtt_us, cx.config);
             // RFC 6298 (5.7), Karn: the back-off lasts until a measurement that is not ambiguous.

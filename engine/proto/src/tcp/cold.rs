@@ -7,6 +7,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::congestion::Congestion;
+use super::path_mtu::Search;
 use super::reassembly::Reassembly;
 use super::recovery::Recovery;
 use super::send_queue::SendQueue;
@@ -31,6 +32,8 @@ pub(super) struct Cold<P, S> {
     pub reassembly: Reassembly<P>,
     pub recovery: Recovery,
     pub congestion: Congestion,
+    /// On a path that swallowed long segments.
+    pub path: Option<Search>,
 }
 
 impl<P, S> Cold<P, S> {
@@ -41,16 +44,18 @@ impl<P, S> Cold<P, S> {
             reassembly: Reassembly::new(),
             recovery: Recovery::default(),
             congestion: Congestion::default(),
+            path: None,
         }
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.send.is_empty() && self.unread.is_empty() && self.reassembly.is_empty()
+        self.send.is_empty() && self.unread.is_empty() && self.reassembly.is_empty() && self.path.is_none()
     }
 
     /// Drops what is queued and keeps the memory.
     fn reset(&mut self) {
-        let Self { send, unread, reassembly, recovery, congestion } = self;
+        let Self { send, unread, reassembly, recovery, congestion, path } = self;
+        *path = None;
         send.clear();
         unread.clear();
         reassembly.clear();

@@ -60,6 +60,8 @@ pub struct Config {
     pub rto_max: Duration,
     /// Explicit congestion notification (RFC 3168).
     pub ecn: Ecn,
+    /// Look for shorter segments when long ones do not get through, and for longer ones later (RFC 8899).
+    pub mtu_probing: bool,
     /// Congestion control algorithm.
     pub congestion: Algorithm,
     /// Initial congestion window in segments (RFC 6928).
@@ -129,6 +131,7 @@ impl Default for Config {
             rto_min: Duration::from_millis(200),
             rto_max: Duration::from_secs(120),
             ecn: Ecn::default(),
+            mtu_probing: true,
             congestion: Algorithm::default(),
             initial_window_segs: 10,
             time_wait: Duration::from_secs(60),

@@ -73,6 +73,9 @@ impl Tcb {
     fn on_packet_too_big<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>, mtu: u16) {
         let options_len: u16 = if self.flags.has(Bits::TIMESTAMPS) { 12 } else { 0 };
         let mss = mtu.max(MIN_PATH_MTU) - HEADERS_LEN - options_len;
+        if let Some(cold) = cx.cold.get_mut(self.cold) {
+            self.bound_path_search(cold, mss);
+        }
         if mss >= self.mss {
             return;
         }

@@ -147,6 +147,10 @@ impl Tcb {
             self.flags.clear(Bits::TX_RTX);
             return None;
         };
+        if cold.send.get(index).is_some_and(|record| record.len > u32::from(self.mss)) {
+            // A probe that did not get through.
+            cold.send.split(index, u32::from(self.mss));
+        }
         let fits = cold.send.get(index).is_some_and(|record| {
             self.pipe(cold) + record.len <= self.window.cwnd
                 && record.end().before_eq(self.snd.una + self.snd.wnd)

@@ -189,6 +189,7 @@ impl Tcb {
                     // RFC 6582 3.2 (3), full acknowledgement, first option: no burst.
                     self.window.ssthresh.min(self.flight().max(mss) + mss)
                 };
+                self.end_path_repair(cold);
                 self.leave_recovery(cold, config);
             }
             Phase::FastRecovery => {
@@ -326,6 +327,7 @@ impl Tcb {
 
     /// The RTO fired with data in flight.
     pub(super) fn recover_on_timeout<P, S>(&mut self, cold: &mut Cold<P, S>, config: &Config) {
+        self.drop_path_probe(cold);
         // RFC 5681 3.1: ssthresh is set once per loss, not by each timeout of the same segment.
         if cold.recovery.phase != Phase::Loss {
             self.remember_for_undo(cold);
@@ -361,7 +363,9 @@ impl Tcb {
         self.remember_for_undo(cold);
         let flight_bytes = self.flight();
         cold.recovery.reduction = Reduction::begin(flight_bytes, cold.send.delivered_bytes());
-        cold.congestion.on_loss(config.congestion, &mut self.window, flight_bytes, self.mss);
+        if !self.loses_only_path_probe(cold, self.flags.has(Bits::SACK)) {
+            cold.congestion.on_loss(config.congestion, &mut self.window, flight_bytes, self.mss);
+        }
         self.end_probe(cold);
         cold.recovery.begin(Phase::FastRecovery, self.snd.nxt);
         if !self.flags.has(Bits::SACK) {

@@ -331,6 +331,25 @@ impl<S: SendBuf> SendQueue<S> {
         taken
     }
 
+    /// Queues a copy of `bytes` as one segment of its own, whatever its length; false if the pool has no buffer for it. Its round trip
+    /// is never measured: it may be lost for its length alone.
+    pub(super) fn append_whole<A: SendPool<Buf = S>>(
+        &mut self,
+        bytes: &[u8],
+        start: SeqNum,
+        pool: &mut A,
+    ) -> bool {
+        let Some(mut buf) = pool.alloc() else { return false };
+        if buf.append(bytes) < bytes.len() {
+            return false;
+        }
+        self.push_record(start, buf);
+        if let Some(last) = self.records.back_mut() {
+            last.flags.set(RecordFlags::EVER_RETRANSMITTED);
+        }
+        true
+    }
+
     /// Queues a buffer of the application, cut into records of at most `room.mss` bytes.
     pub(super) fn push_buf(&mut self, buf: S, room: Room) {
         self.push_record(room.start, buf);
@@ -457,7 +476,8 @@ impl<S: SendBuf> SendQueue<S> {
         for (index, record) in self.records.iter().enumerate() {
             assert!(record.len > 0);
             assert!(index >= self.lost_from || !record.flags.wants_retransmission());
-            assert!(index < self.sent || record.flags.0 & !RecordFlags::PUSH.0 == 0);
+            let unsent_flags = RecordFlags::PUSH.0 | RecordFlags::EVER_RETRANSMITTED.0;
+            assert!(index < self.sent || record.flags.0 & !unsent_flags == 0);
             let next = self.records.get(index + 1);
             assert!(next.is_none_or(|next| next.seq == record.end()));
             let owner =

@@ -5,6 +5,7 @@
 
 mod host;
 mod net;
+mod path_mtu;
 mod script;
 
 mod arrival;

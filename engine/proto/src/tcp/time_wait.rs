@@ -5,7 +5,7 @@ use ringwire_wire::tcp::Flags;
 use super::arrival::{Arrival, Step};
 use super::config::after;
 use super::tcb::{Bits, State, Tcb, Timer};
-use super::{CloseReason, Cx, Outcome, Payload, SendPool, Signals};
+use super::{CloseReason, ColdStore, Cx, Outcome, Payload, SendPool, Signals};
 use crate::DropReason;
 
 impl Tcb {
@@ -48,9 +48,17 @@ impl Tcb {
         Step::Drop(DropReason::TcpTimeWait)
     }
 
+    /// Nothing long is sent any more.
+    fn forget_path<P, S>(&self, store: &mut ColdStore<P, S>) {
+        if let Some(cold) = store.get_mut(self.cold) {
+            cold.path = None;
+        }
+    }
+
     pub(super) fn enter_time_wait<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) {
         self.transition(State::TimeWait);
         self.cancel_timers();
+        self.forget_path(cx.cold);
         self.arm(Timer::TimeWait, after(cx.now, cx.config.time_wait));
     }
 
@@ -70,6 +78,7 @@ impl Tcb {
             if let Some(cold) = cx.cold.get_mut(self.cold) {
                 cold.send.clear();
                 cold.reassembly.clear();
+                cold.path = None;
             }
             return;
         }

@@ -116,6 +116,9 @@ impl Tcb {
             self.flags.set(Bits::RTX_COPY);
         }
         if let Some(cold) = cx.cold.get_mut(self.cold) {
+            if cx.config.mtu_probing {
+                self.suspect_black_hole(cold, cx.now);
+            }
             self.recover_on_timeout(cold, cx.config);
         }
         if self.flags.has(Bits::FIN_SENT) {

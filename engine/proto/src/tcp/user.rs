@@ -85,7 +85,12 @@ impl Tcb {
         }
         let room = self.room(cx);
         let cold = self.cold_mut(cx.cold);
-        let taken = cold.send.append(wanted, room, cx.pool);
+        let mut taken = 0;
+        if cold.path.is_some() {
+            taken = self.append_probe(cold, wanted, room.start, (&mut *cx.pool, cx.now));
+        }
+        let rest = wanted.get(taken..).unwrap_or_default();
+        taken += cold.send.append(rest, room, cx.pool);
         if taken > 0 {
             cold.send.push_last();
             self.flags.set(Bits::TX_DATA);

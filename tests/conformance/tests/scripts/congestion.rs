@@ -268,6 +268,7 @@ fn rfc9406_4_2_constant_delay_keeps_doubling() {
 #[test]
 fn rfc5681_3_1_window_is_never_below_one_segment() {
     script(|s| {
+        s.options.mtu_probing = false;
         s.establish_in(100);
         s.send(vec![1; 1460]);
         s.wait(20_000);

@@ -29,6 +29,7 @@ mod matrix;
 mod matrix_text;
 mod opening;
 mod options;
+mod path_mtu;
 mod prr;
 mod recovery;
 mod rto;

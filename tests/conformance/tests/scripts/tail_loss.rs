@@ -201,6 +201,7 @@ fn rfc8985_7_4_dsack_for_the_probe_is_no_congestion() {
 #[test]
 fn rfc8985_6_3_timeout_marks_what_is_old() {
     script(|s| {
+        s.options.mtu_probing = false;
         in_flight(s, 3);
         s.wait(5_000);
         let sent = s.take_sent();

@@ -298,6 +298,7 @@ impl OptionSet {
             timestamps: options.timestamps,
             sack: options.sack,
             quick_acks: options.quick_acks,
+            mtu_probing: options.mtu_probing,
             recv_buffer_bytes: options.recv_buffer_bytes,
             recv_buffer_max_bytes: options.recv_buffer_max_bytes,
             send_buffer_bytes: options.send_buffer_bytes,

@@ -1,0 +1,201 @@
+//! Black holes and the search behind them (RFC 4821, RFC 8899).
+
+use core::time::Duration;
+use std::vec;
+use std::vec::Vec;
+
+use super::host::{Host, Wire};
+use super::script::*;
+use crate::SeqNum;
+use crate::tcp::{Config, CongestionPhase};
+
+const FULL: u32 = 1400;
+const ROUND_TRIP: Duration = Duration::from_millis(20);
+
+/// A connection that sends long segments over a path that passes those of `passes` bytes, acknowledged as a receiver would.
+struct Path {
+    host: Host,
+    passes: usize,
+    /// What the peer holds, relative to the first byte.
+    arrived: Vec<(u32, u32)>,
+    acked: u32,
+    longest: usize,
+    swallowed: u32,
+}
+
+impl Path {
+    fn new(config: &Config, passes: usize) -> Path {
+        let mut host = Host::connect(config, ISS.0);
+        host.transmit();
+        host.now += ROUND_TRIP;
+        host.exchange(&Wire::new(SYN | ACK, IRS, ISS + 1).mss(FULL as u16).sack_permitted());
+        assert_eq!(u32::from(host.tcb.mss), FULL);
+        Path { host, passes, arrived: Vec::new(), acked: 0, longest: 0, swallowed: 0 }
+    }
+
+    /// What leaves meets the path.
+    fn carry(&mut self, sent: Vec<Wire>) {
+        for wire in sent {
+            if wire.payload.len() > self.passes {
+                self.swallowed += 1;
+                continue;
+            }
+            self.longest = self.longest.max(wire.payload.len());
+            let from = wire.seq().distance(ISS + 1);
+            self.arrived.push((from, from + wire.payload.len() as u32));
+        }
+    }
+
+    /// A round trip: what arrived is acknowledged, with SACK for what lies ahead.
+    fn round(&mut self) {
+        self.host.now += ROUND_TRIP;
+        let _ = self.host.tick();
+        let sent = self.host.transmit();
+        self.carry(sent);
+        let arrived = core::mem::take(&mut self.arrived);
+        let mut ahead: Vec<(u32, u32)> = Vec::new();
+        for (from, to) in arrived {
+            if from <= self.acked {
+                self.acked = self.acked.max(to);
+                while let Some(next) = ahead.iter().position(|(from, _)| *from <= self.acked) {
+                    self.acked = self.acked.max(ahead.remove(next).1);
+                }
+            } else {
+                ahead.push((from, to));
+            }
+            let mut ack = peer(ACK, 0, self.acked);
+            if let Some((from, to)) = ahead.last() {
+                ack = ack.sack(at(*from), at(*to));
+            }
+            let sent = self.host.exchange(&ack);
+            self.carry(sent);
+        }
+        self.arrived.extend(ahead);
+    }
+
+    /// Writes and waits until all has arrived.
+    fn write(&mut self, len: usize) {
+        let goal = self.acked + len as u32;
+        let mut left = len;
+        for _ in 0..5_000 {
+            if left > 0 {
+                left -= self.host.send(&vec![1; left]);
+                let sent = self.host.transmit();
+                self.carry(sent);
+            }
+            self.round();
+            if self.acked == goal {
+                // The last acknowledgement gets there too.
+                self.host.exchange(&peer(ACK, 0, goal));
+                return;
+            }
+        }
+        panic!("{} of {goal} bytes have arrived", self.acked);
+    }
+
+    fn mss(&self) -> usize {
+        self.host.tcb.mss.into()
+    }
+}
+
+fn at(seq: u32) -> SeqNum {
+    ISS + 1 + seq
+}
+
+fn config() -> Config {
+    Config { mss: FULL as u16, sack: true, send_buffer_bytes: 64 << 10, ..plain() }
+}
+
+#[test]
+fn a_black_hole_is_noticed_after_four_timeouts_and_passed() {
+    let mut path = Path::new(&config(), 1200);
+    let began = path.host.now;
+    path.write(30_000);
+    assert!(path.longest >= 1024, "{}", path.longest);
+    assert!(path.host.now.nanos_since(began) < 10_000_000_000);
+    // RFC 4821 7.4: one that is narrower still.
+    let mut path = Path::new(&config(), 600);
+    path.write(10_000);
+    assert_eq!(path.longest, 512);
+}
+
+#[test]
+fn short_segments_that_stay_away_say_nothing_about_the_path() {
+    let mut path = Path::new(&Config { mtu_probing: false, ..config() }, 0);
+    path.host.write(&[1; 5000]);
+    for _ in 0..8 {
+        path.host.run_timer();
+    }
+    assert_eq!(path.mss() as u32, FULL, "nor do long ones, if that is not wanted");
+    let mut path = Path::new(&config(), 0);
+    assert_eq!(path.host.write(&[1; 500]).len(), 1);
+    for _ in 0..8 {
+        path.host.run_timer();
+    }
+    assert_eq!(path.mss() as u32, FULL);
+}
+
+#[test]
+fn behind_a_black_hole_the_largest_segment_that_passes_is_found() {
+    let mut path = Path::new(&config(), 1300);
+    path.write(200_000);
+    for _ in 0..12 {
+        path.host.now += Duration::from_secs(2);
+        path.write(60_000);
+    }
+    assert!((1236..=1300).contains(&path.mss()), "{}", path.mss());
+    // What is known of the path outlives silence, and the search comes to rest.
+    assert_eq!(path.host.cold.in_use(), 1);
+    let swallowed = path.swallowed;
+    path.write(60_000);
+    assert_eq!(path.swallowed, swallowed);
+    // RFC 8899 5.1.1: much later it is tried again, and a path that has recovered is as before.
+    path.passes = 9000;
+    for _ in 0..12 {
+        path.host.now += Duration::from_secs(601);
+        path.write(60_000);
+    }
+    assert_eq!(path.mss() as u32, FULL);
+    path.write(60_000);
+    assert_eq!(path.host.cold.in_use(), 0, "nothing is left to be known");
+}
+
+#[test]
+fn a_lost_probe_is_cut_up_and_costs_no_window() {
+    for sack in [true, false] {
+        let mut path = Path::new(&Config { sack, ..config() }, 1100);
+        path.write(60_000);
+        assert_eq!((path.mss(), path.longest <= 1100), (1024, true));
+        // Out of slow start, so that a round changes little.
+        path.host.tcb.window.cwnd = 12_000;
+        path.host.tcb.window.ssthresh = 12_000;
+        path.host.now += Duration::from_secs(2);
+        let swallowed = path.swallowed;
+        path.write(40_000);
+        assert_eq!(path.swallowed, swallowed + 1, "one probe");
+        let window = path.host.tcb.window;
+        assert!(window.cwnd >= 12_000 && window.ssthresh == 12_000, "{window:?}");
+        let phase = path.host.call(|tcb, cx| tcb.info(cx)).congestion;
+        assert_eq!((path.mss(), phase), (1024, CongestionPhase::Open));
+    }
+}
+
+#[test]
+fn icmp_bounds_the_search() {
+    let mut path = Path::new(&config(), 1100);
+    path.write(60_000);
+    path.host.send(&[1; 1000]);
+    path.host.transmit();
+    let error = crate::tcp::IcmpError::PacketTooBig { mtu: 1100 + 40 };
+    let seq = path.host.tcb.snd.una;
+    let outcome = path.host.call(|tcb, cx| tcb.on_icmp_error(cx, error, seq));
+    assert_eq!(outcome.drop, None);
+    path.host.exchange(&peer(ACK, 0, 61_000));
+    path.acked = 61_000;
+    let swallowed = path.swallowed;
+    for _ in 0..6 {
+        path.host.now += Duration::from_secs(2);
+        path.write(60_000);
+    }
+    assert_eq!((path.mss(), path.swallowed), (1100, swallowed));
+}
