@@ -5,7 +5,7 @@
 //!        one manual clock; a run is a function of its seed
 //! ```
 //! A [`Plan`] is drawn from a seed; [`run`] judges it: every byte once and in order or the application is told, every connection ends,
-//! every frame comes home, no timer is left, and no transfer is slower than [`floor::longest`] allows. That the state machine stays in
+//! every frame comes home, no timer is left, and no transfer is slower than [`floor::limits`] allows. That the state machine stays in
 //! the RFC's figure is asserted where it changes state (`Tcb::transition`), in builds with debug assertions.
 //!
 //! ```text

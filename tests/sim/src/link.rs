@@ -1,4 +1,4 @@
-//! The simulated link: a relay between two in-memory ports, with one [`Line`] for each direction.
+//! The simulated link: a relay between two in-memory ports, with one line for each direction.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -79,6 +79,7 @@ pub(super) const TCP: Known = Known {
         "sack",
         "window_scaling",
         "quick_acks",
+        "mtu_probing",
         "backlog",
     ],
     absent: &[],
@@ -156,6 +157,7 @@ pub(super) fn take_tcp(options: &mut TcpOptions, entry: &Entry<'_>) -> Result<()
         sack,
         window_scaling,
         quick_acks,
+        mtu_probing,
         backlog,
         local: _,
     } = options;
@@ -176,6 +178,7 @@ pub(super) fn take_tcp(options: &mut TcpOptions, entry: &Entry<'_>) -> Result<()
         "sack" => *sack = entry.flag()?,
         "window_scaling" => *window_scaling = entry.flag()?,
         "quick_acks" => *quick_acks = entry.count()?,
+        "mtu_probing" => *mtu_probing = entry.flag()?,
         "backlog" => *backlog = entry.count()?,
         _ => return Err(entry.unknown(TCP)),
     }

@@ -95,6 +95,7 @@ fn every_key_of_tcp_reaches_its_option() {
         ("sack = false", TcpOptions { sack: false, ..default() }),
         ("window_scaling = false", TcpOptions { window_scaling: false, ..default() }),
         ("quick_acks = 16", TcpOptions { quick_acks: 16, ..default() }),
+        ("mtu_probing = false", TcpOptions { mtu_probing: false, ..default() }),
         ("backlog = 0x10", TcpOptions { backlog: 16, ..default() }),
     ];
     for (text, expected) in cases {
