@@ -282,7 +282,11 @@ impl Tcb {
 
     /// The caller changed the connection's [`super::Config`]: takes over what is not read anew each time.
     pub fn on_config_change<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) {
-        self.flags.set(Bits::TX_DATA.or(Bits::TX_WINDOW));
+        self.flags.set(Bits::TX_DATA);
+        if self.rcv_wnd() < 2 * u32::from(self.mss) {
+            // A larger buffer is news for a peer that waits for window; any other learns of it with the next acknowledgement.
+            self.flags.set(Bits::TX_WINDOW);
+        }
         match self.state {
             State::Closed | State::SynSent | State::SynReceived | State::TimeWait => {}
             State::Established

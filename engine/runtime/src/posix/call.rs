@@ -144,20 +144,34 @@ pub fn connect(fd: Fd, to: Named) -> impl FnMut(&mut Sockets) -> Progress<Result
 }
 
 /// `recv` that waits for the first byte or, with `MSG_WAITALL`, for as many as there is room for. What has come when the time is over,
-/// the stream ends or fails is the result.
-pub fn recv(
+/// the stream ends or fails is the result, with the buffer.
+pub fn recv<B: AsMut<[u8]>>(
     fd: Fd,
-    mut buf: impl AsMut<[u8]>,
+    buf: B,
     flags: i32,
-) -> impl FnMut(&mut Sockets) -> Progress<Result<Received, Errno>> {
+) -> impl FnMut(&mut Sockets) -> Progress<Result<(Received, B), Errno>> {
+    let mut buf = Some(buf);
+    let mut attempt = recv_into(fd, flags);
+    move |sockets| {
+        let bytes = buf.as_mut().map(AsMut::as_mut).unwrap_or_default();
+        match attempt(sockets, bytes) {
+            Progress::Wait { until_ns } => Progress::Wait { until_ns },
+            // Given back once: nobody attempts what is done.
+            Progress::Done(found) => {
+                Progress::Done(found.and_then(|found| Ok((found, buf.take().ok_or(Errno::INVAL)?))))
+            }
+        }
+    }
+}
+
+fn recv_into(fd: Fd, flags: i32) -> impl FnMut(&mut Sockets, &mut [u8]) -> Progress<Result<Received, Errno>> {
     let mut deadline = Deadline::new(fd, Direction::Receive);
     let mut done = Received { len: 0, from: None, flags: 0 };
     // Peeking does not get on; a datagram is never joined to another.
     let is_all = flags & libc::MSG_WAITALL != 0 && flags & libc::MSG_PEEK == 0;
-    move |sockets| {
+    move |sockets, buf| {
         let is_all = is_all && sockets.stream_id(fd).is_ok();
         let waits = sockets.waits(fd) && flags & libc::MSG_DONTWAIT == 0;
-        let buf = buf.as_mut();
         loop {
             let rest = buf.get_mut(done.len..).unwrap_or_default();
             let room = rest.len();

@@ -34,7 +34,7 @@ fn a_question_and_its_answer() {
     let found = net.b.sockets.recv(there, &mut [IoSliceMut::new(&mut buf)], 0).unwrap();
     assert_eq!((&buf[..found.len], found.from), (&b"question"[..], Some(SocketAddrV4::new(A, port))));
     send_to(&mut net.b.sockets, there, b"answer", (A, port)).unwrap();
-    let found = net.wait(call::recv(here, &mut buf, 0)).unwrap();
+    let (found, _) = net.wait(call::recv(here, &mut buf, 0)).unwrap();
     assert_eq!(&buf[..found.len], b"answer");
 }
 

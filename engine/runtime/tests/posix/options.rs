@@ -168,7 +168,7 @@ fn a_small_receive_buffer_stops_the_peer() {
     assert!((6_000..=8_000).contains(&waiting), "{waiting}");
     let mut got = 0;
     while got < 50_000 {
-        got += net.wait(call::recv(client, vec![0; 8_000], 0)).unwrap().len;
+        got += net.wait(call::recv(client, vec![0; 8_000], 0)).unwrap().0.len;
     }
     assert_eq!(got, 50_000);
 }

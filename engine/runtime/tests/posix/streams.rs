@@ -14,7 +14,7 @@ fn a_connection_carries_bytes_both_ways_and_ends_in_order() {
     assert_eq!(read(&mut net.b.sockets, server), Ok(b"question".to_vec()));
     assert_eq!(read(&mut net.b.sockets, server), Err(Errno::AGAIN));
     assert_eq!(write(&mut net.b.sockets, server, b"answer"), Ok(6));
-    assert_eq!(net.wait(call::recv(client, [0; 6], 0)).unwrap().len, 6);
+    assert_eq!(net.wait(call::recv(client, [0; 6], 0)).unwrap().0.len, 6);
     net.b.sockets.close(server).unwrap();
     net.settle();
     assert_eq!(read(&mut net.a, client), Ok(vec![]));
@@ -126,11 +126,10 @@ fn a_read_for_all_waits_for_all() {
     let (client, server) = net.connection();
     write(&mut net.b.sockets, server, b"abc").unwrap();
     set_timeout(&mut net.a, client, libc::SO_RCVTIMEO, (1, 0));
-    let found = net.wait(call::recv(client, [0; 4], libc::MSG_WAITALL)).unwrap();
+    let (found, _) = net.wait(call::recv(client, [0; 4], libc::MSG_WAITALL)).unwrap();
     assert_eq!(found.len, 3, "what has come when the time is over");
     write(&mut net.b.sockets, server, b"abcdef").unwrap();
-    let mut buf = [0; 4];
-    let found = net.wait(call::recv(client, &mut buf, libc::MSG_WAITALL)).unwrap();
+    let (found, buf) = net.wait(call::recv(client, [0; 4], libc::MSG_WAITALL)).unwrap();
     assert_eq!((found.len, &buf), (4, b"abcd"));
 }
 

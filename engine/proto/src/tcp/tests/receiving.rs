@@ -198,6 +198,20 @@ fn pieces_are_bounded_beside_bytes() {
 }
 
 #[test]
+fn a_changed_option_is_no_reason_for_a_segment_but_to_a_peer_that_waits() {
+    let mut host = established(&Config { recv_buffer_bytes: 8000, ..plain() });
+    host.config.recv_buffer_bytes = 60_000;
+    host.call(|tcb, cx| tcb.on_config_change(cx));
+    assert!(host.transmit().is_empty());
+    let mut host = established(&Config { recv_buffer_bytes: 2000, ..plain() });
+    host.exchange(&peer(ACK, 0, 0).text(&[1; 2000]));
+    host.config.recv_buffer_bytes = 60_000;
+    host.call(|tcb, cx| tcb.on_config_change(cx));
+    expect_ack(host.transmit(), 0, 2000);
+    assert_eq!(host.tcb.rcv_wnd(), 58_000);
+}
+
+#[test]
 fn a_smaller_buffer_never_takes_back_what_was_announced() {
     let mut host = established(&Config { recv_buffer_bytes: 8000, ..plain() });
     assert_eq!(host.tcb.rcv_wnd(), 8000);
