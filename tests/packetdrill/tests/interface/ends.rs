@@ -1,0 +1,85 @@
+//! Closing, and the errors of connections.
+
+use ringwire_wire::tcp::{Flags, Options};
+
+use crate::library::Drill;
+use crate::packets::{HERE, PEER_PORT, PORT, THERE, segment};
+use crate::peer::{ACK, Peer, receive};
+
+const FIN: Flags = Flags::FIN;
+
+#[test]
+fn the_peer_closes_first() {
+    let peer = Peer::accepted("");
+    peer.inject(FIN | ACK, (1, 1), b"bye");
+    peer.expect(ACK, (1, 5), b"");
+    assert_eq!(peer.drill.read(peer.fd), Ok(b"bye".to_vec()));
+    assert_eq!(peer.drill.read(peer.fd), Ok(vec![]));
+    assert_eq!(peer.drill.close(peer.fd), Ok(0));
+    peer.expect(FIN | ACK, (1, 5), b"");
+    peer.inject(ACK, (5, 2), b"");
+    peer.inject(ACK, (5, 2), b"");
+    let reset = peer.receive();
+    assert_eq!((reset.header.flags, peer.seq(&reset)), (Flags::RST, 2), "nobody is left");
+}
+
+#[test]
+fn the_program_closes_first_and_its_end_is_remembered() {
+    let peer = Peer::connected("");
+    assert_eq!(peer.drill.shutdown(peer.fd, libc::SHUT_WR), Ok(0));
+    peer.expect(FIN | ACK, (1, 1), b"");
+    peer.inject(ACK, (1, 2), b"");
+    peer.inject(FIN | ACK, (1, 2), b"");
+    peer.expect(ACK, (2, 2), b"");
+    assert_eq!(peer.drill.close(peer.fd), Ok(0));
+    peer.inject(FIN | ACK, (1, 2), b"");
+    peer.expect(ACK, (2, 2), b"");
+}
+
+#[test]
+fn refused() {
+    let drill = Drill::new("");
+    let fd = drill.stream();
+    drill.bind(fd, (HERE, PORT)).unwrap();
+    drill.make_nonblocking(fd);
+    assert_eq!(drill.connect(fd, (THERE, PEER_PORT)), Err(libc::EINPROGRESS));
+    let syn = receive(&drill);
+    let ack = syn.header.seq.wrapping_add(1);
+    drill.inject(&segment(Flags::RST | ACK, (0, ack), &Options::default(), b"")).unwrap();
+    let all = libc::POLLIN | libc::POLLOUT | libc::POLLERR | libc::POLLHUP;
+    assert_eq!(drill.poll(fd, libc::POLLIN | libc::POLLOUT, 0), Ok(all));
+    assert_eq!(drill.so_error(fd), libc::ECONNREFUSED);
+}
+
+#[test]
+fn nobody_answers() {
+    let drill = Drill::new("");
+    let fd = drill.stream();
+    // Blocking: the SYNs and their back-off pass in virtual time, two minutes of it.
+    let start_us = drill.now_us();
+    assert_eq!(drill.connect(fd, (THERE, PEER_PORT)), Err(libc::ETIMEDOUT));
+    let waited_s = (drill.now_us() - start_us) / 1_000_000;
+    assert!((126..=128).contains(&waited_s), "{waited_s}");
+    let syns = (0..7).map(|_| receive(&drill).header.flags).collect::<Vec<_>>();
+    assert_eq!(syns, [Flags::SYN; 7], "one and Linux's six retries");
+}
+
+#[test]
+fn reset() {
+    let peer = Peer::accepted("");
+    peer.inject(Flags::RST | ACK, (1, 1), b"");
+    assert_eq!(peer.drill.read(peer.fd), Err(libc::ECONNRESET));
+    assert_eq!(peer.drill.read(peer.fd), Ok(vec![]));
+    assert_eq!(peer.drill.write(peer.fd, b"x"), Err(libc::EPIPE));
+    assert_eq!(peer.drill.shutdown(peer.fd, libc::SHUT_RDWR), Err(libc::ENOTCONN));
+}
+
+#[test]
+fn the_user_timeout() {
+    let peer = Peer::accepted("");
+    let ms = 3_000_i32.to_ne_bytes();
+    peer.drill.set_option(peer.fd, (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT), &ms).unwrap();
+    peer.drill.write(peer.fd, b"x").unwrap();
+    peer.drill.usleep(10_000_000);
+    assert_eq!(peer.drill.read(peer.fd), Err(libc::ETIMEDOUT));
+}

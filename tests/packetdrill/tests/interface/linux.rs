@@ -1,0 +1,164 @@
+//! Where the RFCs leave a choice: what Linux does, and scripts compare.
+
+use ringwire_wire::tcp::{Flags, Options};
+
+use crate::library::Drill;
+use crate::packets::segment;
+use crate::peer::{ACK, Peer, listening, offer, offer_with_timestamps, receive};
+
+const MSS: u8 = 2;
+const NOP: u8 = 1;
+const SCALE: u8 = 3;
+const SACK_OK: u8 = 4;
+const TIMESTAMPS: u8 = 8;
+
+fn syn_ack_to(flags: &str, options: &Options) -> crate::packets::Out {
+    let drill = Drill::new(flags);
+    listening(&drill);
+    drill.inject(&segment(Flags::SYN, (0, 0), options, b"")).unwrap();
+    receive(&drill)
+}
+
+fn syn_of(flags: &str) -> crate::packets::Out {
+    let drill = Drill::new(flags);
+    let fd = drill.stream();
+    drill.make_nonblocking(fd);
+    assert_eq!(drill.connect(fd, (crate::packets::THERE, 80)), Err(libc::EINPROGRESS));
+    receive(&drill)
+}
+
+#[test]
+fn options_of_syn_and_syn_ack_stand_in_linux_s_order() {
+    let with = [MSS, SACK_OK, TIMESTAMPS, NOP, SCALE];
+    let without = [MSS, NOP, NOP, SACK_OK, NOP, SCALE];
+    for out in [syn_of(""), syn_ack_to("", &offer_with_timestamps())] {
+        assert_eq!(out.option_kinds(), with, "{out:?}");
+        assert_eq!((out.options.mss, out.options.window_scale), (Some(1460), Some(8)));
+    }
+    for out in [syn_of("timestamps=off"), syn_ack_to("", &offer())] {
+        assert_eq!(out.option_kinds(), without, "{out:?}");
+    }
+    assert_eq!(syn_of("sack=off,timestamps=off").option_kinds(), [MSS, NOP, SCALE]);
+    assert_eq!(syn_of("sack=off").option_kinds(), [MSS, NOP, NOP, TIMESTAMPS, NOP, SCALE]);
+    assert_eq!(syn_of("sack=off,timestamps=off,wscale=off").option_kinds(), [MSS]);
+    assert_eq!(syn_ack_to("", &Options::default()).option_kinds(), [MSS], "nothing that was not offered");
+}
+
+#[test]
+fn the_mtu_is_the_segment_s_size() {
+    assert_eq!(syn_of("mtu=1280").options.mss, Some(1240));
+}
+
+#[test]
+fn ecn_is_asked_for_when_it_shall_be() {
+    assert_eq!(syn_of("ecn=ask").header.flags, Flags::SYN | Flags::ECE | Flags::CWR);
+    assert_eq!(syn_of("").header.flags, Flags::SYN);
+}
+
+#[test]
+fn push_stands_on_the_last_segment_of_each_write() {
+    let peer = Peer::accepted("");
+    assert_eq!(peer.drill.write(peer.fd, &[7; 3000]), Ok(3000));
+    peer.expect(ACK, (1, 1), &[7; 1460]);
+    peer.expect(ACK, (1461, 1), &[7; 1460]);
+    peer.expect(ACK | Flags::PSH, (2921, 1), &[7; 80]);
+    peer.inject(ACK, (1, 3001), b"");
+    // Gathered from several buffers it is one write.
+    assert_eq!(peer.drill.writev(peer.fd, &[&[1; 1460], &[2; 10]]), Ok(1470));
+    peer.expect(ACK, (3001, 1), &[1; 1460]);
+    peer.expect(ACK | Flags::PSH, (4461, 1), &[2; 10]);
+}
+
+#[test]
+fn the_first_segments_are_acknowledged_at_once_and_then_every_second_one() {
+    let peer = Peer::accepted("");
+    let mut at = 1;
+    for _ in 0..16 {
+        peer.inject(ACK, (at, 1), &[1; 1000]);
+        at += 1000;
+        let ack = peer.expect(ACK, (1, at), b"");
+        assert!(ack.at_us >= 0);
+        peer.drill.read(peer.fd).unwrap();
+    }
+    let start_us = peer.drill.now_us();
+    peer.inject(ACK, (at, 1), &[1; 1000]);
+    let ack = peer.expect(ACK, (1, at + 1000), b"");
+    let delay_ms = (ack.at_us - start_us) / 1000;
+    assert!((40..=42).contains(&delay_ms), "a delayed one, as late as Linux's: {delay_ms} ms");
+}
+
+#[test]
+fn without_quick_acks_the_first_one_is_delayed() {
+    let peer = Peer::accepted("quickack=0");
+    let start_us = peer.drill.now_us();
+    peer.inject(ACK, (1, 1), &[1; 1000]);
+    let ack = peer.expect(ACK, (1, 1001), b"");
+    assert!(ack.at_us - start_us >= 40_000);
+}
+
+#[test]
+fn resets_have_linux_s_forms() {
+    // To a port that nobody has: a SYN, and an acknowledgement.
+    let drill = Drill::new("");
+    drill.inject(&segment(Flags::SYN, (0, 0), &offer(), b"")).unwrap();
+    let out = receive(&drill);
+    assert_eq!((out.header.flags, out.header.seq, out.header.window), (Flags::RST | ACK, 0, 0));
+    assert_eq!(out.header.ack, crate::packets::IRS + 1);
+    drill.inject(&segment(ACK, (9, 77), &Options::default(), b"abc")).unwrap();
+    let out = receive(&drill);
+    assert_eq!((out.header.flags, out.header.seq, out.header.ack), (Flags::RST, 77, 0));
+    drop(drill);
+    // Closed with something unread.
+    let peer = Peer::accepted("");
+    peer.inject(ACK, (1, 1), b"unread");
+    peer.expect(ACK, (1, 7), b"");
+    peer.drill.close(peer.fd).unwrap();
+    peer.expect(Flags::RST | ACK, (1, 7), b"");
+    drop(peer);
+    // Text after the close.
+    let peer = Peer::accepted("");
+    peer.drill.close(peer.fd).unwrap();
+    peer.expect(Flags::FIN | ACK, (1, 1), b"");
+    peer.inject(ACK, (1, 2), b"late");
+    let out = peer.receive();
+    assert_eq!((out.header.flags, peer.seq(&out)), (Flags::RST, 2));
+}
+
+#[test]
+fn tcp_info_is_linux_s() {
+    let peer = Peer::accepted("");
+    let info = peer.drill.option(peer.fd, (libc::IPPROTO_TCP, libc::TCP_INFO), 300).unwrap();
+    assert_eq!((info.len(), info[0], info[1]), (248, 1, 0));
+    assert_eq!((info[5], info[6]), (2 | 4, 0x87), "SACK and scaling; the peer's shift and ours");
+    assert_eq!(u32::from_ne_bytes(info[80..84].try_into().unwrap()), 10, "tcpi_snd_cwnd");
+    let cut = peer.drill.option(peer.fd, (libc::IPPROTO_TCP, libc::TCP_INFO), 104).unwrap();
+    assert_eq!(cut.len(), 104, "an older, shorter structure");
+    let name = peer.drill.option(peer.fd, (libc::IPPROTO_TCP, libc::TCP_CONGESTION), 16).unwrap();
+    assert_eq!(name[..6], *b"cubic\0");
+    drop(peer);
+    let peer = Peer::accepted("cc=reno");
+    let name = peer.drill.option(peer.fd, (libc::IPPROTO_TCP, libc::TCP_CONGESTION), 16).unwrap();
+    assert_eq!(name[..5], *b"reno\0");
+}
+
+#[test]
+fn a_connection_s_own_reset_has_timestamps() {
+    let drill = Drill::new("");
+    let listener = listening(&drill);
+    drill.inject(&segment(Flags::SYN, (0, 0), &offer_with_timestamps(), b"")).unwrap();
+    let syn_ack = receive(&drill);
+    let stamp = offer_with_timestamps().timestamps.map(|stamp| ringwire_wire::tcp::Timestamps {
+        value: stamp.value + 1,
+        echo: syn_ack.options.timestamps.unwrap().value,
+    });
+    let options = Options { timestamps: stamp, ..Options::default() };
+    let ack = syn_ack.header.seq.wrapping_add(1);
+    drill.inject(&segment(ACK, (1, ack), &options, b"")).unwrap();
+    let (fd, ..) = drill.accept(listener).unwrap();
+    let linger = [1_i32.to_ne_bytes(), 0_i32.to_ne_bytes()].concat();
+    drill.set_option(fd, (libc::SOL_SOCKET, libc::SO_LINGER), &linger).unwrap();
+    drill.close(fd).unwrap();
+    let reset = receive(&drill);
+    assert_eq!(reset.header.flags, Flags::RST | ACK, "an option that was set is no reason for a segment");
+    assert_eq!(reset.option_kinds(), [NOP, NOP, TIMESTAMPS]);
+}
