@@ -312,6 +312,10 @@ pub struct TcpOptions {
     /// Shorter segments when long ones vanish on the path without a word, and longer ones again later (RFC 8899; Linux's
     /// `tcp_mtu_probing` of 1). The search upwards takes what is written with `send`.
     pub mtu_probing: bool,
+    /// Type of service of what is sent: DSCP in the upper six bits (`IP_TOS`). The lower two are those of `ecn`.
+    pub tos: u8,
+    /// TTL of what is sent, at least 1 (`IP_TTL`).
+    pub ttl: u8,
     /// Connections of a listener that may wait for the end of their handshake (beyond that SYNs are answered by cookies), and,
     /// apart from those, for the application.
     pub backlog: u32,
@@ -339,6 +343,8 @@ impl Default for TcpOptions {
             window_scaling: true,
             quick_acks: 0,
             mtu_probing: true,
+            tos: 0,
+            ttl: 64,
             backlog: 4096,
             local: None,
         }

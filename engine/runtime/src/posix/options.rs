@@ -51,6 +51,9 @@ const MAX_MAXSEG: i32 = 32_767;
 const MIN_BUFFER_BYTES: i32 = 2304;
 const MAX_BUFFER_BYTES: i32 = 16 << 20;
 const DEFAULT_MSS: u16 = 536;
+const DEFAULT_TTL: u8 = 64;
+/// The part of the type of service that an application does not set on a stream.
+const ECN_BITS: u8 = 3;
 
 impl Sockets {
     /// `setsockopt(2)`: `value` is what the pointer points to.
@@ -82,6 +85,7 @@ impl Sockets {
                 libc::TCP_CONGESTION => stream.options.congestion_control = algorithm(value)?,
                 _ => stream.set_tcp_option(name, number(value)?)?,
             },
+            libc::IPPROTO_IP => stream.set_ip_option(name, number(value)?)?,
             _ => return Err(Errno::NOPROTOOPT),
         }
         let applied = self.apply_options(id);
@@ -171,6 +175,7 @@ impl Sockets {
                 match level {
                     libc::SOL_SOCKET => stream.socket_option(name),
                     libc::IPPROTO_TCP => stream.tcp_option(name),
+                    libc::IPPROTO_IP => stream.ip_option(name),
                     _ => Err(Errno::NOPROTOOPT),
                 }
             }
@@ -248,6 +253,26 @@ impl Stream {
         }
         self.keep_alive();
         Ok(())
+    }
+
+    fn set_ip_option(&mut self, name: i32, number: i32) -> Result<(), Errno> {
+        match (name, number) {
+            // Linux takes the lowest byte.
+            (libc::IP_TOS, _) => self.options.tos = (number & 0xff) as u8 & !ECN_BITS,
+            (libc::IP_TTL, -1) => self.options.ttl = DEFAULT_TTL,
+            (libc::IP_TTL, 1..=255) => self.options.ttl = number as u8,
+            (libc::IP_TTL, _) => return Err(Errno::INVAL),
+            _ => return Err(Errno::NOPROTOOPT),
+        }
+        Ok(())
+    }
+
+    fn ip_option(&self, name: i32) -> Result<Vec<u8>, Errno> {
+        Ok(match name {
+            libc::IP_TOS => int(self.options.tos.into()),
+            libc::IP_TTL => int(self.options.ttl.into()),
+            _ => return Err(Errno::NOPROTOOPT),
+        })
     }
 
     fn keep_alive(&mut self) {

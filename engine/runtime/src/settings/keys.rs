@@ -80,6 +80,8 @@ pub(super) const TCP: Known = Known {
         "window_scaling",
         "quick_acks",
         "mtu_probing",
+        "tos",
+        "ttl",
         "backlog",
     ],
     absent: &[],
@@ -158,6 +160,8 @@ pub(super) fn take_tcp(options: &mut TcpOptions, entry: &Entry<'_>) -> Result<()
         window_scaling,
         quick_acks,
         mtu_probing,
+        tos,
+        ttl,
         backlog,
         local: _,
     } = options;
@@ -179,6 +183,8 @@ pub(super) fn take_tcp(options: &mut TcpOptions, entry: &Entry<'_>) -> Result<()
         "window_scaling" => *window_scaling = entry.flag()?,
         "quick_acks" => *quick_acks = entry.count()?,
         "mtu_probing" => *mtu_probing = entry.flag()?,
+        "tos" => *tos = entry.count()?,
+        "ttl" => *ttl = entry.count()?,
         "backlog" => *backlog = entry.count()?,
         _ => return Err(entry.unknown(TCP)),
     }

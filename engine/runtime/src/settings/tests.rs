@@ -96,6 +96,8 @@ fn every_key_of_tcp_reaches_its_option() {
         ("window_scaling = false", TcpOptions { window_scaling: false, ..default() }),
         ("quick_acks = 16", TcpOptions { quick_acks: 16, ..default() }),
         ("mtu_probing = false", TcpOptions { mtu_probing: false, ..default() }),
+        ("tos = 0xb8", TcpOptions { tos: 0xb8, ..default() }),
+        ("ttl = 5", TcpOptions { ttl: 5, ..default() }),
         ("backlog = 0x10", TcpOptions { backlog: 16, ..default() }),
     ];
     for (text, expected) in cases {

@@ -344,8 +344,8 @@ impl Link {
             src: hop.src,
             dst: hop.dst,
             protocol,
-            tos: 0,
-            ttl: 64,
+            tos: IpMark::PLAIN.tos,
+            ttl: IpMark::PLAIN.ttl,
             id: self.next_ident(),
             dont_fragment: true,
             // At most the MTU, which `ip_payload_bytes` keeps below 65,536.
@@ -357,7 +357,7 @@ impl Link {
     pub(crate) fn emit_tcp(&mut self, head: &mut [u8], hop: &Hop, segment: &TcpSegment<'_>) {
         let transport_len = head.len() - ETH_IP_LEN.min(head.len()) + segment.payload_len;
         let mut ip = self.ip_header(hop, ipv4::Protocol::TCP, transport_len);
-        ip.tos = segment.tos;
+        (ip.tos, ip.ttl) = (segment.mark.tos, segment.mark.ttl);
         emit_ip(head, hop, ip);
         let pseudo = Sum::pseudo_v4(hop.src, hop.dst, ipv4::Protocol::TCP, ip.payload_len);
         if let Some(tcp_head) = head.get_mut(ETH_IP_LEN..) {
@@ -418,7 +418,19 @@ pub(crate) struct TcpSegment<'a> {
     pub(crate) options: &'a tcp::Options,
     pub(crate) payload_sum: Sum,
     pub(crate) payload_len: usize,
+    pub(crate) mark: IpMark,
+}
+
+/// What a socket chooses of the IP header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct IpMark {
     pub(crate) tos: u8,
+    pub(crate) ttl: u8,
+}
+
+impl IpMark {
+    /// Of what belongs to no socket.
+    pub(crate) const PLAIN: IpMark = IpMark { tos: 0, ttl: 64 };
 }
 
 /// What [`Link::emit_udp`] writes.

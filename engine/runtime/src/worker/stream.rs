@@ -20,7 +20,7 @@ use super::flow::{Flow, Owner, Tuple};
 use super::handover::Offered;
 use super::ingress::{Ingress, NO_QUEUE};
 use super::io::{Io, Ready, Socket};
-use super::link::{Hop, TcpSegment, tcp_head_len};
+use super::link::{Hop, IpMark, TcpSegment, tcp_head_len};
 use super::tcp_buf::{SendSource, TcpBuf};
 use crate::buffer::RxBuf;
 use crate::error::CloseReason;
@@ -49,6 +49,7 @@ use time_wait::TimeWaits;
 pub(crate) struct OptionSet {
     pub(crate) config: tcp::Config,
     pub(crate) backlog: u32,
+    pub(crate) mark: IpMark,
 }
 
 /// How many of what one worker keeps.
@@ -400,7 +401,7 @@ impl Streams {
     /// Answers a segment that met no connection (RFC 9293 3.10.7.1).
     fn send_reset(&mut self, io: &mut Io, at: Arrived<'_>) {
         if let Some((header, options)) = tcp::reset_for(at.seg, at.ingress.payload_len()) {
-            io.counters.now.resets_sent += u64::from(answer(io, at, header, &options));
+            io.counters.now.resets_sent += u64::from(answer(io, at, header, &options, IpMark::PLAIN));
         }
     }
 
@@ -444,7 +445,7 @@ impl Streams {
 
 /// Sends a segment of no connection of ours back the way `at` came: no route or neighbour is looked up for a stranger. False when
 /// there is no frame for it.
-fn answer(io: &mut Io, at: Arrived<'_>, mut header: Header, options: &Options) -> bool {
+fn answer(io: &mut Io, at: Arrived<'_>, mut header: Header, options: &Options, mark: IpMark) -> bool {
     (header.src_port, header.dst_port) = (at.ingress.dst_port, at.ingress.src_port);
     let Some(mut frame) = io.link.alloc(Class::Control) else {
         io.counters.now.frames_wanted += 1;
@@ -457,8 +458,7 @@ fn answer(io: &mut Io, at: Arrived<'_>, mut header: Header, options: &Options) -
         src: at.ingress.dst,
         dst: at.ingress.src,
     };
-    let segment =
-        TcpSegment { header: &header, options, payload_sum: Sum::default(), payload_len: 0, tos: 0 };
+    let segment = TcpSegment { header: &header, options, payload_sum: Sum::default(), payload_len: 0, mark };
     let head = frame.prepend(tcp_head_len(options));
     io.link.emit_tcp(head, &hop, &segment);
     io.link.submit_or_drop(hop.port, frame, &mut io.counters);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 
 const TCP: i32 = libc::IPPROTO_TCP;
+const IP: i32 = libc::IPPROTO_IP;
 const SOCKET: i32 = libc::SOL_SOCKET;
 
 #[test]
@@ -23,6 +24,10 @@ fn what_is_set_is_what_is_got() {
         (TCP, libc::TCP_KEEPINTVL, 12, 12),
         (TCP, libc::TCP_KEEPCNT, 13, 13),
         (TCP, libc::TCP_USER_TIMEOUT, 1234, 1234),
+        // The lower two bits are not the application's.
+        (IP, libc::IP_TOS, 0xbb, 0xb8),
+        (IP, libc::IP_TTL, 7, 7),
+        (IP, libc::IP_TTL, -1, 64),
     ];
     for (level, name, set, got) in options {
         assert_eq!(set_int(&mut net.a, fd, level, name, set), Ok(()), "{level} {name}");
@@ -55,6 +60,8 @@ fn values_that_make_no_sense_are_refused() {
         (TCP, libc::TCP_KEEPINTVL, 40_000),
         (TCP, libc::TCP_KEEPCNT, 128),
         (TCP, libc::TCP_USER_TIMEOUT, -1),
+        (IP, libc::IP_TTL, 0),
+        (IP, libc::IP_TTL, 256),
     ];
     for (level, name, value) in wrong {
         assert_eq!(set_int(a, fd, level, name, value), Err(Errno::INVAL), "{name} {value}");
@@ -63,7 +70,7 @@ fn values_that_make_no_sense_are_refused() {
     assert_eq!(a.set_option(fd, SOCKET, libc::SO_LINGER, &[0; 4]), Err(Errno::INVAL));
     let time = [0_i64.to_ne_bytes(), 1_000_000_i64.to_ne_bytes()].concat();
     assert_eq!(a.set_option(fd, SOCKET, libc::SO_SNDTIMEO, &time), Err(Errno::DOM));
-    for (level, name) in [(SOCKET, libc::SO_BROADCAST), (TCP, libc::TCP_DEFER_ACCEPT), (libc::IPPROTO_IP, 1)]
+    for (level, name) in [(SOCKET, libc::SO_BROADCAST), (TCP, libc::TCP_DEFER_ACCEPT), (IP, libc::IP_OPTIONS)]
     {
         assert_eq!(set_int(a, fd, level, name, 1), Err(Errno::NOPROTOOPT));
         assert_eq!(a.option(fd, level, name), Err(Errno::NOPROTOOPT));

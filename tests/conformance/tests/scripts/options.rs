@@ -1,7 +1,7 @@
 //! Options and header fields: RFC 9293 3.1, 3.2, 3.7.1, RFC 7323 2, RFC 6691.
 
 use ringwire::TcpState;
-use ringwire_conformance::{Script, ack, bare, data, script, syn, syn_ack};
+use ringwire_conformance::{Script, Sent, ack, bare, data, script, syn, syn_ack};
 use ringwire_wire::tcp::{Flags, Options};
 
 /// MUST-14, SHLD-5, MAY-3: our SYN carries the MSS.
@@ -382,5 +382,44 @@ fn rfc9293_3_4_our_sequence_numbers_wrap() {
         assert_eq!(bytes, 10_000);
         s.inject(ack());
         assert_eq!(s.info().unacked_bytes, 0);
+    });
+}
+
+/// RFC 9293 3.9.1.8 (MUST-48), 3.9.2 (MUST-49): DSCP and TTL are the application's, in every segment from the first on; the ECN bits are
+/// not.
+#[test]
+fn rfc9293_3_9_1_8_dscp_and_ttl_are_the_applications() {
+    let is_marked = |sent: &Sent| (sent.tos & !3, sent.ip[8]) == (0xb8, 7);
+    script(|s| {
+        (s.options.tos, s.options.ttl) = (0xbb, 7);
+        s.options.backlog = 1;
+        s.listen();
+        s.inject(s.peer_syn());
+        let syn_ack_sent = s.expect_only(syn_ack());
+        // Beyond the backlog, the cookie too.
+        s.inject(s.peer_syn().port(5001));
+        let cookie = s.expect_only(syn_ack().port(5001));
+        s.inject(ack());
+        s.accept();
+        s.send("x");
+        let first = s.expect_only(data("x"));
+        let again = s.expect_after(100..=1200, data("x"));
+        s.inject(data("y"));
+        let answer = s.expect_after(0..=499, ack());
+        assert_eq!(first.tos & 3, 0, "no ECN was agreed on");
+        assert!([syn_ack_sent, cookie, first, again, answer].iter().all(is_marked));
+        s.abort();
+        assert!(s.take_sent().iter().all(is_marked));
+    });
+    script(|s| {
+        (s.options.tos, s.options.ttl) = (0xb8, 7);
+        s.connect();
+        assert!(is_marked(&s.expect_only(syn())));
+    });
+    script(|s| {
+        s.options.ttl = 0;
+        s.connect();
+        let sent = s.expect_only(syn());
+        assert_eq!((sent.tos, sent.ip[8]), (0, 1), "nothing is sent with a TTL of 0");
     });
 }

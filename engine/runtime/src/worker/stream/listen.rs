@@ -231,7 +231,7 @@ impl Streams {
         listening.cookies_until = io.now + cookie::LIFE;
         let (header, options) = cookie::answer(&io.prf, &at.tuple().prf_flow(), &set.config, at.seg, io.now)
             .ok_or(DropReason::TcpSynQueueFull)?;
-        if !answer(io, at, header, &options) {
+        if !answer(io, at, header, &options, set.mark) {
             return Err(DropReason::NoFrame);
         }
         io.counters.now.cookies_sent += 1;

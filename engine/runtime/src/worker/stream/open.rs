@@ -9,6 +9,7 @@ use ringwire_table::PortAllocator;
 use super::*;
 use crate::config::TcpOptions;
 use crate::error::{BindError, ConnError, ConnectError};
+use crate::worker::link::IpMark;
 use crate::worker::net::{Net, PortGrant};
 
 /// Who stands on each local port, so that a shared port is given back when the last user is gone; and where free ones are found.
@@ -279,6 +280,9 @@ fn listen_key(addr: Ipv4Addr, port: u16) -> FlowKey {
     FlowKey::v4_listener(Protocol::TCP.0, addr, port)
 }
 
+/// Of the type of service; they belong to congestion notification (RFC 3168 5).
+const ECN_BITS: u8 = 3;
+
 impl OptionSet {
     fn new(options: &TcpOptions, link_mss_bytes: usize) -> OptionSet {
         let link_mss = u16::try_from(link_mss_bytes).unwrap_or(u16::MAX);
@@ -309,7 +313,8 @@ impl OptionSet {
             time_wait: options.time_wait,
             ..tcp::Config::default()
         };
-        OptionSet { config, backlog: options.backlog }
+        let mark = IpMark { tos: options.tos & !ECN_BITS, ttl: options.ttl.max(1) };
+        OptionSet { config, backlog: options.backlog, mark }
     }
 }
 

@@ -235,11 +235,11 @@ impl Streams {
             Reaction::Drop(reason) => io.counters.drop_packet(reason),
             Reaction::Answer(reason) => {
                 io.counters.drop_packet(reason);
-                answer(io, at, header, &options);
+                answer(io, at, header, &options, IpMark::PLAIN);
             }
             Reaction::AnswerAndRestart(reason) => {
                 io.counters.drop_packet(reason);
-                answer(io, at, header, &options);
+                answer(io, at, header, &options, IpMark::PLAIN);
                 self.time_waits.restart(slot, io.now);
             }
             Reaction::Reopen => {

@@ -80,7 +80,7 @@ impl Streams {
             // By reference: it is written field by field, and copying it at once would wait for the store buffer.
             let mut next = flow.tcb.poll_transmit(&mut cx);
             let Some(transmit) = &mut next else { break };
-            emit(io, &hop, &flow.tuple, transmit);
+            emit(io, (&hop, set.mark), &flow.tuple, transmit);
             room -= 1;
         }
         Progress::Done
@@ -172,9 +172,9 @@ impl SendPool for NoBuffers {
 }
 
 /// One segment from the machine onto the ring. The caller made sure of a free descriptor.
-fn emit(io: &mut Io, hop: &Hop, tuple: &Tuple, transmit: &mut Transmit<'_, TcpBuf>) {
+fn emit(io: &mut Io, (hop, mark): (&Hop, IpMark), tuple: &Tuple, transmit: &mut Transmit<'_, TcpBuf>) {
     let Transmit { header, options, body, ecn, .. } = transmit;
-    let tos = *ecn as u8;
+    let mark = IpMark { tos: mark.tos | *ecn as u8, ..mark };
     header.src_port = tuple.local_port;
     header.dst_port = tuple.remote_port;
     let head_len = tcp_head_len(options);
@@ -182,30 +182,30 @@ fn emit(io: &mut Io, hop: &Hop, tuple: &Tuple, transmit: &mut Transmit<'_, TcpBu
         Body::Whole(buf) => {
             let payload_sum = buf.payload_sum();
             let payload_len = SendBuf::len(&**buf);
-            let segment = TcpSegment { header, options, payload_sum, payload_len, tos };
+            let segment = TcpSegment { header, options, payload_sum, payload_len, mark };
             // The machine gives a buffer out only while the device does not hold it (`SendBuf::in_ring`).
             let Some(head) = buf.head_mut(head_len) else {
-                return send_copy(io, hop, (header, options, tos), buf.bytes());
+                return send_copy(io, hop, (header, options, mark), buf.bytes());
             };
             io.link.emit_tcp(head, hop, &segment);
             if let Some(frame) = buf.frame() {
                 submit(io, hop, frame);
             }
         }
-        Body::None => send_copy(io, hop, (header, options, tos), &[]),
-        Body::Copy(bytes) => send_copy(io, hop, (header, options, tos), bytes),
+        Body::None => send_copy(io, hop, (header, options, mark), &[]),
+        Body::Copy(bytes) => send_copy(io, hop, (header, options, mark), bytes),
     }
 }
 
 /// A segment whose payload, if any, is copied into a frame of its own.
-fn send_copy(io: &mut Io, hop: &Hop, (header, options, tos): (&Header, &Options, u8), bytes: &[u8]) {
+fn send_copy(io: &mut Io, hop: &Hop, (header, options, mark): (&Header, &Options, IpMark), bytes: &[u8]) {
     // The caller made sure of it.
     let Some(mut frame) = io.link.alloc(Class::Control) else { return };
     let payload_len = bytes.len().min(frame.tailroom());
     let Some(bytes) = bytes.get(..payload_len) else { return };
     let payload_sum = sum_copied(frame.append(payload_len), bytes);
     io.counters.now.copied_bytes += payload_len as u64;
-    let segment = TcpSegment { header, options, payload_sum, payload_len, tos };
+    let segment = TcpSegment { header, options, payload_sum, payload_len, mark };
     let head = frame.prepend(tcp_head_len(options));
     io.link.emit_tcp(head, hop, &segment);
     submit(io, hop, &frame.into_send());
