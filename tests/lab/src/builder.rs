@@ -205,7 +205,7 @@ impl<'l> LinkBuilder<'l> {
         let Some(end) = ends.iter().find(lasts).filter(|_| is_lasting) else { return Ok(None) };
         let names: Vec<&str> =
             ends.iter().filter(|end| end.node.place() != Place::Own).map(|end| end.ifname.as_str()).collect();
-        let guard = Guard::start(&end.node, &names);
+        let guard = Guard::interfaces(&end.node, &names);
         guard.map(Some).step(|| format!("cannot guard {end}, which must not outlive this process"))
     }
 

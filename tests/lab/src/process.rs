@@ -5,11 +5,13 @@
 //! SIGKILL, the pipe closes and `cat` exits. Either way the kernel kills whatever is left in the PID
 //! namespace: children, grandchildren and daemons alike.
 //!
-//! Where no PID namespace may be made, each program is a process group that the lab kills, and the program itself ends
-//! with the thread that started it.
+//! Where no PID namespace may be made, all of them have a mark in their environment, by which a guard finds them and their
+//! offspring when the lab or this process ends. A program that starts another without its environment is not found.
 
+use std::collections::hash_map::RandomState;
 use std::ffi::OsStr;
 use std::fs::File;
+use std::hash::BuildHasher;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -23,6 +25,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use rustix::thread::LinkNameSpaceType;
 
+use crate::guard::Guard;
 use crate::level::Level;
 use crate::node::{Node, Place, join};
 use crate::sys;
@@ -47,10 +50,21 @@ enum State {
 /// The children of ours, and the PID namespace that they live in, where one may be made.
 #[derive(Debug)]
 struct Cradle {
-    /// Process 1 of the namespace, which ends when its standard input closes, and the namespace.
-    first: Option<(process::Child, OwnedFd)>,
+    held: Held,
     children: Vec<Arc<Mutex<process::Child>>>,
 }
+
+/// What ends the programs that their parents leave behind.
+#[derive(Debug)]
+enum Held {
+    /// Process 1 of their namespace, which ends when its standard input closes, and the namespace.
+    ByNamespace(process::Child, OwnedFd),
+    /// Who kills whatever has this in its environment.
+    ByMark(Guard, String),
+}
+
+/// The variable that marks programs.
+const MARK: &str = "RINGWIRE_LAB_PROGRAM_OF";
 
 impl Programs {
     pub(crate) fn new(level: Level) -> Programs {
@@ -62,16 +76,19 @@ impl Programs {
         let State::Running(mut cradle) = std::mem::replace(&mut *lock(&self.state), State::Ended) else {
             return;
         };
-        // Nothing to do about an error: it can only mean that the process is gone already.
-        match &mut cradle.first {
-            Some((first, _)) => drop(first.kill()),
-            None => cradle.children.iter().for_each(|child| kill_with_offspring(&mut lock(child))),
+        match &mut cradle.held {
+            // Nothing to do about an error: it can only mean that the process is gone already.
+            Held::ByNamespace(first, _) => drop(first.kill()),
+            Held::ByMark(..) => {
+                cradle.children.iter().for_each(|child| kill_with_offspring(&mut lock(child)))
+            }
         }
         for child in &cradle.children {
             let _ = lock(child).wait();
         }
-        if let Some((mut first, _)) = cradle.first {
-            let _ = first.wait();
+        match cradle.held {
+            Held::ByNamespace(mut first, _) => drop(first.wait()),
+            Held::ByMark(guard, _) => drop(guard),
         }
     }
 
@@ -89,17 +106,14 @@ impl Programs {
             return Err(io::Error::other("the lab has ended"));
         };
         command.process_group(0);
-        let child = match &cradle.first {
-            Some((_, pids)) => in_thread(|| {
+        let child = match &cradle.held {
+            Held::ByNamespace(_, pids) => in_thread(|| {
                 node.enter()?;
                 let kind = Some(LinkNameSpaceType::ProcessID);
                 rustix::thread::move_into_link_name_space(pids.as_fd(), kind)?;
                 command.spawn()
             })?,
-            None => {
-                sys::end_with_this_thread(command);
-                command.spawn()?
-            }
+            Held::ByMark(_, mark) => command.env(MARK, mark).spawn()?,
         };
         let child = Arc::new(Mutex::new(child));
         cradle.children.push(Arc::clone(&child));
@@ -110,7 +124,11 @@ impl Programs {
 impl Cradle {
     fn new(level: Level) -> io::Result<Cradle> {
         if !level.has_namespaces() {
-            return Ok(Cradle { first: None, children: Vec::new() });
+            let random = RandomState::new();
+            // 128 bits, so that no other lab's programs have the same.
+            let mark = format!("{:016x}{:016x}", random.hash_one(0), random.hash_one(1));
+            let guard = Guard::programs(&format!("{MARK}={mark}"))?;
+            return Ok(Cradle { held: Held::ByMark(guard, mark), children: Vec::new() });
         }
         in_thread(|| {
             sys::unshare_children_pids()?;
@@ -122,7 +140,7 @@ impl Cradle {
                 .spawn()?;
             // The link can be opened only now: a PID namespace exists from its first process on.
             let pids = File::open("/proc/thread-self/ns/pid_for_children")?.into();
-            Ok(Cradle { first: Some((first, pids)), children: Vec::new() })
+            Ok(Cradle { held: Held::ByNamespace(first, pids), children: Vec::new() })
         })
     }
 }

@@ -28,16 +28,6 @@ pub(crate) fn unshare_children_pids() -> io::Result<()> {
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWPID) }.map_err(io::Error::from)
 }
 
-/// Has the kernel kill the program when the thread that starts it ends, however it ends.
-pub(crate) fn end_with_this_thread(command: &mut std::process::Command) {
-    let ask = || {
-        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-        Ok(())
-    };
-    // SAFETY: between fork and exec, `ask` makes one system call and allocates nothing.
-    unsafe { std::os::unix::process::CommandExt::pre_exec(command, ask) };
-}
-
 /// One instruction in the kernel's 8-byte layout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]

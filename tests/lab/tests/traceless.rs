@@ -29,6 +29,116 @@ fn a_lab_that_panics_leaves_nothing() {
     leaves_nothing("a_lab_that_panics_leaves_nothing", |victim| drop(victim.stdin.take()));
 }
 
+/// In a namespace that outlives the lab, and where no PID namespace may be made: what was there before is there again, links,
+/// addresses, routes and neighbours, and no program runs on, not even one that has left its process group and its session.
+#[test]
+fn a_killed_lab_of_one_namespace_leaves_nothing() {
+    if std::env::var_os(VICTIM).is_some() {
+        be_victim_in_one_namespace();
+    }
+    let container = Container::new();
+    let (netns, shown) = (&container.netns, || container.shown());
+    let before = shown();
+    let this = std::env::current_exe().unwrap();
+    let test = "exec THIS a_killed_lab_of_one_namespace_leaves_nothing --exact --nocapture";
+    let mut victim = Command::new("nsenter")
+        .args([
+            netns,
+            "capsh",
+            "--drop=cap_sys_admin",
+            "--",
+            "-c",
+            &test.replace("THIS", &this.display().to_string()),
+        ])
+        .env(VICTIM, "1")
+        .env("RINGWIRE_LAB", "one-namespace")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(victim.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let pids: Vec<u32> = lines
+        .skip_while(|line| !line.starts_with("pids "))
+        .flat_map(|line| line.split(' ').skip(1).map(|pid| pid.parse().unwrap()).collect::<Vec<_>>())
+        .take(3)
+        .collect();
+    let [lab, program, daemon] = pids[..] else { panic!("{pids:?}") };
+    assert!(is_running(program) && is_running(daemon));
+    assert_eq!(
+        shown().matches("link/ether 02:52:57:").count(),
+        8,
+        "four ends, each shown as a link and with addresses"
+    );
+    assert!(Command::new("kill").args(["-KILL", &lab.to_string()]).status().unwrap().success());
+    assert!(!victim.wait().unwrap().success());
+    let deadline = Instant::now() + TAKEDOWN_TIMEOUT;
+    let settled = || shown() == before && !is_running(program) && !is_running(daemon);
+    while !settled() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(50));
+    }
+    let (after, programs) = (shown(), [program, daemon].map(is_running));
+    if programs[1] {
+        let _ = Command::new("kill").args(["-KILL", &daemon.to_string()]).status();
+    }
+    assert!(
+        after == before && programs == [false; 2],
+        "before\n{before}\nafter\n{after}\nprograms run: {programs:?}"
+    );
+}
+
+/// Stands for one: a namespace that goes with this process.
+struct Container {
+    holder: Child,
+    /// For nsenter(1).
+    netns: String,
+}
+
+impl Container {
+    fn new() -> Container {
+        let mut holder = Command::new("unshare")
+            .args(["--net", "sh", "-c", "ip link set lo up; echo ready; exec cat"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+        let netns = format!("--net=/proc/{}/ns/net", holder.id());
+        Container { holder, netns }
+    }
+
+    /// All that a lab could leave there.
+    fn shown(&self) -> String {
+        let script =
+            "ip link; ip addr; ip route show table all; ip neigh; ls /proc/thread-self/net/dev_snmp6";
+        let output = Command::new("nsenter").args([&self.netns, "sh", "-c", script]).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        drop(self.holder.stdin.take());
+        let _ = self.holder.wait();
+    }
+}
+
+fn be_victim_in_one_namespace() -> ! {
+    let lab = Lab::new().unwrap();
+    let (kernel, far) = (lab.node("kernel").unwrap(), lab.node("far").unwrap());
+    let link = lab.link(&kernel, &far).ipv6().up().unwrap();
+    link.impair(&far, Impairment::default().loss(0.5)).unwrap();
+    let sh = ["-c", "setsid sleep 1000 & echo $!; wait"];
+    let mut child = kernel.command("sh").args(sh).stdout(Stdio::piped()).spawn().unwrap();
+    let mut daemon = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut daemon).unwrap();
+    // An answer from nobody, so that there is a neighbour's entry.
+    let _ = kernel.command("ping").args(["-c1", "-W1", &link.addr(&far).to_string()]).output().unwrap();
+    println!("\npids {} {} {}", std::process::id(), child.id(), daemon.trim());
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+    panic!("nobody has killed it");
+}
+
 fn leaves_nothing(test: &str, end: impl FnOnce(&mut Child)) {
     if std::env::var_os(VICTIM).is_some() {
         be_victim();
