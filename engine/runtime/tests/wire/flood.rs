@@ -64,6 +64,15 @@ impl Server {
         self.wire.received()
     }
 
+    /// A whole handshake, and the application closes; the number of the server's FIN.
+    fn connect_and_be_closed(&mut self, port: u16) -> u32 {
+        let seq = self.connect(port).unwrap();
+        let Some(Event::Accepted { conn, .. }) = self.events.first().copied() else { panic!("not accepted") };
+        self.events.clear();
+        self.wire.worker.as_mut().unwrap().close(conn);
+        seq
+    }
+
     /// A whole handshake; the server's next number.
     pub(super) fn connect(&mut self, port: u16) -> Option<u32> {
         let answers = self.exchange(&[syn(CLIENT, port)]);
@@ -188,12 +197,7 @@ fn what_the_application_has_closed_is_limited() {
     let mut server = Server::of(64, |builder| builder.max_orphans(4));
     for round in 0..40 {
         let port = 2000 + round;
-        let seq = server.connect(port).unwrap();
-        let Some(Event::Accepted { conn, .. }) = server.events.first().copied() else {
-            panic!("not accepted")
-        };
-        server.events.clear();
-        server.wire.worker.as_mut().unwrap().close(conn);
+        let seq = server.connect_and_be_closed(port);
         let mut answers = server.exchange(&[]);
         // FIN-WAIT-2 for every other one.
         if round % 2 == 0 {
@@ -216,12 +220,7 @@ fn what_is_remembered_is_limited() {
     let mut server = Server::of(64, |builder| builder.max_time_waits(4));
     for round in 0..20 {
         let port = 2000 + round;
-        let seq = server.connect(port).unwrap();
-        let Some(Event::Accepted { conn, .. }) = server.events.first().copied() else {
-            panic!("not accepted")
-        };
-        server.events.clear();
-        server.wire.worker.as_mut().unwrap().close(conn);
+        let seq = server.connect_and_be_closed(port);
         server.exchange(&[]);
         server.exchange(&[packets::tcp((CLIENT, port), PORT, Flags::FIN | Flags::ACK, (1001, seq + 1))]);
     }

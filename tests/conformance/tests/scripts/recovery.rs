@@ -20,6 +20,22 @@ fn in_flight(s: &mut Script, written: u32) {
     s.wait(100);
 }
 
+/// The same, and nothing came back: the first segment went again.
+fn timed_out(s: &mut Script, written: u32) {
+    in_flight(s, written);
+    s.expect_after(1..=500, segment(0));
+}
+
+/// Thirty segments written with SACK agreed, then a long silence: probe and timeout have happened.
+fn silent_with_sack(s: &mut Script) {
+    s.offer_sack();
+    s.establish_in(100);
+    s.send(vec![1; MSS as usize * 30]);
+    s.ignore_sent();
+    s.wait(700);
+    s.ignore_sent();
+}
+
 /// RFC 5681 3.2 (2): the third duplicate ACK retransmits.
 #[test]
 fn rfc5681_3_2_third_duplicate_ack_retransmits() {
@@ -145,8 +161,7 @@ fn rfc6582_3_2_no_second_fast_retransmit_for_the_same_window() {
 #[test]
 fn rfc5681_3_1_timeout_collapses_the_window() {
     script(|s| {
-        in_flight(s, 10);
-        s.expect_after(1..=500, segment(0));
+        timed_out(s, 10);
         let info = s.info();
         assert!(info.cwnd_bytes <= MSS, "{}", info.cwnd_bytes);
         assert!((MSS * 5..=MSS * 7).contains(&info.ssthresh_bytes), "{}", info.ssthresh_bytes);
@@ -161,8 +176,7 @@ fn rfc5681_3_1_timeout_collapses_the_window() {
 #[test]
 fn rfc5681_3_1_slow_start_after_a_timeout() {
     script(|s| {
-        in_flight(s, 10);
-        s.expect_after(1..=500, segment(0));
+        timed_out(s, 10);
         s.inject(ack().ack(at(1)));
         s.expect(segment(1));
         s.expect_only(segment(2));
@@ -179,8 +193,7 @@ fn rfc5681_3_1_slow_start_after_a_timeout() {
 #[test]
 fn rfc5682_2_1_spurious_timeout_is_found_out() {
     script(|s| {
-        in_flight(s, 30);
-        s.expect_after(1..=500, segment(0));
+        timed_out(s, 30);
         // The originals were only late.
         s.inject(ack().ack(at(1)));
         s.expect(segment(10));
@@ -197,8 +210,7 @@ fn rfc5682_2_1_spurious_timeout_is_found_out() {
 #[test]
 fn rfc5682_2_1_duplicate_ack_means_a_real_loss() {
     script(|s| {
-        in_flight(s, 30);
-        s.expect_after(1..=500, segment(0));
+        timed_out(s, 30);
         s.inject(ack().ack(at(1)));
         s.ignore_sent();
         s.inject(ack().ack(at(1)));
@@ -214,13 +226,8 @@ fn rfc5682_2_1_duplicate_ack_means_a_real_loss() {
 #[test]
 fn rfc5682_3_1_spurious_timeout_with_sack() {
     script(|s| {
-        s.offer_sack();
-        s.establish_in(100);
-        s.send(vec![1; MSS as usize * 30]);
-        s.ignore_sent();
-        // A long silence: probe and timeout happen, then all the originals' ACKs come late.
-        s.wait(700);
-        s.ignore_sent();
+        silent_with_sack(s);
+        // All the originals' ACKs were late.
         for n in 1..=10 {
             s.inject(ack().ack(at(n)));
         }
@@ -236,12 +243,7 @@ fn rfc5682_3_1_spurious_timeout_with_sack() {
 #[test]
 fn rfc5682_3_1_real_timeout_with_sack() {
     script(|s| {
-        s.offer_sack();
-        s.establish_in(100);
-        s.send(vec![1; MSS as usize * 30]);
-        s.ignore_sent();
-        s.wait(700);
-        s.ignore_sent();
+        silent_with_sack(s);
         s.inject(ack().ack(at(1)));
         let new: Vec<u32> = s.take_sent().iter().map(|segment| segment.seq).collect();
         assert!(new.len() == 2 && new.iter().all(|seq| *seq >= at(10)), "{new:?}");
@@ -256,8 +258,7 @@ fn rfc5682_3_1_real_timeout_with_sack() {
 #[test]
 fn rfc5682_2_1_no_new_data_no_test() {
     script(|s| {
-        in_flight(s, 10);
-        s.expect_after(1..=500, segment(0));
+        timed_out(s, 10);
         s.inject(ack().ack(at(1)));
         s.expect(segment(1));
         s.expect_only(segment(2));
