@@ -40,6 +40,8 @@ pub struct LinkBuilder<'l> {
     prefix_len: u8,
     by_hand: Option<[Ipv4Addr; 2]>,
     has_ipv6: bool,
+    by_hand6: Option<[Ipv6Addr; 2]>,
+    prefix6_len: u8,
     layer: Option<PacketLayer>,
     between: &'l Between,
 }
@@ -62,6 +64,8 @@ impl<'l> LinkBuilder<'l> {
             prefix_len: PREFIX_LEN,
             by_hand: None,
             has_ipv6: false,
+            by_hand6: None,
+            prefix6_len: PREFIX6_LEN,
             layer: None,
             between,
         }
@@ -90,6 +94,14 @@ impl<'l> LinkBuilder<'l> {
     /// IPv6 addresses, too: [`Link::addr6`]. They work at once, without duplicate address detection.
     pub fn ipv6(mut self) -> Self {
         self.has_ipv6 = true;
+        self
+    }
+
+    /// These IPv6 addresses instead of the lab's own choice, as [`LinkBuilder::ipv6`] gives them; `Ipv6Addr::UNSPECIFIED` leaves a
+    /// node without.
+    pub fn addrs6(mut self, a: Ipv6Addr, b: Ipv6Addr, prefix_len: u8) -> Self {
+        self.by_hand6 = Some([a, b]);
+        self.prefix6_len = prefix_len;
         self
     }
 
@@ -248,7 +260,10 @@ impl<'l> LinkBuilder<'l> {
                 Some(addrs) => addrs[side],
                 None => Ipv4Addr::new(self.network[0], self.network[1], self.network[2], host),
             }),
-            addr6: self.has_ipv6.then(|| self.addr6(host)),
+            addr6: match self.by_hand6 {
+                Some(addrs) => Some(addrs[side]).filter(|addr| !addr.is_unspecified()),
+                None => self.has_ipv6.then(|| self.addr6(host)),
+            },
             mac: self.plan_mac(side),
         }
     }
@@ -318,10 +333,10 @@ impl<'l> LinkBuilder<'l> {
                 }
                 if let Some(addr) = end.addr6.filter(|_| has_kernel) {
                     // A router asks for its neighbours from a link-local address, or not at all.
-                    let [.., host] = addr.segments();
-                    let link_local = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, host);
-                    for addr in [addr, link_local] {
-                        route.add_addr(end.ifindex, addr.into(), PREFIX6_LEN)?;
+                    let link_local = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, u16::from(end.mac[5]));
+                    route.add_addr(end.ifindex, addr.into(), self.prefix6_len)?;
+                    if addr != link_local {
+                        route.add_addr(end.ifindex, link_local.into(), PREFIX6_LEN)?;
                     }
                 }
                 Ok(())

@@ -91,7 +91,8 @@ impl Link {
         self.addr_of(node).into()
     }
 
-    /// The IPv6 address that the node's kernel has on this link, if the link was made with [`LinkBuilder::ipv6`](crate::LinkBuilder::ipv6).
+    /// The IPv6 address that the node's kernel has on this link, if the link was made with
+    /// [`LinkBuilder::ipv6`](crate::LinkBuilder::ipv6) or [`LinkBuilder::addrs6`](crate::LinkBuilder::addrs6).
     pub fn addr6(&self, node: &Node) -> Option<Ipv6Addr> {
         self.end(node).addr6
     }

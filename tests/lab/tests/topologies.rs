@@ -74,3 +74,18 @@ fn addresses_by_hand() {
     let shown = a.command("ip").args(["-o", "addr", "show", "dev", bare.name(&a)]).output().unwrap();
     assert!(!String::from_utf8_lossy(&shown.stdout).contains("inet"));
 }
+
+#[test]
+fn ipv6_addresses_by_hand() {
+    let lab = Lab::new().unwrap();
+    let (a, b) = (lab.node("a").unwrap(), lab.node("b").unwrap());
+    // The same last number, so that nothing else may be made of it.
+    let [ip_a, ip_b] = ["2001:db8:7:a::1", "2001:db8:7:b::1"].map(|ip| ip.parse().unwrap());
+    let link = lab.link(&a, &b).addrs6(ip_a, ip_b, 48).up().unwrap();
+    assert_eq!((link.addr6(&a), link.addr6(&b)), (Some(ip_a), Some(ip_b)));
+    reaches(&a, &b, ip_b.into());
+    reaches(&b, &a, ip_a.into());
+    let half = lab.link(&a, &b).addrs6(std::net::Ipv6Addr::UNSPECIFIED, "2001:db8:8::1".parse().unwrap(), 64);
+    let half = half.up().unwrap();
+    assert!(half.addr6(&a).is_none() && half.addr6(&b).is_some());
+}

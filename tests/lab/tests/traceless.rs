@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use procfs::{descendants, is_running};
-use ringwire_lab::{Impairment, Lab};
+use ringwire_lab::{Impairment, Lab, PacketLayer};
 
 /// Set for the copy of this test that is to be killed.
 const VICTIM: &str = "RINGWIRE_LAB_TEST_VICTIM";
@@ -154,7 +154,12 @@ fn leaves_nothing(test: &str, end: impl FnOnce(&mut Child)) {
     let traces = Traces::of(&mut victim);
     let present = traces.present();
     assert_eq!(present.pids.len(), 3, "cat, sh and sleep");
-    assert_eq!(present.programs.len(), 2, "the classifiers of one direction");
+    let forwarding = if cfg!(feature = "xdp") { 2 } else { 0 };
+    assert_eq!(
+        present.programs.len(),
+        2 + forwarding,
+        "the classifiers of one direction, one program at each end"
+    );
     assert_eq!(present.namespaces, traces.namespaces);
     assert_eq!(host_interfaces(), [""; 0], "a lab shows nowhere in the host's own namespace");
 
@@ -175,6 +180,7 @@ fn be_victim() -> ! {
     let link = lab.link(&a, &b).queues(2).direct().up().unwrap();
     let forwarded = lab.link(&a, &b).up().unwrap();
     forwarded.impair(&b, Impairment::default().loss(0.5)).unwrap();
+    let _xdp = lab.link(&a, &b).packet_layer(PacketLayer::Xdp).up().unwrap();
     link.impair(&b, Impairment::default().loss(0.5)).unwrap();
     let sh = ["-c", "setsid sleep 1000 & echo $!; wait"];
     let mut child = a.command("sh").args(sh).stdout(Stdio::piped()).spawn().unwrap();
@@ -214,6 +220,12 @@ impl Traces {
             }
         }
         traces.pids = descendants(victim.id());
+        // Those that it holds by a descriptor: the forwarder's over AF_XDP.
+        for fdinfo in fs::read_dir(format!("/proc/{}/fdinfo", victim.id())).unwrap().flatten() {
+            let text = fs::read_to_string(fdinfo.path()).unwrap_or_default();
+            let ids = text.lines().filter_map(|line| line.strip_prefix("prog_id:"));
+            traces.programs.extend(ids.map(|id| id.trim().to_owned()));
+        }
         traces
     }
 
