@@ -7,7 +7,7 @@
 //!        shared:    10.77.n.1 (the kernel's own)
 //! ```
 //! [`Scene`] makes the link, [`Service`] runs an [`App`] on every worker and hands back its [`Books`]: every frame, packet and drop
-//! is accounted for. [`Echo`] and [`Transfers`] are the apps, [`kernel`] is the other side. [`within`] bounds a test in time.
+//! is accounted for. [`Wire`] captures the link and judges it. [`Echo`] and [`Transfers`] are the apps, [`kernel`] is the other side. [`within`] bounds a test in time.
 #![deny(unsafe_code)]
 
 mod books;
@@ -21,6 +21,7 @@ mod service;
 mod sink;
 mod transfers;
 mod watchdog;
+mod wire;
 
 pub use books::Books;
 pub use capture::Capture;
@@ -31,3 +32,4 @@ pub use service::{App, Service};
 pub use sink::Sink;
 pub use transfers::{Closing, Ended, Pace, Script, Transfers, options};
 pub use watchdog::{eventually, within};
+pub use wire::Wire;

@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use ringwire::{Engine, EngineBuilder, Interface};
 use ringwire_lab::{Lab, Link, LinkBuilder, Node};
 
+use crate::wire::Wire;
+
 /// Whose address the engine uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Addressing {
@@ -22,6 +24,8 @@ impl Addressing {
 /// A link between the engine's node and the kernel's.
 #[derive(Debug)]
 pub struct Scene {
+    /// The capture by which the run is judged when the scene ends, if it is; first, so that it ends before its node.
+    pub wire: Option<Wire>,
     /// Where the engine is.
     pub host: Node,
     /// Where the kernel is on its own.
@@ -35,17 +39,29 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// One queue, MTU 1500.
+    /// One queue, MTU 1500, judged.
     pub fn new(addressing: Addressing) -> Scene {
+        Scene::unjudged(addressing).judged()
+    }
+
+    /// Nobody watches: for tests of times, and for those in which somebody else sends under the engine's address, or kills it.
+    pub fn unjudged(addressing: Addressing) -> Scene {
         Scene::shaped(addressing, |link| link)
     }
 
-    /// A link of another shape.
+    /// The scene with a capture, see [`Wire`]; the link has an MTU of 1500.
+    pub fn judged(mut self) -> Scene {
+        const MTU: usize = 1500;
+        self.wire = Some(Wire::watch(&self.peer, &self.link, self.ip(), MTU));
+        self
+    }
+
+    /// A link of another shape, unjudged.
     pub fn shaped(addressing: Addressing, shape: impl FnOnce(LinkBuilder<'_>) -> LinkBuilder<'_>) -> Scene {
         let lab = Lab::new().expect("a lab");
         let (host, peer) = (lab.node("host").expect("a node"), lab.node("peer").expect("a node"));
         let link = shape(lab.link(&host, &peer).direct()).up().expect("a link");
-        Scene { host, peer, link, addressing, lab }
+        Scene { wire: None, host, peer, link, addressing, lab }
     }
 
     /// The interface as the engine is to use it.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use ringwire::{Backend, DropReason};
 use ringwire_lab::{Impairment, Lab};
-use ringwire_netns::{Addressing, Echo, Pattern, Scene, Service, kernel, options, within};
+use ringwire_netns::{Addressing, Echo, Pattern, Scene, Service, Wire, kernel, options, within};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// What loss, reordering and copies make of a connection that is in order itself.
@@ -22,7 +22,9 @@ fn scene() -> Scene {
     let lab = Lab::new().expect("a lab");
     let (host, peer) = (lab.node("host").expect("a node"), lab.node("peer").expect("a node"));
     let link = lab.link(&host, &peer).up().expect("a link");
-    Scene { host, peer, link, addressing: Addressing::Dedicated, lab }
+    let mut scene = Scene { wire: None, host, peer, link, addressing: Addressing::Dedicated, lab };
+    scene.wire = Some(Wire::tap(&scene.link, scene.ip(), 1500));
+    scene
 }
 
 fn echoes(backend: Backend, impairment: Impairment) -> Duration {

@@ -53,7 +53,7 @@ fn no_wake_is_lost_or_late() {
 }
 
 fn ring_an_engine() -> (Delays, Delays) {
-    let scene = Scene::new(Addressing::Dedicated);
+    let scene = Scene::unjudged(Addressing::Dedicated);
     let engine = scene.builder().poll_mode(PollMode::Adaptive).start().expect("the engine starts");
     let bell = Arc::new(Bell::new());
     let sleeper = {
