@@ -66,18 +66,23 @@ impl Tcb {
     /// An acceptable segment arrived: the peer lives.
     #[inline]
     pub(super) fn on_heard(&mut self, now: Instant, config: &Config) {
-        let now_ms = now_ms(now);
         if config.quick_acks > 0 {
-            let silence_us = u64::from(now_ms.wrapping_sub(self.heard_ms)) * 1_000;
-            if silence_us > u64::from(self.rtt.rto_us()) {
-                self.quick_acks = config.quick_acks;
-            }
+            self.quicken_after_silence(now, config);
         }
-        self.heard_ms = now_ms;
+        self.heard_ms = now_ms(now);
         // Unanswered probes are counted in `tries`; retransmissions count until data is acknowledged, and whatever is sent for an
         // application that is gone counts always (RFC 6429).
         if !self.is_retransmit_armed() && !self.flags.has(Bits::ORPHAN) {
             self.tries = 0;
+        }
+    }
+
+    /// A peer that begins again after a silence longer than the RTO is acknowledged quickly, if that is wanted.
+    #[cold]
+    fn quicken_after_silence(&mut self, now: Instant, config: &Config) {
+        let silence_us = u64::from(now_ms(now).wrapping_sub(self.heard_ms)) * 1_000;
+        if silence_us > u64::from(self.rtt.rto_us()) {
+            self.quick_acks = config.quick_acks;
         }
     }
 
