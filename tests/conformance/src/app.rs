@@ -239,6 +239,17 @@ impl Script {
         }
     }
 
+    /// The application was told that there is something to read.
+    #[track_caller]
+    pub fn expect_readable(&mut self) {
+        self.settle();
+        let is_readable = |event: &Event| matches!(event, Event::Readable(_));
+        if !self.news.iter().any(is_readable) {
+            self.fail("expected: something to read");
+        }
+        self.news.retain(|event| !is_readable(event));
+    }
+
     /// What TCP_INFO says.
     #[track_caller]
     pub fn info(&mut self) -> TcpInfo {

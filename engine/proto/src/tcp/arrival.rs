@@ -35,6 +35,8 @@ pub(super) struct Arrival<P> {
     pub first_seq: SeqNum,
     /// Whether it carried text when it arrived: then it is no duplicate ACK and no part of an ACK loop.
     pub had_text: bool,
+    /// The urgent pointer, if the segment has one.
+    pub urgent: Option<u16>,
     /// A bare ACK that a newer one has overtaken: it says nothing of window and clock.
     pub is_overtaken: bool,
     pub outcome: Outcome,
@@ -53,6 +55,7 @@ impl<P: Payload> Arrival<P> {
             sack: seg.options.sack,
             first_seq: SeqNum(header.seq),
             had_text: payload.is_some(),
+            urgent: header.flags.contains(Flags::URG).then_some(header.urgent),
             is_overtaken: false,
             payload,
             outcome: Outcome::default(),
@@ -163,6 +166,7 @@ impl Tcb {
                     Self::check_syn,
                     Self::check_ack,
                     Self::take_text,
+                    Self::take_urgent,
                     Self::take_fin,
                 ],
             ),

@@ -11,6 +11,7 @@ use super::path_mtu::Search;
 use super::reassembly::Reassembly;
 use super::recovery::Recovery;
 use super::send_queue::SendQueue;
+use crate::SeqNum;
 
 /// Names a slot of the slab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub(super) struct Cold<P, S> {
     /// In-order payload the application has not taken.
     pub unread: VecDeque<P>,
     pub reassembly: Reassembly<P>,
+    /// RCV.UP, while something before it is unread.
+    pub urgent: Option<SeqNum>,
     pub recovery: Recovery,
     pub congestion: Congestion,
     /// On a path that swallowed long segments.
@@ -42,6 +45,7 @@ impl<P, S> Cold<P, S> {
             send: SendQueue::new(),
             unread: VecDeque::new(),
             reassembly: Reassembly::new(),
+            urgent: None,
             recovery: Recovery::default(),
             congestion: Congestion::default(),
             path: None,
@@ -54,8 +58,8 @@ impl<P, S> Cold<P, S> {
 
     /// Drops what is queued and keeps the memory.
     fn reset(&mut self) {
-        let Self { send, unread, reassembly, recovery, congestion, path } = self;
-        *path = None;
+        let Self { send, unread, reassembly, urgent, recovery, congestion, path } = self;
+        (*urgent, *path) = (None, None);
         send.clear();
         unread.clear();
         reassembly.clear();

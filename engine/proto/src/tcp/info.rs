@@ -50,6 +50,8 @@ pub struct Info {
     pub unsent_bytes: u32,
     /// Received in order and not given back by the application.
     pub held_bytes: u32,
+    /// Up to the peer's urgent pointer, of what is held and of what is to come; 0: nothing is urgent (RFC 9293 3.8.5).
+    pub urgent_bytes: u32,
     /// Pieces held out of order.
     pub out_of_order_segs: u32,
     /// Data segments retransmitted in the connection's life; stays at its maximum.
@@ -102,6 +104,7 @@ impl Tcb {
             unacked_bytes,
             unsent_bytes: end.map_or(0, |end| u32::try_from(end.offset_from(self.snd.nxt)).unwrap_or(0)),
             held_bytes: self.rcv.held_bytes,
+            urgent_bytes: self.urgent_bytes(cold.and_then(|cold| cold.urgent)),
             out_of_order_segs: cold.map_or(0, |cold| cold.reassembly.segs() as u32),
             retransmits: self.retransmits,
             tries: self.tries,

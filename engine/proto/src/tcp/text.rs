@@ -42,6 +42,32 @@ impl Tcb {
         }
     }
 
+    /// Sixth: URG, after the text, which it may be about. The data stays where it is in the stream (RFC 6093 6); the application hears of
+    /// it with the data, and [`super::Info::urgent_bytes`] says how far it goes.
+    pub(super) fn take_urgent<P: Payload, A: SendPool>(
+        &mut self,
+        cx: &mut Cx<'_, P, A>,
+        arrival: &mut Arrival<P>,
+    ) -> Step {
+        let Some(pointer) = arrival.urgent else { return Step::Next };
+        let up = arrival.first_seq + u32::from(pointer);
+        if let Some(cold) = cx.cold.get_mut(self.cold)
+            && !cold.unread.is_empty()
+            && up.after(cold.urgent.unwrap_or(self.rcv.nxt - self.rcv.held_bytes))
+        {
+            // RFC 9293 3.8.5 (MUST-32): when there was none, and whenever it moves on.
+            cold.urgent = Some(up);
+            arrival.outcome.signals |= Signals::READABLE;
+        }
+        Step::Next
+    }
+
+    /// Bytes up to the peer's urgent pointer that the application has not given back, arrived or not.
+    pub(super) fn urgent_bytes(&self, urgent: Option<SeqNum>) -> u32 {
+        let left = urgent.map_or(0, |up| up.offset_from(self.rcv.nxt - self.rcv.held_bytes));
+        u32::try_from(left).unwrap_or(0)
+    }
+
     /// Eighth: FIN. `arrival.seq` stands behind the text now.
     pub(super) fn take_fin<P: Payload, A: SendPool>(
         &mut self,

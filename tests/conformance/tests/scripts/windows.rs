@@ -392,6 +392,37 @@ fn rfc9293_3_8_5_urgent_text_stays_in_the_stream() {
     });
 }
 
+/// MUST-32, MUST-33, MUST-62: with the data comes the news, and how much of it is urgent; the pointer names the byte behind it.
+#[test]
+fn rfc9293_3_8_5_application_is_told_of_urgent_data() {
+    let urgent = |s: &mut Script| s.info().urgent_bytes;
+    script(|s| {
+        s.establish();
+        s.inject(data("abc"));
+        assert_eq!(urgent(s), 0);
+        // One pointer, in several segments, beyond the first of them.
+        s.inject(data("def").urgent(5));
+        assert_eq!(urgent(s), 8);
+        s.expect_readable();
+        s.inject(data("gh").urgent(2));
+        assert_eq!(urgent(s), 8, "the same pointer");
+        assert_eq!(s.read_one(), b"abc");
+        assert_eq!(urgent(s), 5);
+        // It moves on, also without text.
+        s.inject(ack().urgent(7));
+        assert_eq!(urgent(s), 12);
+        s.expect_readable();
+        s.expect_read("defgh");
+        s.inject(data("ijklmno"));
+        s.expect_read("ijklmno");
+        assert_eq!(urgent(s), 0);
+        // An old pointer says nothing.
+        s.inject(data("p").urgent(0));
+        assert_eq!(urgent(s), 0);
+        s.ignore_sent();
+    });
+}
+
 /// URG and PSH on everything, reserved bits set: no effect on the stream.
 #[test]
 fn rfc9293_3_1_reserved_bits_are_ignored() {
