@@ -55,7 +55,8 @@ pub type Fd = i32;
 /// Everything behind the descriptors of one worker.
 pub struct Sockets {
     worker: Worker,
-    events: Events,
+    /// Always there, but in a turn.
+    events: Option<Events>,
     numbers: Box<dyn Numbers>,
     files: BTreeMap<Fd, File>,
     streams: HashMap<StreamId, Stream>,
@@ -143,7 +144,7 @@ impl Sockets {
         };
         Sockets {
             worker,
-            events: Events::with_capacity(EVENTS),
+            events: Some(Events::with_capacity(EVENTS)),
             numbers,
             files: BTreeMap::new(),
             streams: HashMap::new(),
@@ -172,14 +173,14 @@ impl Sockets {
     /// # Errors
     /// The engine is no longer usable.
     pub fn turn(&mut self, timeout: Option<Duration>) -> Result<bool, WorkerError> {
-        let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        let mut events = self.events.take().unwrap_or_else(|| Events::with_capacity(EVENTS));
         let turn = self.worker.poll(&mut events, timeout);
         let mut is_news = matches!(turn, Ok(Turn::Stop));
         for event in events.drain() {
             is_news |= event != Event::Woken;
             self.on_event(event);
         }
-        self.events = events;
+        self.events = Some(events);
         if turn != Ok(Turn::Run) && turn != Ok(Turn::Drain) {
             self.end_all();
         }
