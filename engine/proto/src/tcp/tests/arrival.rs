@@ -257,6 +257,13 @@ fn a_full_window_still_takes_acks_and_fins_at_its_edge() {
 }
 
 #[test]
+fn text_that_just_fits_the_window_keeps_its_fin() {
+    let mut host = established(&Config { recv_buffer_bytes: 1000, ..plain() });
+    expect_ack(host.exchange(&peer(FIN | ACK, 0, 0).text(&[1; 1000])), 0, 1001);
+    assert_eq!((host.state(), host.read().len()), (State::CloseWait, 1000));
+}
+
+#[test]
 fn an_ack_from_the_edge_of_the_window_counts() {
     // The peer filled the window, and the text was lost.
     let mut host = established(&plain());
@@ -337,6 +344,26 @@ fn after_24_days_of_silence_any_timestamp_goes() {
     host.exchange(&peer(ACK, 0, 0).stamp(50, 0).text(b"back"));
     assert_eq!(host.read(), b"back");
     assert_eq!(host.tcb.ts_recent, 50);
+}
+
+#[test]
+fn a_bare_ack_that_is_late_by_less_than_an_rto_is_no_victim_of_paws() {
+    let mut host = stamped();
+    let rto_ms = host.tcb.rtt.rto_us() / 1_000;
+    for late_ms in [1, rto_ms] {
+        assert_eq!(host.deliver(&peer(ACK, 0, 0).stamp(100_u32.wrapping_sub(late_ms), 0)).drop, None);
+    }
+    let too_late = 100_u32.wrapping_sub(rto_ms + 1);
+    host.refuse(&peer(ACK, 0, 0).stamp(too_late, 0), DropReason::TcpPaws);
+    // Elsewhere in the window it is no ACK that was overtaken.
+    host.refuse(&peer(ACK, 1, 0).stamp(99, 0), DropReason::TcpPaws);
+}
+
+#[test]
+fn before_24_days_of_silence_an_old_timestamp_is_old() {
+    let mut host = stamped();
+    host.now += Duration::from_secs(23 * 24 * 3600);
+    expect_ack(host.refuse(&peer(ACK, 0, 0).stamp(50, 0).text(b"old"), DropReason::TcpPaws), 0, 0);
 }
 
 #[test]

@@ -165,6 +165,22 @@ fn a_comfortable_window_is_not_updated_for_every_read() {
 }
 
 #[test]
+fn a_window_below_two_segments_is_updated_for_each_segment_read() {
+    for (pieces, updates) in [(6, 0), (8, 0), (9, 1)] {
+        let mut host = established(&Config { recv_buffer_bytes: 10_000, ..plain() });
+        for n in 0..pieces {
+            host.exchange(&peer(ACK, n * 1000, 0).text(&[1; 1000]));
+        }
+        if pieces % 2 == 1 {
+            host.run_timer();
+        }
+        assert!(matches!(host.call(|tcb, cx| tcb.recv(cx)), Ok(Recv::Data(_))));
+        host.call(|tcb, _| tcb.release(1000));
+        assert_eq!(host.transmit().len(), updates, "{pieces} pieces");
+    }
+}
+
+#[test]
 fn without_scaling_the_update_is_measured_by_the_largest_window_there_is() {
     let mut host = established(&Config { recv_buffer_bytes: 1 << 20, ..plain() });
     for n in 0..40 {

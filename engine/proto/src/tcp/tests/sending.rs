@@ -401,6 +401,12 @@ fn only_a_newer_segment_may_change_the_window() {
     host.exchange(&peer(ACK, 7, 3).window(4000));
     host.exchange(&peer(ACK, 7, 1).window(1));
     assert_eq!(host.tcb.snd.wnd, 4000);
+    host.exchange(&peer(ACK, 7, 1).text(b"h").window(1));
+    assert_eq!(host.tcb.snd.wnd, 4000, "new text with an old ACK");
+    host.exchange(&peer(ACK, 100, 3).text(b"ahead").window(5000));
+    assert_eq!(host.tcb.snd.wnd, 5000);
+    host.exchange(&peer(ACK, 8, 3).text(b"i").window(1));
+    assert_eq!(host.tcb.snd.wnd, 5000, "in order, and older than what came ahead of it");
 }
 
 #[test]
