@@ -55,9 +55,10 @@ impl Rtt {
             self.srtt_x8_us = rtt_us * 8;
             self.rttvar_x4_us = rtt_us * 2;
         }
-        let rto_us = self.srtt_us() + self.rttvar_x4_us.max(GRANULARITY_US);
-        // RFC 6298 (2.4), (2.5)
-        self.rto_us = rto_us.max(micros(config.rto_min)).min(micros(config.rto_max)).max(1);
+        // RFC 6298 (2.3), (2.4), (2.5). The floor is that of the variation, as Linux has it: on a long path whose round trips hardly vary
+        // a floor of the sum would leave no time to fill a hole whose filling is lost.
+        let variation_us = self.rttvar_x4_us.max(GRANULARITY_US).max(micros(config.rto_min));
+        self.rto_us = self.srtt_us().saturating_add(variation_us).min(micros(config.rto_max)).max(1);
     }
 
     /// The handshake was retransmitted and gave no sample: be careful with data.

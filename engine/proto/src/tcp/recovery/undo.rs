@@ -27,9 +27,13 @@ impl Undo {
 
 impl Tcb {
     /// An episode begins: the window as it was, unless another episode is being repaired.
+    ///
+    /// What the last episode sent again already is not known to have been sent again in this one: then nothing is undone.
     pub(super) fn remember_for_undo<P, S>(&self, cold: &mut Cold<P, S>) {
         if cold.recovery.phase == Phase::Open {
-            cold.recovery.undo = Some(Undo { window: self.window, resent_at_ms: None, unreported: 0 });
+            let is_resent = cold.send.lost_bytes() > cold.send.missing_bytes();
+            let undo = Undo { window: self.window, resent_at_ms: None, unreported: 0 };
+            cold.recovery.undo = (!is_resent).then_some(undo);
         }
     }
 

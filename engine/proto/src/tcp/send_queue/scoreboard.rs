@@ -58,8 +58,7 @@ impl<S> SendQueue<S> {
         }
         let before = self.delivered_bytes;
         let duplicate = duplicate_of(blocks.as_slice(), una);
-        for &(left, right) in blocks.as_slice().iter().skip(usize::from(duplicate.is_some())) {
-            let (left, right) = (SeqNum(left), SeqNum(right));
+        for (left, right) in in_order(blocks, usize::from(duplicate.is_some()), una) {
             if left.after(una) && right.after(left) && right.before_eq(nxt) {
                 self.mark_sacked(left, right, evidence);
             }
@@ -104,6 +103,24 @@ impl<S> SendQueue<S> {
     pub(super) fn first_ending_after(&self, seq: SeqNum) -> usize {
         self.records.partition_point(|record| record.end().before_eq(seq))
     }
+}
+
+/// A header has room for no more.
+const MAX_SACK_BLOCKS: usize = 4;
+
+/// The blocks but the first `skipped`, lowest first: RFC 8985 6.2, step 3, else a report that was lost and comes again beside a newer
+/// one looks like reordering.
+fn in_order(blocks: &SackBlocks, skipped: usize, una: SeqNum) -> impl Iterator<Item = (SeqNum, SeqNum)> {
+    let mut sorted = [(SeqNum(0), SeqNum(0)); MAX_SACK_BLOCKS];
+    let given = blocks.as_slice().get(skipped..).unwrap_or_default();
+    for (place, &(left, right)) in sorted.iter_mut().zip(given) {
+        *place = (SeqNum(left), SeqNum(right));
+    }
+    let count = given.len();
+    if let Some(sorted) = sorted.get_mut(..count) {
+        sorted.sort_unstable_by_key(|(left, _)| left.distance(una));
+    }
+    sorted.into_iter().take(count)
 }
 
 /// RFC 2883 4: the first block reports a duplicate if it lies below the acknowledgement, or within the second block.

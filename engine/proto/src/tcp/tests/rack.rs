@@ -248,3 +248,39 @@ fn what_arrives_before_it_could_go_again_was_not_lost() {
     assert!(host.tcb.window.cwnd >= before.cwnd && host.tcb.window.ssthresh == before.ssthresh);
     assert_eq!(host.transmit(), []);
 }
+
+#[test]
+fn a_lost_acknowledgement_is_not_taken_for_reordering() {
+    // RFC 8985 6.2, step 3: what one acknowledgement reports is looked at in the order of its numbers. Here the report of segment 4
+    // was lost, and the next one has it beside the newer block.
+    let mut host = in_flight(&sacking(), 8, 0);
+    host.exchange(&peer(ACK, 0, 1000).sack(at(2), at(4)));
+    host.exchange(&peer(ACK, 0, 1000).sack(at(6), at(7)).sack(at(2), at(5)));
+    assert!(!host.cold.get(host.tcb.cold).expect("data is out").send.is_reordering_seen());
+    // Segment 5 was late, and is not lost.
+    host.exchange(&peer(ACK, 0, 1000).sack(at(2), at(7)));
+    assert!(host.cold.get(host.tcb.cold).expect("data is out").send.is_reordering_seen());
+}
+
+#[test]
+fn a_loss_that_the_last_episode_repaired_already_is_not_taken_for_a_delay() {
+    let mut host = in_flight(&sacking(), 10, 20);
+    // Segment 0 is lost; what is sent meanwhile loses segment 10, which goes again at once.
+    let mut resent = Vec::new();
+    for last in 5..=10 {
+        resent.extend(host.exchange(&peer(ACK, 0, 0).sack(at(1), at(last))));
+    }
+    host.now += ROUND_TRIP;
+    for last in 12..=14 {
+        resent.extend(host.exchange(&peer(ACK, 0, 0).sack(at(11), at(last)).sack(at(1), at(10))));
+    }
+    resent.retain(|wire| wire.kind == TransmitKind::Retransmission);
+    assert_eq!(resent.last().map(number), Some(10), "{resent:?}");
+    // The first episode ends; the second begins with what was lost in it.
+    let more = host.exchange(&peer(ACK, 0, 10_000).sack(at(11), at(14)));
+    assert!(more.iter().all(|wire| wire.kind != TransmitKind::Retransmission), "{more:?}");
+    assert_eq!(phase(&mut host), CongestionPhase::Recovery);
+    host.tcb.window.ssthresh = 2_000;
+    ack(&mut host, 14);
+    assert_eq!(host.tcb.window.ssthresh, 2_000, "nothing was spurious: the window does not come back");
+}

@@ -21,9 +21,11 @@ fn run_out(host: &mut Host) -> Vec<(Duration, Wire)> {
     sent
 }
 
+/// In whole milliseconds: the smallest round trip there is, a microsecond, is part of each.
 fn intervals(sent: &[(Duration, Wire)]) -> Vec<Duration> {
     let mut last = Duration::ZERO;
-    sent.iter().map(|(at, _)| at.saturating_sub(core::mem::replace(&mut last, *at))).collect()
+    let since = |(at, _): &(Duration, Wire)| at.saturating_sub(core::mem::replace(&mut last, *at));
+    sent.iter().map(since).map(|wait| Duration::from_millis(wait.as_millis() as u64)).collect()
 }
 
 #[test]
