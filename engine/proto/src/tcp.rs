@@ -25,8 +25,10 @@ mod fast_path;
 mod handshake;
 mod icmp;
 mod info;
+mod model;
 mod options;
 mod outcome;
+mod pacing;
 mod path_mtu;
 mod poll_transmit;
 mod reassembly;
@@ -46,7 +48,9 @@ mod tests;
 
 pub use cold::ColdStore;
 pub use config::{Config, Ecn, Keepalive};
-pub use congestion::{Acked, Algorithm, CongestionControl, Cubic, NewReno, Window};
+pub use congestion::{
+    Acked, Algorithm, Bbr, CongestionControl, Cubic, LossEvidence, NewReno, RateSample, Window,
+};
 pub use ecn::Codepoint;
 pub use handshake::{ListenVerdict, on_listen, reset_for};
 pub use icmp::IcmpError;

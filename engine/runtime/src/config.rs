@@ -295,8 +295,12 @@ pub struct TcpOptions {
     pub linger: Option<Duration>,
     /// How long a closed connection's tuple is remembered (RFC 9293 3.3.2: 2 MSL).
     pub time_wait: Duration,
-    /// Congestion control (`TCP_CONGESTION`).
+    /// Congestion control (`TCP_CONGESTION`). BBR goes on at its rate while losses are repaired, so its peer's window should be large
+    /// from the start: one that has to grow is what limits it on a lossy path.
     pub congestion_control: CongestionControl,
+    /// Spread each window over its round trip instead of sending it at once; the rate follows the window. BBR always does. The worker's
+    /// timer wheel brings the segments: its resolution and late turns make bursts, of a millisecond at the rate and one segment at most.
+    pub pacing: bool,
     /// Explicit congestion notification (RFC 3168; Linux's `tcp_ecn`).
     pub ecn: Ecn,
     /// Offer timestamps (RFC 7323 3; Linux's `tcp_timestamps`).
@@ -337,6 +341,7 @@ impl Default for TcpOptions {
             linger: None,
             time_wait: Duration::from_secs(60),
             congestion_control: CongestionControl::default(),
+            pacing: false,
             ecn: Ecn::default(),
             timestamps: true,
             sack: true,

@@ -14,6 +14,8 @@
 //! SIM_SEED=N cargo test -p ringwire-sim --test sweep seeds -- --nocapture  replays one seed and writes its packets to a file
 //! ```
 
+pub mod bottleneck;
+pub mod bulk;
 pub mod exchange;
 pub mod floor;
 pub mod line;
@@ -22,6 +24,8 @@ pub mod plan;
 pub mod rng;
 mod side;
 
+pub use bottleneck::{Bottleneck, BottleneckCounters};
+pub use bulk::{Bulk, BulkReport, Flow, FlowReport};
 pub use exchange::{Report, run, run_recorded};
 pub use line::{Impairment, LinkCounters, Loss};
 pub use link::Relay;

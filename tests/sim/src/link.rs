@@ -9,6 +9,7 @@ use ringwire_capture::{Recorder, Seen};
 use ringwire_wire::checksum::Sum;
 use ringwire_wire::{icmp, ipv4};
 
+use crate::bottleneck::{Bottleneck, Passing};
 use crate::line::{Fate, Impairment, Line, LinkCounters};
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +33,7 @@ pub struct Relay {
     numbers: u64,
     received: Vec<Packet>,
     recorder: Option<Recorder>,
+    bottleneck: Option<Passing>,
 }
 
 const RING_PACKETS: u32 = 256;
@@ -58,6 +60,7 @@ impl Relay {
             numbers: 0,
             received: Vec::new(),
             recorder: None,
+            bottleneck: None,
         }
     }
 
@@ -96,6 +99,16 @@ impl Relay {
     /// Changes what happens to packets from now on.
     pub fn set_impairment(&mut self, impairment: Impairment) {
         self.impairment = impairment;
+    }
+
+    /// Puts a bottleneck into the way, before everything else that may happen to a packet; `seed` makes its losses.
+    pub fn set_bottleneck(&mut self, bottleneck: Bottleneck, seed: u64) {
+        self.bottleneck = Some(Passing::new(bottleneck, seed));
+    }
+
+    /// What happened at the bottleneck.
+    pub fn bottleneck_mut(&mut self) -> Option<&mut Passing> {
+        self.bottleneck.as_mut()
     }
 
     /// From now on nothing passes, in either direction.
@@ -147,6 +160,11 @@ impl Relay {
 
     fn forward(&mut self, from: usize, mut bytes: Vec<u8>, now_ns: u64) {
         self.counters.packets += 1;
+        let passed_ns = match &mut self.bottleneck {
+            Some(bottleneck) if bottleneck.is_before(1 - from) => bottleneck.pass(&mut bytes, now_ns),
+            _ => Some(now_ns),
+        };
+        let Some(now_ns) = passed_ns else { return };
         let Some(line) = self.lines.get_mut(from) else { return };
         let fate = if self.is_cut { Fate::Vanishes } else { line.fate(&self.impairment, &bytes, now_ns) };
         let said = self.count(fate);

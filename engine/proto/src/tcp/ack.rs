@@ -57,6 +57,7 @@ impl Tcb {
                 self.recover_on_dup_ack(cold, cx.config);
             }
         }
+        self.steer(cx);
         if !arrival.is_overtaken {
             self.update_window(arrival.seq, arrival.ack, window);
         }

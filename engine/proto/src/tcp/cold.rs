@@ -1,12 +1,13 @@
 //! The cold part of a connection and the per-worker slab it comes from.
 //!
-//! A connection owns one only while data is in flight, out of order or unread. Slots are reused last in, first out, and their
+//! A connection owns one only while data is in flight, out of order or unread, or a model of its path is to be kept. Slots are reused last in, first out, and their
 //! queues keep their capacity, so a steady state allocates nothing and works on memory that is in the cache.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::congestion::Congestion;
+use super::pacing::Pacer;
 use super::path_mtu::Search;
 use super::reassembly::Reassembly;
 use super::recovery::Recovery;
@@ -35,6 +36,7 @@ pub(super) struct Cold<P, S> {
     pub urgent: Option<SeqNum>,
     pub recovery: Recovery,
     pub congestion: Congestion,
+    pub pacer: Pacer,
     /// On a path that swallowed long segments.
     pub path: Option<Search>,
 }
@@ -48,6 +50,7 @@ impl<P, S> Cold<P, S> {
             urgent: None,
             recovery: Recovery::default(),
             congestion: Congestion::default(),
+            pacer: Pacer::default(),
             path: None,
         }
     }
@@ -58,13 +61,14 @@ impl<P, S> Cold<P, S> {
 
     /// Drops what is queued and keeps the memory.
     fn reset(&mut self) {
-        let Self { send, unread, reassembly, urgent, recovery, congestion, path } = self;
+        let Self { send, unread, reassembly, urgent, recovery, congestion, pacer, path } = self;
         (*urgent, *path) = (None, None);
         send.clear();
         unread.clear();
         reassembly.clear();
         *recovery = Recovery::default();
         *congestion = Congestion::default();
+        *pacer = Pacer::default();
         // One connection's burst must not pin memory for ever.
         if send.capacity().max(unread.capacity()).max(reassembly.capacity()) > MAX_KEPT {
             send.shrink_to(MAX_KEPT);

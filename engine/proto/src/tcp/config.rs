@@ -64,6 +64,8 @@ pub struct Config {
     pub mtu_probing: bool,
     /// Congestion control algorithm.
     pub congestion: Algorithm,
+    /// Spread a window over its round trip instead of sending it at once. BBR always does.
+    pub pacing: bool,
     /// Initial congestion window in segments (RFC 6928).
     pub initial_window_segs: u8,
     /// How long TIME-WAIT lasts (2 MSL).
@@ -133,6 +135,7 @@ impl Default for Config {
             ecn: Ecn::default(),
             mtu_probing: true,
             congestion: Algorithm::default(),
+            pacing: false,
             initial_window_segs: 10,
             time_wait: Duration::from_secs(60),
             fin_wait2: Duration::from_secs(60),
@@ -145,6 +148,12 @@ impl Config {
     /// The smallest shift with which a window field can announce `recv_buffer_bytes`.
     pub fn window_scale_for(recv_buffer_bytes: u32) -> u8 {
         (0..14).find(|shift| recv_buffer_bytes >> shift <= u32::from(u16::MAX)).unwrap_or(14)
+    }
+
+    /// Whether segments leave at a rate.
+    #[inline]
+    pub(super) const fn is_paced(&self) -> bool {
+        self.pacing || self.congestion.is_model()
     }
 
     /// Send-queue records allowed: small writes hold a whole buffer each, so buffers are limited beside bytes.

@@ -3,12 +3,19 @@
 //! Loss detection belongs to `recovery`; an algorithm only moves the two numbers of [`Window`]. All of them live side by side in a
 //! connection's cold part, so that a socket may change its algorithm at any time.
 
+mod bbr;
 mod cubic;
 mod hystart;
 mod newreno;
+mod sample;
 
+use alloc::boxed::Box;
+
+pub use bbr::Bbr;
+pub(super) use bbr::Steering;
 pub use cubic::Cubic;
 pub use newreno::NewReno;
+pub use sample::{LossEvidence, RateSample};
 
 use crate::{Instant, SeqNum};
 
@@ -69,6 +76,8 @@ pub trait CongestionControl: Default {
     fn on_loss(&mut self, window: &mut Window, flight_bytes: u32, mss: u16);
     /// The retransmission timer fired for the first time for this data.
     fn on_timeout(&mut self, window: &mut Window, flight_bytes: u32, mss: u16);
+    /// What was presumed lost had only been late; the window has been given back.
+    fn on_undo(&mut self, _window: &mut Window) {}
 }
 
 /// Which algorithm a connection uses (TCP_CONGESTION).
@@ -79,40 +88,71 @@ pub enum Algorithm {
     Cubic,
     /// NewReno (RFC 5681, RFC 6582).
     NewReno,
+    /// BBR, version 3 (draft-ietf-ccwg-bbr): a model of the path's rate and round trip; paced. Made for SACK and timestamps.
+    Bbr,
 }
 
 impl Algorithm {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Cubic, Self::NewReno];
+    pub const ALL: [Self; 3] = [Self::Cubic, Self::NewReno, Self::Bbr];
 
     /// The name that sockets and configuration use.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Cubic => "cubic",
             Self::NewReno => "newreno",
+            Self::Bbr => "bbr",
         }
+    }
+
+    /// Whether it models the path: it works from samples of the delivery rate, and sets window and pacing rate itself, while losses
+    /// are repaired too.
+    #[inline]
+    pub const fn is_model(self) -> bool {
+        matches!(self, Self::Bbr)
     }
 }
 
 /// The state of every algorithm; one of them is in use.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Congestion {
     cubic: Cubic,
     newreno: NewReno,
+    /// Large, and kept while the connection is idle, so on the heap and only for who uses it.
+    bbr: Option<Box<Bbr>>,
 }
 
 impl Congestion {
+    /// Whether it holds what a connection must not forget when it falls idle.
+    pub(super) fn is_kept(&self) -> bool {
+        self.bbr.is_some()
+    }
+
+    /// The model, while there is one.
+    pub(super) fn bbr_mut(&mut self) -> Option<&mut Bbr> {
+        self.bbr.as_deref_mut()
+    }
+
+    /// Begins or ends to model the path.
+    pub(super) fn set_bbr(&mut self, bbr: Option<Bbr>) {
+        self.bbr = bbr.map(Box::new);
+    }
+
     pub(super) fn on_ack(&mut self, algorithm: Algorithm, window: &mut Window, acked: &Acked) {
         match algorithm {
             Algorithm::Cubic => self.cubic.on_ack(window, acked),
             Algorithm::NewReno => self.newreno.on_ack(window, acked),
+            // It waits for the sample.
+            Algorithm::Bbr => {}
         }
     }
 
     pub(super) fn on_loss(&mut self, algorithm: Algorithm, window: &mut Window, flight_bytes: u32, mss: u16) {
-        match algorithm {
-            Algorithm::Cubic => self.cubic.on_loss(window, flight_bytes, mss),
-            Algorithm::NewReno => self.newreno.on_loss(window, flight_bytes, mss),
+        match (algorithm, &mut self.bbr) {
+            (Algorithm::Cubic, _) => self.cubic.on_loss(window, flight_bytes, mss),
+            (Algorithm::NewReno, _) => self.newreno.on_loss(window, flight_bytes, mss),
+            (Algorithm::Bbr, Some(bbr)) => bbr.on_loss(window, flight_bytes, mss),
+            (Algorithm::Bbr, None) => {}
         }
     }
 
@@ -123,9 +163,27 @@ impl Congestion {
         flight_bytes: u32,
         mss: u16,
     ) {
-        match algorithm {
-            Algorithm::Cubic => self.cubic.on_timeout(window, flight_bytes, mss),
-            Algorithm::NewReno => self.newreno.on_timeout(window, flight_bytes, mss),
+        match (algorithm, &mut self.bbr) {
+            (Algorithm::Cubic, _) => self.cubic.on_timeout(window, flight_bytes, mss),
+            (Algorithm::NewReno, _) => self.newreno.on_timeout(window, flight_bytes, mss),
+            (Algorithm::Bbr, Some(bbr)) => bbr.on_timeout(window, flight_bytes, mss),
+            // Chosen after the data had left.
+            (Algorithm::Bbr, None) => self.newreno.on_timeout(window, flight_bytes, mss),
+        }
+    }
+
+    /// The peer said that packets were marked: once for each window of data.
+    pub(super) fn on_mark(&mut self, algorithm: Algorithm, window: &mut Window, flight_bytes: u32, mss: u16) {
+        match (algorithm, &mut self.bbr) {
+            (Algorithm::Bbr, Some(bbr)) => bbr.on_mark(),
+            _ => self.on_loss(algorithm, window, flight_bytes, mss),
+        }
+    }
+
+    /// What was presumed lost had only been late.
+    pub(super) fn on_undo(&mut self, window: &mut Window) {
+        if let Some(bbr) = &mut self.bbr {
+            bbr.on_undo(window);
         }
     }
 }

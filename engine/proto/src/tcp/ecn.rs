@@ -74,7 +74,7 @@ impl Tcb {
         if is_answered || cold.recovery.phase != Phase::Open {
             return;
         }
-        cold.congestion.on_loss(config.congestion, &mut self.window, flight_bytes, self.mss);
+        cold.congestion.on_mark(config.congestion, &mut self.window, flight_bytes, self.mss);
         cold.recovery.cwr_end = Some(self.snd.nxt);
         self.flags.set(Bits::CWR_DUE);
     }

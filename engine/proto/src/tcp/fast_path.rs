@@ -29,6 +29,7 @@ impl Tcb {
         self.note_timestamp(seq, seg.options.timestamps);
         if ack != self.snd.una {
             self.on_ack_advance(cx, ack, seg.options.timestamps, &mut outcome);
+            self.steer(cx);
         }
         self.update_window(seq, ack, u32::from(seg.header.window) << self.shifts.snd());
         match payload.map(|payload| self.take_in_order(cx, payload, &mut outcome)) {

@@ -40,6 +40,8 @@ pub struct Info {
     pub cwnd_bytes: u32,
     /// Slow-start threshold; `u32::MAX` before the first loss.
     pub ssthresh_bytes: u32,
+    /// Bytes per second at which segments leave at most; none: they leave as the window allows.
+    pub pacing_rate: Option<u64>,
     /// The peer's receive window.
     pub snd_wnd_bytes: u32,
     /// Our announced receive window.
@@ -99,6 +101,7 @@ impl Tcb {
             backoff: self.backoff,
             cwnd_bytes: self.window.cwnd,
             ssthresh_bytes: self.window.ssthresh,
+            pacing_rate: cold.map(|cold| cold.pacer.rate()).filter(|rate| *rate > 0),
             snd_wnd_bytes: self.snd.wnd,
             rcv_wnd_bytes: self.rcv_wnd(),
             unacked_bytes,

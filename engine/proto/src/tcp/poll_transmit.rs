@@ -159,6 +159,10 @@ impl Tcb {
             self.flags.clear(Bits::TX_RTX);
             return None;
         }
+        if self.is_paced_out(cold, cx.now) {
+            self.flags.clear(Bits::TX_RTX);
+            return None;
+        }
         if cold.send.is_in_ring(index) && !self.flags.has(Bits::RTX_COPY) {
             // The bytes are the device's; TX_RTX stays set, so the next poll looks again.
             self.flags.set(Bits::RTX_IN_RING);
@@ -194,6 +198,9 @@ impl Tcb {
             if self.snd.una == self.snd.nxt {
                 self.arm_persist(cx.now, cx.config);
             }
+            return None;
+        }
+        if self.is_paced_out(cold, cx.now) {
             return None;
         }
         Some(Plan::Record(index, TransmitKind::Data))
@@ -256,6 +263,7 @@ impl Tcb {
     ) -> Option<Transmit<'a, A::Buf>> {
         self.open_window(cx.recv_limit_bytes());
         let cold = cx.cold.get_mut(self.cold)?;
+        let before = self.before_record(cold, cx.config, cx.now);
         let record = cold.send.get(index)?;
         let (seq, end, len, pushes) =
             (record.seq, record.end(), record.len, record.flags.has(RecordFlags::PUSH));
@@ -287,6 +295,10 @@ impl Tcb {
             }
         }
         cold.recovery.on_sent(len);
+        cold.pacer.on_sent(len, cx.now);
+        if let Some(in_flight) = before {
+            cold.send.sample_sent(index, cx.now, (in_flight, self.pipe(cold)));
+        }
         if self.due_probe(cold).is_some() {
             self.on_probe_sent(cold);
         }
@@ -308,7 +320,8 @@ impl Tcb {
     fn before_new_data(&mut self, now: Instant, config: &Config) {
         if self.snd.una == self.snd.nxt {
             // RFC 5681 4.1: restart window after an RTO without traffic.
-            if now.nanos_since(self.progress_at) / 1_000 > u64::from(self.rtt.rto_us()) {
+            let idle_us = now.nanos_since(self.progress_at) / 1_000;
+            if idle_us > u64::from(self.rtt.rto_us()) && !config.congestion.is_model() {
                 let restart = Window::initial(self.mss, config.initial_window_segs).cwnd;
                 self.window.cwnd = self.window.cwnd.min(restart);
             }

@@ -182,7 +182,9 @@ impl Tcb {
                 recovery.end();
                 self.reordering.age();
                 let mss = u32::from(self.mss);
-                self.window.cwnd = if self.flags.has(Bits::SACK) {
+                self.window.cwnd = if config.congestion.is_model() {
+                    self.window.cwnd
+                } else if self.flags.has(Bits::SACK) {
                     // RFC 6937 3: the rate has been brought down on the way.
                     self.window.ssthresh
                 } else {
@@ -273,7 +275,9 @@ impl Tcb {
         }
         self.flags.set(Bits::RECOVERY);
         self.look_for_losses(cold, evidence, config);
-        self.reduce(cold, advanced_bytes);
+        if !config.congestion.is_model() {
+            self.reduce(cold, advanced_bytes);
+        }
     }
 
     /// RACK's verdict, from an ACK or when its timer fires.

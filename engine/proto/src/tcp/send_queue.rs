@@ -5,13 +5,16 @@
 //! copies. The scoreboard of SACK is the records themselves.
 
 mod rack;
+mod rate;
 mod scoreboard;
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 pub(super) use self::rack::Evidence;
 
 use self::rack::Rack;
+use self::rate::RateSampler;
 use self::scoreboard::Scoreboard;
 use super::poll_transmit::Body;
 use super::{SendBuf, SendPool};
@@ -107,6 +110,8 @@ pub(super) struct SendQueue<S> {
     delivered_bytes: u32,
     scoreboard: Scoreboard,
     rack: Rack,
+    /// Only for an algorithm that asks for it.
+    rate: Option<Box<RateSampler>>,
 }
 
 impl<S> SendQueue<S> {
@@ -123,6 +128,7 @@ impl<S> SendQueue<S> {
             delivered_bytes: 0,
             scoreboard: Scoreboard::NEW,
             rack: Rack::NEW,
+            rate: None,
         }
     }
 
@@ -131,6 +137,7 @@ impl<S> SendQueue<S> {
         records.clear();
         (*scoreboard, *rack) = (Scoreboard::NEW, Rack::NEW);
         (*sent, *lost_from) = (0, 0);
+        self.rate = None;
         (*bytes, *lost_bytes, *resent_bytes) = (0, 0, 0);
         (self.sacked_bytes, self.sacked_segs, self.delivered_bytes) = (0, 0, 0);
     }
@@ -227,6 +234,9 @@ impl<S> SendQueue<S> {
                 self.delivered_bytes = self.delivered_bytes.wrapping_add(record.len);
                 self.rack.on_arrival(&record, evidence);
             }
+            if let Some(rate) = &mut self.rate {
+                rate.on_acked(&record, evidence.now);
+            }
             acked.segs += 1;
             acked.retransmitted |= record.flags.has(RecordFlags::EVER_RETRANSMITTED);
             acked.sent_at.get_or_insert(record.sent_at);
@@ -243,6 +253,11 @@ impl<S> SendQueue<S> {
         let Some(record) = self.records.get_mut(index) else { return };
         if index >= self.sent {
             return;
+        }
+        if let Some(rate) = &mut self.rate
+            && !record.flags.wants_retransmission()
+        {
+            rate.on_lost(index, (record.seq, record.len));
         }
         if record.flags.has(RecordFlags::RETRANSMITTED) {
             record.flags.clear(RecordFlags::RETRANSMITTED);
@@ -394,6 +409,7 @@ impl<S: SendBuf> SendQueue<S> {
         self.records.insert(index, front);
         if index < self.sent {
             self.sent += 1;
+            self.split_sample(index);
         }
         self.sacked_segs += u32::from(flags.has(RecordFlags::SACKED));
         // Earlier parts of the same buffer now have one more record between them and its owner.

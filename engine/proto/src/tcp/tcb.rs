@@ -139,6 +139,7 @@ pub struct Tcb {
     /// Deadline of `timer`.
     pub(super) timer_at: Instant,
     pub(super) delack_at: Instant,
+    /// Of keepalive, or of the pacer if that comes first.
     pub(super) keepalive_at: Instant,
     /// When snd.una last moved, or when what is outstanding began to wait: user timeout and idle restart count from here.
     pub(super) progress_at: Instant,
@@ -418,10 +419,25 @@ impl Tcb {
         cold
     }
 
-    /// Gives the cold part back if nothing is queued in it.
+    /// Whether the application may write again once everything is acknowledged.
+    fn may_write_more(&self) -> bool {
+        match self.state {
+            State::SynReceived | State::Established | State::CloseWait => !self.flags.has(Bits::FIN_QUEUED),
+            State::Closed
+            | State::SynSent
+            | State::FinWait1
+            | State::FinWait2
+            | State::Closing
+            | State::LastAck
+            | State::TimeWait => false,
+        }
+    }
+
+    /// Gives the cold part back if nothing is queued in it that is needed.
     pub(super) fn free_idle_cold<P, S>(&mut self, store: &mut ColdStore<P, S>) {
         if let Some(cold) = store.get_mut(self.cold)
             && cold.is_idle()
+            && !(cold.congestion.is_kept() && self.may_write_more())
         {
             if cold.send.is_reordering_seen() {
                 self.reordering.note_seen();

@@ -5,6 +5,7 @@
 
 mod host;
 mod net;
+mod pacing;
 mod path_mtu;
 mod script;
 

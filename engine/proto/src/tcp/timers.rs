@@ -33,9 +33,14 @@ impl Tcb {
             self.delack_at = NEVER;
             self.flags.set(Bits::TX_ACK);
         }
-        if self.keepalive_at <= cx.now && self.on_keepalive_timer(cx.now, cx.config) == Limit::Reached {
-            self.flags.set(Bits::TX_RST);
-            self.close_with(cx, CloseReason::TimedOut, &mut outcome);
+        if self.keepalive_at <= cx.now {
+            self.on_pace_timer(cx);
+            if self.on_keepalive_timer(cx.now, cx.config) == Limit::Reached {
+                self.flags.set(Bits::TX_RST);
+                self.close_with(cx, CloseReason::TimedOut, &mut outcome);
+            } else if let Some(deadline) = self.pace_deadline(cx) {
+                self.keepalive_at = self.keepalive_at.min(deadline);
+            }
         }
         if self.timer_at <= cx.now {
             self.on_main_timer(cx, &mut outcome);

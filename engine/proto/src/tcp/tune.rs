@@ -2,7 +2,7 @@
 //!
 //! The receive buffer is twice what the application takes in a round trip, so that the peer's window can double while it opens its
 //! congestion window (Linux's dynamic right-sizing). The send buffer is twice the congestion window: one part in flight, one part to
-//! follow it. Both are limits, not memory.
+//! follow it; four times for an algorithm that does not slow down for a hole. Both are limits, not memory.
 
 use super::options::now_ms;
 use super::{Config, Cx, Payload, SendPool, Tcb};
@@ -86,7 +86,8 @@ impl<P, A: SendPool> Cx<'_, P, A> {
     /// Bytes that may be queued for sending with a congestion window of `cwnd`.
     #[inline]
     pub(super) fn send_limit_bytes(&self, cwnd: u32) -> u32 {
-        let grown = cwnd.saturating_mul(2).min(self.config.send_buffer_max_bytes);
+        let windows = if self.config.congestion.is_model() { MODEL_WINDOWS } else { 2 };
+        let grown = cwnd.saturating_mul(windows).min(self.config.send_buffer_max_bytes);
         match self.tune.pressure {
             Pressure::None | Pressure::Growth => self.config.send_buffer_bytes.max(grown),
             Pressure::Strangers | Pressure::Early => self.config.send_buffer_bytes,
@@ -94,6 +95,9 @@ impl<P, A: SendPool> Cx<'_, P, A> {
         }
     }
 }
+
+/// A model goes on at its rate while holes are filled, and a hole whose filling is lost too lasts two round trips and more.
+const MODEL_WINDOWS: u32 = 4;
 
 impl Tcb {
     /// In-order data arrived: once in a round trip, looks whether the buffer holds the peer back.

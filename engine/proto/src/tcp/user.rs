@@ -85,6 +85,7 @@ impl Tcb {
         }
         let room = self.room(cx);
         let cold = self.cold_mut(cx.cold);
+        self.note_app_limited(cold);
         let mut taken = 0;
         if cold.path.is_some() {
             taken = self.append_probe(cold, wanted, room.start, (&mut *cx.pool, cx.now));
@@ -129,6 +130,7 @@ impl Tcb {
             return Err((buf, SendError::WouldBlock));
         }
         let cold = self.cold_mut(cx.cold);
+        self.note_app_limited(cold);
         cold.send.push_buf(buf, room);
         cold.send.push_last();
         self.flags.set(Bits::TX_DATA);

@@ -98,6 +98,7 @@ fn every_key_of_tcp_reaches_its_option() {
         ("mtu_probing = false", TcpOptions { mtu_probing: false, ..default() }),
         ("tos = 0xb8", TcpOptions { tos: 0xb8, ..default() }),
         ("ttl = 5", TcpOptions { ttl: 5, ..default() }),
+        ("pacing = true", TcpOptions { pacing: true, ..default() }),
         ("backlog = 0x10", TcpOptions { backlog: 16, ..default() }),
     ];
     for (text, expected) in cases {

@@ -70,6 +70,7 @@ impl Tcb {
         let Some(undo) = cold.recovery.undo.take() else { return };
         self.window.cwnd = self.window.cwnd.max(undo.window.cwnd);
         self.window.ssthresh = self.window.ssthresh.max(undo.window.ssthresh);
+        cold.congestion.on_undo(&mut self.window);
         cold.send.forget_losses();
         cold.recovery.end();
         self.backoff = 0;

@@ -97,6 +97,9 @@ impl<S> SendQueue<S> {
             self.sacked_segs += 1;
             self.delivered_bytes = self.delivered_bytes.wrapping_add(record.len);
             self.rack.on_arrival(record, evidence);
+            if let Some(rate) = &mut self.rate {
+                rate.on_sacked(index - 1, record, evidence.now);
+            }
         }
     }
 

@@ -291,13 +291,19 @@ impl OptionSet {
             interval: keepalive.interval,
             retries: keepalive.retries,
         });
+        let usual = tcp::Config::default();
+        // A window's worth of ordinary segments, none of which may be refused for its number.
+        let window_segs = options.recv_buffer_bytes / 512;
         let config = tcp::Config {
+            recv_buffer_segs: usual.recv_buffer_segs.max(window_segs),
+            reassembly_segs: usual.reassembly_segs.max(window_segs),
             mss: options.max_segment_bytes.unwrap_or(link_mss).min(link_mss),
             window_scale: options.window_scaling.then(|| {
                 tcp::Config::window_scale_for(options.recv_buffer_bytes.max(options.recv_buffer_max_bytes))
             }),
             nodelay: options.nodelay,
             congestion: options.congestion_control,
+            pacing: options.pacing,
             ecn: options.ecn,
             timestamps: options.timestamps,
             sack: options.sack,
@@ -311,7 +317,7 @@ impl OptionSet {
             user_timeout: options.user_timeout,
             linger: options.linger,
             time_wait: options.time_wait,
-            ..tcp::Config::default()
+            ..usual
         };
         let mark = IpMark { tos: options.tos & !ECN_BITS, ttl: options.ttl.max(1) };
         OptionSet { config, backlog: options.backlog, mark }

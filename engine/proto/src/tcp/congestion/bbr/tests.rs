@@ -1,0 +1,231 @@
+//! A path of given rate and round trip without a stack around it: one acknowledgement for each segment.
+
+use super::*;
+
+const MSS: u16 = 1000;
+const RTT_NS: u64 = 50_000_000;
+/// 10 MB/s: 500 segments in a round trip.
+const RATE: u64 = 10_000_000;
+
+/// What is known when a segment leaves, and when its acknowledgement comes.
+struct Segment {
+    prior_delivered: u64,
+    in_flight: u32,
+    sent_at: u64,
+    acked_at: u64,
+}
+
+/// A sender with always something to send, and a bottleneck with a queue.
+struct Path {
+    bbr: Bbr,
+    window: Window,
+    rate: u64,
+    now_ns: u64,
+    next_send_ns: u64,
+    link_free_ns: u64,
+    delivered: u64,
+    flying: std::collections::VecDeque<Segment>,
+    longest_queue_ns: u64,
+    last_ack_ns: u64,
+}
+
+impl Path {
+    fn new() -> Self {
+        let window = Window::initial(MSS, 10);
+        let now = Instant::from_nanos(SECOND_NS);
+        Self {
+            bbr: Bbr::new(now, 7, (window.cwnd, 50_000)),
+            window,
+            rate: RATE,
+            now_ns: SECOND_NS,
+            next_send_ns: SECOND_NS,
+            link_free_ns: 0,
+            delivered: 0,
+            flying: std::collections::VecDeque::new(),
+            longest_queue_ns: 0,
+            last_ack_ns: SECOND_NS,
+        }
+    }
+
+    fn in_flight(&self) -> u32 {
+        self.flying.len() as u32 * u32::from(MSS)
+    }
+
+    fn send(&mut self) {
+        self.next_send_ns =
+            self.now_ns.max(self.next_send_ns) + u64::from(MSS) * SECOND_NS / self.bbr.pacing_rate;
+        let leaves_ns = self.now_ns.max(self.link_free_ns) + u64::from(MSS) * SECOND_NS / self.rate;
+        self.longest_queue_ns = self.longest_queue_ns.max(leaves_ns - self.now_ns);
+        self.link_free_ns = leaves_ns;
+        self.flying.push_back(Segment {
+            prior_delivered: self.delivered,
+            in_flight: self.in_flight() + u32::from(MSS),
+            sent_at: self.now_ns,
+            acked_at: leaves_ns + RTT_NS,
+        });
+    }
+
+    fn acknowledge(&mut self, change: impl Fn(&mut RateSample)) {
+        let Some(segment) = self.flying.pop_front() else { return };
+        self.delivered += u64::from(MSS);
+        let delivered = self.delivered - segment.prior_delivered;
+        let interval_ns = (self.now_ns - segment.sent_at).max(1);
+        let mut rs = RateSample {
+            delivery_rate: delivered * SECOND_NS / interval_ns,
+            delivered,
+            prior_delivered: Some(segment.prior_delivered),
+            total_delivered: self.delivered,
+            newly_acked: u64::from(MSS),
+            sent_in_flight: segment.in_flight,
+            rtt_ns: Some(self.now_ns - segment.sent_at),
+            in_flight: self.in_flight(),
+            is_cwnd_limited: self.in_flight() + 2 * u32::from(MSS) > self.window.cwnd,
+            mss: MSS,
+            ..RateSample::new(Instant::from_nanos(self.now_ns))
+        };
+        change(&mut rs);
+        self.last_ack_ns = self.now_ns;
+        self.bbr.on_sample(&mut self.window, &rs);
+    }
+
+    /// So much time; which states it was in.
+    fn run(&mut self, ns: u64, change: impl Fn(&mut RateSample)) -> std::vec::Vec<State> {
+        let end_ns = self.now_ns + ns;
+        let mut states = std::vec![self.bbr.state];
+        while self.now_ns < end_ns {
+            let may_send = self.in_flight() + u32::from(MSS) <= self.window.cwnd;
+            let acked_at = self.flying.front().map_or(u64::MAX, |segment| segment.acked_at);
+            if may_send && self.next_send_ns.max(self.now_ns) <= acked_at {
+                self.now_ns = self.now_ns.max(self.next_send_ns);
+                self.send();
+            } else {
+                self.now_ns = self.now_ns.max(acked_at);
+                self.acknowledge(&change);
+            }
+            if states.last() != Some(&self.bbr.state) {
+                states.push(self.bbr.state);
+            }
+        }
+        states
+    }
+}
+
+#[test]
+fn the_states_follow_the_drafts_figure_and_the_rate_is_found() {
+    let mut path = Path::new();
+    let states = path.run(4 * SECOND_NS, |_| {});
+    // Down is over at once where Drain has done its work.
+    assert_eq!(states[..2], [State::Startup, State::Drain], "{states:?}");
+    let cycle = [State::Cruise, State::Refill, State::Up, State::Down];
+    assert!(states.windows(4).any(|seen| seen == cycle), "{states:?}");
+    let bw = path.bbr.bw;
+    assert!((RATE * 95 / 100..=RATE * 105 / 100).contains(&bw), "{bw}");
+    assert_eq!(path.bbr.rtt.min_ns().map(|ns| ns / 1_000_000), Some(50));
+    // Two products of rate and round trip, and what acknowledgements may be bunched by.
+    assert!((1_000_000..1_300_000).contains(&path.window.cwnd), "{:?}", path.window);
+}
+
+#[test]
+fn the_round_trip_is_probed_every_five_seconds_with_half_a_window() {
+    let mut path = Path::new();
+    // A queue that never empties hides the round trip: each sample a little longer than the last.
+    let states =
+        path.run(12 * SECOND_NS, |rs| rs.rtt_ns = rs.rtt_ns.map(|ns| ns + rs.now.as_nanos() / 10_000));
+    let probes = states.iter().filter(|state| **state == State::ProbeRtt).count();
+    assert!((1..=2).contains(&probes), "{probes} {states:?}");
+    let after = states.iter().position(|state| *state == State::ProbeRtt).and_then(|at| states.get(at + 1));
+    assert_eq!(after, Some(&State::Cruise));
+}
+
+#[test]
+fn a_slower_path_is_believed_after_two_cycles() {
+    let mut path = Path::new();
+    path.run(4 * SECOND_NS, |_| {});
+    path.rate = RATE / 2;
+    path.run(10 * SECOND_NS, |_| {});
+    let bw = path.bbr.bw;
+    assert!((RATE * 45 / 100..=RATE * 56 / 100).contains(&bw), "{bw}");
+    path.rate = RATE;
+    path.run(12 * SECOND_NS, |_| {});
+    assert!(path.bbr.bw >= RATE * 90 / 100, "and a faster one is found: {}", path.bbr.bw);
+}
+
+#[test]
+fn loss_while_cruising_bounds_rate_and_window_by_what_arrived() {
+    let mut path = Path::new();
+    path.run(4 * SECOND_NS, |_| {});
+    while path.bbr.state != State::Cruise {
+        path.run(1_000_000, |_| {});
+    }
+    let before = path.window.cwnd;
+    path.run(3 * RTT_NS, |rs| rs.newly_lost = 10);
+    assert_eq!(path.bbr.state, State::Cruise);
+    assert!(path.bbr.short.bw <= path.bbr.max_bw.get() && path.bbr.short.inflight < before);
+    assert!(path.bbr.short.bw >= RATE * 90 / 100, "by no more than what was lost: {}", path.bbr.short.bw);
+    assert_eq!(path.bbr.inflight_longterm, INFINITE, "the long-term model is for probes");
+}
+
+#[test]
+fn too_much_loss_ends_a_probe_and_is_remembered() {
+    let mut path = Path::new();
+    path.run(2 * SECOND_NS, |_| {});
+    while !(path.bbr.state == State::Up && path.bbr.cycle.is_probe_sample) {
+        path.run(1_000_000, |_| {});
+    }
+    let evidence = super::super::LossEvidence {
+        lost_since: 20_000,
+        in_flight: 600_000,
+        len: 1000,
+        is_app_limited: false,
+    };
+    assert!(super::super::LossEvidence::is_too_much(20_000, 600_000));
+    path.acknowledge(|rs| (rs.newly_lost, rs.evidence) = (20_000, Some(evidence)));
+    assert!(matches!(path.bbr.state, State::Down | State::Cruise), "{:?}", path.bbr.state);
+    assert_eq!(path.bbr.inflight_longterm, 599_000, "before the segment that was one too many");
+    path.run(SECOND_NS, |_| {});
+    assert!(path.window.cwnd <= 599_000, "{:?}", path.window);
+    // It was spurious: what was left is gone back to.
+    path.bbr.on_undo(&mut path.window);
+    assert_eq!((path.bbr.state, path.bbr.inflight_longterm), (State::Refill, INFINITE));
+}
+
+#[test]
+fn loss_in_many_places_ends_startup_and_chance_does_not() {
+    for (ranges, lost, ends) in [(1, 100_000, false), (6, 100, false), (6, 100_000, true)] {
+        let mut path = Path::new();
+        path.run(3 * RTT_NS, |_| {});
+        path.run(2 * RTT_NS, |rs| {
+            (rs.newly_lost, rs.lost, rs.is_recovering) = (1, lost, true);
+            rs.lost_ranges = u32::from(rs.prior_delivered.is_some_and(|prior| prior % 7_000 == 0)) * ranges;
+            if ranges == 1 {
+                rs.lost_ranges = 0;
+            }
+        });
+        assert_eq!(path.bbr.state != State::Startup, ends, "{ranges} {lost}");
+    }
+}
+
+#[test]
+fn a_mark_ends_startup() {
+    let mut path = Path::new();
+    path.run(3 * RTT_NS, |_| {});
+    assert_eq!(path.bbr.state, State::Startup);
+    path.bbr.on_mark();
+    path.run(RTT_NS / 10, |_| {});
+    assert_eq!(path.bbr.state, State::Drain);
+}
+
+#[test]
+fn what_the_application_did_not_send_says_nothing_of_the_path() {
+    let mut path = Path::new();
+    path.run(4 * SECOND_NS, |_| {});
+    let bw = path.bbr.bw;
+    path.run(12 * SECOND_NS, |rs| {
+        rs.is_app_limited = true;
+        rs.delivery_rate /= 10;
+    });
+    assert_eq!(path.bbr.bw, bw);
+    // After silence it goes on at the rate it knows, at once.
+    let now = Instant::from_nanos(path.now_ns + SECOND_NS);
+    assert_eq!(path.bbr.on_restart(&mut path.window, now), bw * 99 / 100);
+}

@@ -1,0 +1,99 @@
+//! Pacing: what waits asks for nothing but its deadline.
+
+use core::time::Duration;
+
+use super::host::Host;
+use super::script::*;
+use crate::tcp::{Algorithm, Config, Keepalive, TransmitKind};
+
+const ROUND_TRIP: Duration = Duration::from_millis(100);
+
+/// An established host whose handshake took a round trip.
+fn measured(config: &Config) -> Host {
+    let mut host = Host::connect(config, ISS.0);
+    host.transmit();
+    host.now += ROUND_TRIP;
+    host.exchange(&peer_syn_ack().sack_permitted());
+    host
+}
+
+fn bbr() -> Config {
+    Config { congestion: Algorithm::Bbr, sack: true, ..plain() }
+}
+
+#[test]
+fn the_first_window_leaves_at_the_rate_and_the_timer_brings_it() {
+    let mut host = measured(&bbr());
+    // Ten segments in a round trip of 100 ms, times 2.77: one each 3.6 ms.
+    let first = host.write(&[1; 10_000]);
+    assert_eq!(first.len(), 1);
+    let start = host.now;
+    for _ in 1..10 {
+        assert!(!host.tcb.wants_transmit(), "it would be asked again and again");
+        let rate = host.call(|tcb, cx| tcb.info(cx)).pacing_rate;
+        assert_eq!(rate, Some(277_000));
+        let next = host.run_timer();
+        assert_eq!(next.len(), 1);
+        assert_eq!(next[0].kind, TransmitKind::Data);
+    }
+    let took = host.now.saturating_since(start);
+    assert!((Duration::from_millis(31)..Duration::from_millis(33)).contains(&took), "{took:?}");
+    assert!(host.tcb.next_timer().is_some_and(|at| at > host.now + ROUND_TRIP), "the RTO or a probe");
+}
+
+#[test]
+fn acknowledgements_do_not_wait_for_the_pacer() {
+    let mut host = measured(&bbr());
+    host.write(&[1; 10_000]);
+    let _ = host.deliver(&peer(ACK, 0, 0).text(&[2; 1000]));
+    let sent = host.exchange(&peer(ACK, 1000, 0).text(&[2; 1000]));
+    assert_eq!((sent.len(), sent[0].kind, sent[0].ack()), (1, TransmitKind::Ack, IRS + 2001));
+}
+
+#[test]
+fn keepalive_comes_in_its_time_beside_the_pacer() {
+    let keepalive = Keepalive { time: Duration::from_secs(2), interval: Duration::from_secs(1), retries: 3 };
+    let mut host = measured(&Config { keepalive: Some(keepalive), ..bbr() });
+    host.write(&[1; 3_000]);
+    while host.run_timer()[0].seq() != ISS + 2001 {}
+    host.exchange(&peer(ACK, 0, 3_000));
+    let start = host.now;
+    let mut sent = host.run_timer();
+    while sent.is_empty() {
+        sent = host.run_timer();
+    }
+    assert_eq!(sent[0].kind, TransmitKind::Probe);
+    assert_eq!(host.now.saturating_since(start).as_secs(), 2);
+}
+
+#[test]
+fn a_window_is_spread_only_where_it_is_asked_for() {
+    let config = Config { sack: true, ..plain() };
+    let mut host = measured(&config);
+    host.write(&[1; 30_000]);
+    assert_eq!(host.call(|tcb, cx| tcb.info(cx)).pacing_rate, None);
+    let mut host = measured(&Config { pacing: true, ..config });
+    host.write(&[1; 30_000]);
+    host.now += ROUND_TRIP;
+    // Two windows in a round trip of slow start.
+    host.exchange(&peer(ACK, 0, 10_000));
+    let info = host.call(|tcb, cx| tcb.info(cx));
+    assert_eq!(info.pacing_rate, Some(u64::from(info.cwnd_bytes) * 20));
+    assert!(!host.tcb.wants_transmit());
+    assert_eq!(host.run_timer().len(), 1);
+}
+
+#[test]
+fn the_model_outlives_silence_and_ends_with_the_algorithm() {
+    let mut host = measured(&bbr());
+    host.write(&[1; 1_000]);
+    host.now += ROUND_TRIP;
+    host.exchange(&peer(ACK, 0, 1_000));
+    assert_eq!(host.cold.in_use(), 1, "what is known of the path is kept");
+    host.config.congestion = Algorithm::Cubic;
+    host.now += 10 * ROUND_TRIP;
+    assert_eq!(host.write(&[1; 1_000]).len(), 1);
+    host.now += ROUND_TRIP;
+    host.exchange(&peer(ACK, 0, 2_000));
+    assert_eq!(host.cold.in_use(), 0);
+}
