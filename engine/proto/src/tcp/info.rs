@@ -48,6 +48,12 @@ pub struct Info {
     pub rcv_wnd_bytes: u32,
     /// Sent and not acknowledged, in sequence numbers.
     pub unacked_bytes: u32,
+    /// Of that, what is estimated to be in the network (RFC 6675 2).
+    pub pipe_bytes: u32,
+    /// Of that, what the peer holds out of order (SACK).
+    pub sacked_bytes: u32,
+    /// Whether the path was seen to reorder (RFC 8985 6.2).
+    pub is_reordering_seen: bool,
     /// Written and not sent.
     pub unsent_bytes: u32,
     /// Received in order and not given back by the application.
@@ -105,6 +111,9 @@ impl Tcb {
             snd_wnd_bytes: self.snd.wnd,
             rcv_wnd_bytes: self.rcv_wnd(),
             unacked_bytes,
+            pipe_bytes: cold.map_or(unacked_bytes, |cold| self.pipe(cold)),
+            sacked_bytes: cold.map_or(0, |cold| cold.send.sacked_bytes()),
+            is_reordering_seen: cold.map_or(self.reordering.is_seen(), |cold| cold.send.is_reordering_seen()),
             unsent_bytes: end.map_or(0, |end| u32::try_from(end.offset_from(self.snd.nxt)).unwrap_or(0)),
             held_bytes: self.rcv.held_bytes,
             urgent_bytes: self.urgent_bytes(cold.and_then(|cold| cold.urgent)),

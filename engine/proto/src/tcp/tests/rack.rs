@@ -284,3 +284,21 @@ fn a_loss_that_the_last_episode_repaired_already_is_not_taken_for_a_delay() {
     ack(&mut host, 14);
     assert_eq!(host.tcb.window.ssthresh, 2_000, "nothing was spurious: the window does not come back");
 }
+
+#[test]
+fn a_snapshot_shows_what_recovery_knows() {
+    let mut host = in_flight(&sacking(), 8, 2);
+    let info = |host: &mut Host| {
+        let info = host.call(|tcb, cx| tcb.info(cx));
+        (info.unacked_bytes, info.pipe_bytes, info.lost_bytes, info.sacked_bytes, info.unsent_bytes)
+    };
+    assert_eq!(info(&mut host), (8_000, 8_000, 0, 0, 2_000));
+    let _ = host.deliver(&peer(ACK, 0, 0).sack(at(1), at(5)));
+    assert_eq!(info(&mut host), (8_000, 3_000, 1_000, 4_000, 2_000), "one is lost, four have arrived");
+    host.transmit();
+    assert_eq!(info(&mut host), (8_000, 4_000, 1_000, 4_000, 2_000), "and goes again");
+    assert!(!host.call(|tcb, cx| tcb.info(cx)).is_reordering_seen);
+    let _ = host.deliver(&peer(ACK, 0, 0).sack(at(6), at(7)).sack(at(1), at(5)));
+    host.exchange(&peer(ACK, 0, 0).sack(at(1), at(7)));
+    assert!(host.call(|tcb, cx| tcb.info(cx)).is_reordering_seen, "segment 5 came behind segment 6");
+}
