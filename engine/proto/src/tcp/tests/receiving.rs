@@ -166,8 +166,10 @@ fn a_comfortable_window_is_not_updated_for_every_read() {
 
 #[test]
 fn a_window_below_two_segments_is_updated_for_each_segment_read() {
-    for (pieces, updates) in [(6, 0), (8, 0), (9, 1)] {
-        let mut host = established(&Config { recv_buffer_bytes: 10_000, ..plain() });
+    for (pieces, recv_buffer_bytes, updates) in
+        [(6, 10_000, 0), (8, 10_000, 0), (8, 9_500, 1), (9, 10_000, 1)]
+    {
+        let mut host = established(&Config { recv_buffer_bytes, ..plain() });
         for n in 0..pieces {
             host.exchange(&peer(ACK, n * 1000, 0).text(&[1; 1000]));
         }

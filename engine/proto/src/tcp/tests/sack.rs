@@ -3,6 +3,8 @@
 use core::time::Duration;
 use std::vec::Vec;
 
+use ringwire_wire::tcp::SackBlocks;
+
 use super::host::{Host, Wire};
 use super::script::*;
 use crate::DropReason;
@@ -295,4 +297,16 @@ fn alternating_holes_cost_no_more_than_they_are() {
     assert!(host.tcb.retransmits > 0);
     ack(&mut host, 60, &[]);
     assert_eq!(host.cold.in_use(), 0);
+}
+
+#[test]
+fn a_keepalive_without_text_is_no_duplicate() {
+    let config = Config { sack: true, ..plain() };
+    let mut host = established_by(&config, &peer_syn_ack().sack_permitted());
+    host.exchange(&peer(ACK, 0, 0).text(b"text"));
+    host.run_timer();
+    let answer = one(host.exchange(&peer(ACK, 3, 0)));
+    assert_eq!(answer.options.sack, SackBlocks::default());
+    let answer = one(host.exchange(&peer(ACK, 3, 0).text(b"t")));
+    assert_ne!(answer.options.sack, SackBlocks::default(), "a byte of it is one");
 }
