@@ -6,7 +6,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
@@ -98,6 +98,11 @@ impl Wire {
         });
         let source = Source::Dumpcap { dumpcap, farewell };
         Wire { source: Some(source), path, ours: v4(ours), mtu }
+    }
+
+    /// Where the packets are; the file stays when there was something to find.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Ends the capture: everything that must not be there, a line each. Where packets are missing from the capture, only what a packet
