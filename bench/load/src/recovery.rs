@@ -82,6 +82,8 @@ impl PathOutcome {
 pub struct Recovery {
     /// `ringwire.recovery/1`
     pub schema: &'static str,
+    /// What Ringwire's sender used; the kernel's is cubic.
+    pub congestion_control: &'static str,
     /// How long each turn sent.
     pub duration: Duration,
     /// Outcomes in the order of the plan.
@@ -92,8 +94,13 @@ pub struct Recovery {
 
 impl Recovery {
     /// A comparison with these outcomes.
-    pub fn new(duration: Duration, paths: Vec<PathOutcome>, interrupted: bool) -> Recovery {
-        Recovery { schema: "ringwire.recovery/1", duration, paths, interrupted }
+    pub fn new(
+        congestion_control: &'static str,
+        duration: Duration,
+        paths: Vec<PathOutcome>,
+        interrupted: bool,
+    ) -> Recovery {
+        Recovery { schema: "ringwire.recovery/1", congestion_control, duration, paths, interrupted }
     }
 
     /// Whether every turn gave a figure.
@@ -109,8 +116,8 @@ impl fmt::Display for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "goodput of one sender to a kernel receiver, {:?} a turn, interleaved; cubic on both",
-            self.duration
+            "goodput of one sender to a kernel receiver, {:?} a turn, interleaved; {} against the kernel's cubic",
+            self.duration, self.congestion_control
         )?;
         writeln!(f, "{:<24} {:>14} {:>14}   ratio: median [quartiles]", "path", "ringwire", "kernel")?;
         for outcome in &self.paths {
@@ -142,7 +149,7 @@ mod tests {
         let path = Path::all()[0];
         let outcome = |ours: f64| PathOutcome { path, rounds: vec![[ours, 50e6]; 3], failures: Vec::new() };
         let duration = Duration::from_secs(5);
-        let table = Recovery::new(duration, vec![outcome(50e6), outcome(40e6)], false).to_string();
+        let table = Recovery::new("cubic", duration, vec![outcome(50e6), outcome(40e6)], false).to_string();
         assert!(table.contains("100M/20ms/0.1%"), "{table}");
         assert!(
             table.contains("1.00 [1.00..1.00]\n") && table.contains("0.80 [0.80..0.80]  below 0.95"),
@@ -151,7 +158,7 @@ mod tests {
         assert!(table.ends_with("VALID\n"), "{table}");
         let mut failed = outcome(1e6);
         failed.failures.push("the receiver heard nothing".to_owned());
-        assert!(Recovery::new(duration, vec![failed], false).to_string().contains("NOT VALID"));
+        assert!(Recovery::new("cubic", duration, vec![failed], false).to_string().contains("NOT VALID"));
     }
 
     #[test]

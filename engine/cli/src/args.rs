@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ringwire::units::{NumberList, parse_count, parse_duration, parse_size};
-use ringwire::{Backend, Cidr};
+use ringwire::{Backend, Cidr, CongestionControl};
 use ringwire_load::Work;
 
 #[derive(Debug, Parser)]
@@ -250,6 +250,9 @@ pub(crate) struct CompareArgs {
     /// recovery: only the paths whose names begin so, such as 100M/20ms/1%; repeatable.
     #[arg(long = "path", value_name = "PATH")]
     pub(crate) paths: Vec<String>,
+    /// recovery: the congestion control of Ringwire's sender; the kernel's is cubic.
+    #[arg(long, value_name = "NAME", default_value = "cubic", value_parser = parse_congestion_control)]
+    pub(crate) congestion_control: CongestionControl,
     /// Only these contenders, such as ringwire,kernel-blocking.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub(crate) stacks: Vec<String>,
@@ -273,4 +276,10 @@ pub(crate) struct DoctorArgs {
     pub(crate) probe: bool,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+fn parse_congestion_control(name: &str) -> Result<CongestionControl, String> {
+    let names = || CongestionControl::ALL.map(CongestionControl::name).join(", ");
+    let named = CongestionControl::ALL.into_iter().find(|algorithm| algorithm.name() == name);
+    named.ok_or_else(|| format!("it is one of {}", names()))
 }

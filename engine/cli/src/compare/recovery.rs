@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringwire::{Engine, Event, Events, Interface, PollMode, TcpOptions, Worker};
+use ringwire::{CongestionControl, Engine, Event, Events, Interface, PollMode, TcpOptions, Worker};
 use ringwire_lab::{Impairment, Lab, LabError, Link, Node};
 use ringwire_load::recovery::{Path, PathOutcome, Recovery};
 
@@ -30,6 +30,7 @@ struct Rig {
     sender: Node,
     receiver: Node,
     link: Link,
+    congestion_control: CongestionControl,
     // Last: it ends what runs in the nodes.
     _lab: Lab,
 }
@@ -46,7 +47,7 @@ pub(super) fn run(args: &CompareArgs, quiet: bool) -> Result<Exit, Refusal> {
     let rounds = args.rounds.unwrap_or(DEFAULT_ROUNDS);
     let duration = args.duration.unwrap_or(DEFAULT_DURATION);
     let stop = signals::stop_flag()?;
-    let rig = Rig::new().map_err(|error| Refusal::new(Exit::Refused, error, ""))?;
+    let rig = Rig::new(args.congestion_control).map_err(|error| Refusal::new(Exit::Refused, error, ""))?;
     let mut outcomes = Vec::new();
     for (number, path) in paths.iter().enumerate() {
         let mut outcome = PathOutcome { path: *path, rounds: Vec::new(), failures: Vec::new() };
@@ -65,7 +66,8 @@ pub(super) fn run(args: &CompareArgs, quiet: bool) -> Result<Exit, Refusal> {
         }
         outcomes.push(outcome);
     }
-    let recovery = Recovery::new(duration, outcomes, stop.load(Ordering::Relaxed));
+    let interrupted = stop.load(Ordering::Relaxed);
+    let recovery = Recovery::new(args.congestion_control.name(), duration, outcomes, interrupted);
     write_result(&recovery, &recovery.to_string(), &args.output)?;
     Ok(match (recovery.interrupted, recovery.is_valid()) {
         (true, _) => Exit::Interrupted,
@@ -92,11 +94,11 @@ fn paths_of(args: &CompareArgs) -> Result<Vec<Path>, Refusal> {
 }
 
 impl Rig {
-    fn new() -> Result<Rig, LabError> {
+    fn new(congestion_control: CongestionControl) -> Result<Rig, LabError> {
         let lab = Lab::new()?;
         let (sender, receiver) = (lab.node("sender")?, lab.node("receiver")?);
         let link = lab.link(&sender, &receiver).up()?;
-        Ok(Rig { sender, receiver, link, _lab: lab })
+        Ok(Rig { sender, receiver, link, congestion_control, _lab: lab })
     }
 
     /// Both stacks over the same losses; bits per second.
@@ -162,15 +164,21 @@ impl Rig {
             .start()
             .map_err(|error| io::Error::other(error.to_string()))?;
         let Some(seed) = engine.into_workers().pop() else { return Err(io::Error::other("no worker")) };
-        pump(&mut seed.start(), target, limit, is_over)
+        let mut options = TcpOptions::default();
+        options.congestion_control = self.congestion_control;
+        options.time_wait = Duration::from_millis(1);
+        pump(&mut seed.start(), (target, &options), limit, is_over)
     }
 }
 
 /// Writes as much as the connection takes until it is over.
-fn pump(worker: &mut Worker, target: SocketAddr, limit: Instant, is_over: &AtomicBool) -> io::Result<()> {
-    let mut options = TcpOptions::default();
-    options.time_wait = Duration::from_millis(1);
-    let conn = worker.connect(target, &options).map_err(|error| io::Error::other(error.to_string()))?;
+fn pump(
+    worker: &mut Worker,
+    (target, options): (SocketAddr, &TcpOptions),
+    limit: Instant,
+    is_over: &AtomicBool,
+) -> io::Result<()> {
+    let conn = worker.connect(target, options).map_err(|error| io::Error::other(error.to_string()))?;
     let (chunk, mut events) = (vec![0x5a; CHUNK_BYTES], Events::with_capacity(16));
     // Relaxed: it stands for itself.
     while !is_over.load(Ordering::Relaxed) && Instant::now() < limit {
