@@ -363,10 +363,19 @@ impl Tcb {
         }
     }
 
+    /// What was in flight before the acknowledgements that came together, none of which has let anything go yet: the window, if it had
+    /// kept data back. What is left after most of them says nothing of what the path carries.
+    fn flight_before_batch<P, S>(&self, cold: &Cold<P, S>) -> u32 {
+        let was_full = cold.recovery.limited_to.is_some_and(|to| self.snd.una.before_eq(to));
+        if was_full { self.flight().max(self.window.cwnd) } else { self.flight() }
+    }
+
     fn enter_fast_recovery<P, S>(&mut self, cold: &mut Cold<P, S>, config: &Config) {
         self.remember_for_undo(cold);
-        let flight_bytes = self.flight();
-        cold.recovery.reduction = Reduction::begin(flight_bytes, cold.send.delivered_bytes());
+        let flight_bytes = self.flight_before_batch(cold);
+        let unreplaced_bytes = flight_bytes - self.flight();
+        cold.recovery.reduction =
+            Reduction::begin(flight_bytes, unreplaced_bytes, cold.send.delivered_bytes());
         if !self.loses_only_path_probe(cold, self.flags.has(Bits::SACK)) {
             cold.congestion.on_loss(config.congestion, &mut self.window, flight_bytes, self.mss);
         }

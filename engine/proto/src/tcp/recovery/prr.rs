@@ -17,8 +17,9 @@ pub(super) struct Reduction {
 }
 
 impl Reduction {
-    pub(super) fn begin(flight: u32, delivered_bytes: u32) -> Reduction {
-        Reduction { flight, delivered: 0, sent: 0, seen: delivered_bytes }
+    /// `unreplaced_bytes` have been delivered, of those in flight, without anything being sent for them.
+    pub(super) fn begin(flight: u32, unreplaced_bytes: u32, delivered_bytes: u32) -> Reduction {
+        Reduction { flight, delivered: unreplaced_bytes, sent: 0, seen: delivered_bytes }
     }
 
     pub(super) fn on_sent(&mut self, len: u32) {

@@ -302,3 +302,23 @@ fn a_snapshot_shows_what_recovery_knows() {
     host.exchange(&peer(ACK, 0, 0).sack(at(1), at(7)));
     assert!(host.call(|tcb, cx| tcb.info(cx)).is_reordering_seen, "segment 5 came behind segment 6");
 }
+
+#[test]
+fn a_batch_of_acknowledgements_does_not_shrink_what_was_in_flight() {
+    // RFC 6937 3, RFC 5681 3.1 (4): twelve are in flight when one is lost. The acknowledgements come together, and nothing is sent between.
+    let mut host = in_flight(&sacking(), 12, 20);
+    // No slow start.
+    host.tcb.window.ssthresh = 12_000;
+    for next in 1..=8 {
+        let _ = host.deliver(&peer(ACK, 0, 1000 * next));
+    }
+    for last in 10..=12 {
+        let _ = host.deliver(&peer(ACK, 0, 8000).sack(at(9), at(last)));
+    }
+    assert_eq!(phase(&mut host), CongestionPhase::Recovery);
+    // NewReno: half of the window, not of the last four segments.
+    assert_eq!(host.tcb.window.ssthresh, 6_000);
+    // One by one they would have let twelve go; together not more than what the reduced window holds.
+    let sent = host.transmit().len();
+    assert!((4..=7).contains(&sent), "{sent}");
+}
