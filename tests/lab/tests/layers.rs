@@ -1,14 +1,14 @@
 //! Forwarders over AF_XDP and over AF_PACKET do the same, and flows spread over the queues of a forwarded link.
 
+mod echo;
 mod pair;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use echo::Echo;
 use pair::Pair;
-use ringwire::{Batch, Event, Events, Handle, Turn, UdpOptions, Worker};
 use ringwire_lab::{Carrier, Field, Impairment, Lab, Match, PacketLayer};
 
 const LAYERS: [PacketLayer; 2] = [PacketLayer::Packet, PacketLayer::Xdp];
@@ -125,36 +125,6 @@ fn a_carrier_comes_back_and_tags_survive() {
     }
 }
 
-/// An engine of as many workers as queues, each of which sends datagrams back.
-struct Echo {
-    handle: Handle,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Drop for Echo {
-    fn drop(&mut self) {
-        self.handle.stop();
-        self.threads.drain(..).for_each(|thread| thread.join().unwrap());
-    }
-}
-
-fn serve(worker: &mut Worker, addr: SocketAddr) {
-    worker.bind_udp(addr, &UdpOptions::default()).unwrap();
-    let (mut events, mut received) = (Events::with_capacity(64), Batch::with_capacity(64));
-    let mut replies = Batch::with_capacity(64);
-    while worker.poll(&mut events, Some(Duration::from_millis(50))).unwrap() != Turn::Stop {
-        for event in events.drain() {
-            if let Event::Datagrams(socket) = event {
-                worker.recv_batch(socket, &mut received).unwrap();
-                for datagram in received.drain() {
-                    replies.push(datagram.into_reply()).ok().unwrap();
-                }
-                worker.send_batch(socket, &mut replies).unwrap();
-            }
-        }
-    }
-}
-
 /// Flows of a kernel with four queues reach an engine on all of its four, and their answers come back.
 #[test]
 fn flows_spread_over_the_queues_of_a_forwarded_link() {
@@ -164,14 +134,8 @@ fn flows_spread_over_the_queues_of_a_forwarded_link() {
         let pair = over(layer, 1500, QUEUES);
         let Pair { a, b, link, .. } = &pair;
         let engine = b.engine(link).workers(QUEUES as usize).start().unwrap();
-        let handle = engine.handle();
         let addr = SocketAddr::new(link.spare_addr(b), PORT);
-        let threads = engine
-            .into_workers()
-            .into_iter()
-            .map(|seed| std::thread::spawn(move || serve(&mut seed.start(), addr)))
-            .collect();
-        let echo = Echo { handle, threads };
+        let echo = Echo::start(engine, addr);
         let sockets: Vec<UdpSocket> =
             (0..FLOWS).map(|_| a.run(|| UdpSocket::bind((link.addr(a), 0))).unwrap()).collect();
         for (flow, socket) in sockets.iter().enumerate() {

@@ -1,54 +1,16 @@
 //! The same tests at every level of privilege: what a level cannot do is skipped, counted and named.
 
+mod echo;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::process::Command;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ringwire::{Batch, Engine, Event, Events, Handle, Turn, UdpOptions, Worker};
+use echo::Echo;
 use ringwire_lab::{Field, Impairment, Lab, Level, Link, Macs, Match, Node, UdpPacket};
 
 const PORT: u16 = 7;
 const WITHIN: Duration = Duration::from_secs(5);
-
-/// An engine that sends datagrams back, until it is dropped.
-struct Echo {
-    handle: Handle,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Echo {
-    fn start(engine: Engine, addr: SocketAddr) -> Echo {
-        let handle = engine.handle();
-        let seed = engine.into_workers().remove(0);
-        let thread = std::thread::spawn(move || serve(&mut seed.start(), addr));
-        Echo { handle, thread: Some(thread) }
-    }
-}
-
-impl Drop for Echo {
-    fn drop(&mut self) {
-        self.handle.stop();
-        self.thread.take().unwrap().join().unwrap();
-    }
-}
-
-fn serve(worker: &mut Worker, addr: SocketAddr) {
-    let socket = worker.bind_udp(addr, &UdpOptions::default()).unwrap();
-    let (mut events, mut received) = (Events::with_capacity(64), Batch::with_capacity(64));
-    let mut replies = Batch::with_capacity(64);
-    while worker.poll(&mut events, Some(Duration::from_millis(100))).unwrap() != Turn::Stop {
-        for event in events.drain() {
-            if let Event::Datagrams(socket) = event {
-                worker.recv_batch(socket, &mut received).unwrap();
-                for datagram in received.drain() {
-                    replies.push(datagram.into_reply()).ok().unwrap();
-                }
-            }
-        }
-        worker.send_batch(socket, &mut replies).unwrap();
-    }
-}
 
 /// Two nodes; the second has an engine that echoes.
 fn scene(lab: &Lab) -> (Node, Node, Link, Echo) {
