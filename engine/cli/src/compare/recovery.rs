@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use ringwire::{CongestionControl, Engine, Event, Events, Interface, PollMode, TcpOptions, Worker};
 use ringwire_lab::{Impairment, Lab, LabError, Link, Node};
 use ringwire_load::recovery::{Path, PathOutcome, Recovery};
+use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use crate::args::CompareArgs;
 use crate::load::write_result;
@@ -205,8 +206,7 @@ fn pump(
 }
 
 fn send_by_kernel(target: SocketAddr, limit: Instant, is_over: &AtomicBool) -> io::Result<()> {
-    let mut stream = TcpStream::connect_timeout(&target, START_LIMIT)?;
-    rustix::net::sockopt::set_tcp_congestion(&stream, "cubic")?;
+    let mut stream = connect_cubic(target)?;
     stream.set_write_timeout(Some(Duration::from_millis(100)))?;
     let chunk = vec![0x5a; CHUNK_BYTES];
     while !is_over.load(Ordering::Relaxed) && Instant::now() < limit {
@@ -221,6 +221,18 @@ fn send_by_kernel(target: SocketAddr, limit: Instant, is_over: &AtomicBool) -> i
         }
     }
     Ok(())
+}
+
+/// A connection whose congestion control is CUBIC from its first segment on: one that began with BBR, which some machines have for
+/// the default, would be paced for the rest of its life.
+fn connect_cubic(target: SocketAddr) -> io::Result<TcpStream> {
+    let family = if target.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let stream = TcpStream::from(rustix::net::socket(family, SocketType::STREAM, None)?);
+    sockopt::set_tcp_congestion(&stream, "cubic")?;
+    // It bounds the handshake too.
+    stream.set_write_timeout(Some(START_LIMIT))?;
+    rustix::net::connect(&stream, &target)?;
+    Ok(stream)
 }
 
 /// Bytes within `duration` from the connection's beginning.
