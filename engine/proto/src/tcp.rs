@@ -40,6 +40,7 @@ mod tcb;
 mod text;
 mod time_wait;
 mod timers;
+mod totals;
 mod tune;
 mod user;
 
@@ -59,6 +60,7 @@ pub use outcome::{CloseReason, Outcome, Signals};
 pub use poll_transmit::{Body, Transmit, TransmitKind};
 pub use remembered::{Reaction, TimeWait};
 pub use tcb::{State, Tcb};
+pub use totals::Totals;
 pub use tune::{Pressure, RecvTune};
 pub use user::{Recv, RecvError, SendError};
 
@@ -137,4 +139,6 @@ pub struct Cx<'a, P, A: SendPool> {
     pub pool: &'a mut A,
     /// The connection's receive buffer.
     pub tune: &'a mut RecvTune,
+    /// What the connection has counted.
+    pub totals: &'a mut Totals,
 }

@@ -110,6 +110,7 @@ impl Tcb {
         let flight_bytes = self.flight();
         let bytes = ack.distance(self.snd.una);
         self.snd.una = ack;
+        cx.totals.seqs_acked += u64::from(bytes);
         self.tries = 0;
         self.progress_at = cx.now;
         if self.flags.has(Bits::FIN_QUEUED) {

@@ -111,6 +111,7 @@ impl Tcb {
         seg: &SegmentIn,
         payload: Option<P>,
     ) -> Outcome {
+        cx.totals.segs_in = cx.totals.segs_in.wrapping_add(1);
         match self.fast_path(cx, seg, payload) {
             Ok(outcome) => outcome,
             Err(payload) => self.on_any_segment(cx, seg, payload),
@@ -127,6 +128,7 @@ impl Tcb {
         let refused = Outcome { drop: Some(DropReason::NoMemory), ..Outcome::default() };
         // Without its text it would look like a duplicate.
         if SeqNum(seg.header.ack) == self.snd.una {
+            cx.totals.segs_in = cx.totals.segs_in.wrapping_add(1);
             return refused;
         }
         let mut seg = *seg;
@@ -176,7 +178,7 @@ impl Tcb {
             Step::Drop(reason) => arrival.outcome.drop = Some(reason),
             Step::Close(reason) => self.close_with(cx, reason, &mut arrival.outcome),
         }
-        self.free_idle_cold(cx.cold);
+        self.free_idle_cold(cx);
         arrival.outcome
     }
 

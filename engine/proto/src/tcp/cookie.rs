@@ -13,7 +13,7 @@ use core::time::Duration;
 use ringwire_wire::tcp::{Flags, Header, MAX_WINDOW_SCALE, Options};
 
 use super::options::now_ms;
-use super::{ColdStore, Config, Cx, Payload, RecvTune, Seed, SegmentIn, SendBuf, SendPool, Tcb};
+use super::{ColdStore, Config, Cx, Payload, RecvTune, Seed, SegmentIn, SendBuf, SendPool, Tcb, Totals};
 use crate::prf::Prf;
 use crate::{Flow, Instant, SeqNum};
 
@@ -131,8 +131,8 @@ fn without_options(mut syn: SegmentIn) -> SegmentIn {
 /// The first segment of a connection that was just accepted.
 fn take_syn_ack(tcb: &mut Tcb, config: &Config, now: Instant) -> Option<(Header, Options)> {
     let mut cold = ColdStore::<Nothing, Nothing>::new();
-    let mut tune = RecvTune::default();
-    let mut cx = Cx { now, config, cold: &mut cold, pool: &mut Nothing, tune: &mut tune };
+    let (tune, totals) = (&mut RecvTune::default(), &mut Totals::default());
+    let mut cx = Cx { now, config, cold: &mut cold, pool: &mut Nothing, tune, totals };
     tcb.poll_transmit(&mut cx).map(|transmit| (transmit.header, transmit.options))
 }
 

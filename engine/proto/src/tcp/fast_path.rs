@@ -37,7 +37,7 @@ impl Tcb {
             Some(Step::Drop(reason)) => outcome.drop = Some(reason),
             None => {}
         }
-        self.free_idle_cold(cx.cold);
+        self.free_idle_cold(cx);
         Ok(outcome)
     }
 

@@ -1,6 +1,7 @@
 //! What TCP_INFO shows.
 
 use super::recovery::Phase;
+use super::send_queue::Tally;
 use super::tcb::Bits;
 use super::{Cx, SendPool, State, Tcb};
 use core::time::Duration;
@@ -62,8 +63,26 @@ pub struct Info {
     pub urgent_bytes: u32,
     /// Pieces held out of order.
     pub out_of_order_segs: u32,
-    /// Data segments retransmitted in the connection's life; stays at its maximum.
-    pub retransmits: u16,
+    /// SYNs, data segments and FINs sent again in the connection's life.
+    pub retransmits: u32,
+    /// Payload bytes sent, each time they were.
+    pub bytes_sent: u64,
+    /// Part of that which was sent again.
+    pub bytes_retransmitted: u64,
+    /// Payload bytes that the peer has acknowledged.
+    pub bytes_acked: u64,
+    /// Payload bytes received in order.
+    pub bytes_received: u64,
+    /// Segments received, but for a SYN that a listener took; this and the numbers of segments below wrap.
+    pub segs_in: u32,
+    /// Segments sent.
+    pub segs_out: u32,
+    /// Of these, with payload.
+    pub data_segs_out: u32,
+    /// Data segments that have arrived at the peer: acknowledged, or SACKed once.
+    pub delivered_segs: u32,
+    /// Times that a data segment was presumed lost.
+    pub lost_segs: u32,
     /// Retransmissions, window probes or keepalive probes in a row without an answer that counts.
     pub tries: u8,
     /// Segments that the peer holds out of order.
@@ -87,6 +106,10 @@ impl Tcb {
     pub fn info<P, A: SendPool>(&self, cx: &Cx<'_, P, A>) -> Info {
         let cold = cx.cold.get(self.cold);
         let unacked_bytes = self.flight();
+        let mut totals = *cx.totals;
+        totals.add(cold.map_or(Tally::default(), |cold| cold.send.tally()));
+        let fin_acked = self.flags.has(Bits::FIN_SENT) && unacked_bytes == 0;
+        let bytes_acked = totals.seqs_acked - u64::from(fin_acked);
         let end = cold.and_then(|cold| cold.send.end());
         let congestion = match cold.map(|cold| &cold.recovery) {
             None => CongestionPhase::Open,
@@ -118,7 +141,16 @@ impl Tcb {
             held_bytes: self.rcv.held_bytes,
             urgent_bytes: self.urgent_bytes(cold.and_then(|cold| cold.urgent)),
             out_of_order_segs: cold.map_or(0, |cold| cold.reassembly.segs() as u32),
-            retransmits: self.retransmits,
+            retransmits: totals.retransmits,
+            bytes_sent: bytes_acked + u64::from(self.payload_in_flight()) + totals.bytes_retransmitted,
+            bytes_retransmitted: totals.bytes_retransmitted,
+            bytes_acked,
+            bytes_received: totals.bytes_received,
+            segs_in: totals.segs_in,
+            segs_out: totals.segs_out,
+            data_segs_out: totals.data_segs_out,
+            delivered_segs: totals.delivered_segs,
+            lost_segs: totals.lost_segs,
             tries: self.tries,
             sacked_segs: cold.map_or(0, |cold| cold.send.sacked_segs()),
             lost_bytes: cold.map_or(0, |cold| cold.send.lost_bytes()),
@@ -127,6 +159,21 @@ impl Tcb {
             timestamps: self.flags.has(Bits::TIMESTAMPS),
             sack: self.flags.has(Bits::SACK),
             ecn: self.flags.has(Bits::ECN),
+        }
+    }
+
+    /// What is in flight, without SYN and FIN.
+    fn payload_in_flight(&self) -> u32 {
+        match self.state {
+            State::SynSent | State::SynReceived => 0,
+            State::Closed
+            | State::Established
+            | State::FinWait1
+            | State::FinWait2
+            | State::CloseWait
+            | State::Closing
+            | State::LastAck
+            | State::TimeWait => self.flight().saturating_sub(u32::from(self.flags.has(Bits::FIN_SENT))),
         }
     }
 }

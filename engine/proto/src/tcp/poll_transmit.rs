@@ -75,10 +75,12 @@ impl Tcb {
         if !self.wants_transmit() {
             return None;
         }
-        match self.plan(cx)? {
+        let plan = self.plan(cx)?;
+        cx.totals.segs_out = cx.totals.segs_out.wrapping_add(1);
+        match plan {
             Plan::Record(index, kind) => self.emit_record(cx, index, kind),
             Plan::Reset => Some(self.emit_reset(cx.now)),
-            Plan::Syn => Some(self.emit_syn(cx.config, cx.now)),
+            Plan::Syn => Some(self.emit_syn(cx)),
             Plan::Fin(kind) => Some(self.emit_fin(cx, kind)),
             Plan::Ack => {
                 self.open_window(cx.recv_limit_bytes());
@@ -273,6 +275,7 @@ impl Tcb {
             let lost_again_at = self.lost_again_at(cold);
             cold.send.mark_sent(index, cx.now, lost_again_at);
             self.recover_on_retransmit(cold, now_ms(cx.now));
+            cx.totals.on_retransmit(len);
             self.flags.clear(Bits::RTX_COPY.or(Bits::RTX_IN_RING));
             if index == 0 {
                 self.arm_retransmit(cx.now, cx.config);
@@ -294,6 +297,7 @@ impl Tcb {
                 cold.recovery.small_end = Some(end);
             }
         }
+        cx.totals.data_segs_out = cx.totals.data_segs_out.wrapping_add(1);
         cold.recovery.on_sent(len);
         cold.pacer.on_sent(len, cx.now);
         if let Some(in_flight) = before {
@@ -372,7 +376,7 @@ impl Tcb {
         if kind == TransmitKind::Data {
             self.before_new_data(cx.now, cx.config);
         } else {
-            self.retransmits = self.retransmits.saturating_add(1);
+            cx.totals.on_retransmit(0);
         }
         self.note_fin_sent(seq);
         if kind == TransmitKind::Data {
@@ -388,13 +392,16 @@ impl Tcb {
         }
     }
 
-    fn emit_syn<'a, S>(&mut self, config: &Config, now: Instant) -> Transmit<'a, S> {
+    fn emit_syn<'a, P, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) -> Transmit<'a, A::Buf> {
+        let (config, now) = (cx.config, cx.now);
         self.flags.clear(Bits::TX_SYN);
         let answer = self.state == State::SynReceived;
         let iss = self.snd.una;
         if self.snd.nxt == iss {
             self.snd.nxt = iss + 1;
             self.progress_at = now;
+        } else {
+            cx.totals.on_retransmit(0);
         }
         if self.timer != Timer::Retransmit {
             self.arm_retransmit(now, config);
@@ -430,7 +437,7 @@ impl Tcb {
         let sack = self.sack_blocks(cx.cold.get_mut(self.cold), MAX_SACK_LEN);
         if self.flags.has(Bits::DSACK) {
             self.flags.clear(Bits::DSACK);
-            self.free_idle_cold(cx.cold);
+            self.free_idle_cold(cx);
         }
         let options = Options { sack, ..self.segment_options(cx.now) };
         let header = self.ack_header(seq, Flags::NONE);

@@ -357,7 +357,6 @@ impl Tcb {
     /// A record was sent again.
     pub(super) fn recover_on_retransmit<P, S>(&mut self, cold: &mut Cold<P, S>, now_ms: u32) {
         cold.recovery.resent_segs += 1;
-        self.retransmits = self.retransmits.saturating_add(1);
         if let Some(undo) = &mut cold.recovery.undo {
             undo.on_retransmit(now_ms);
         }

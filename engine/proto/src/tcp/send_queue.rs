@@ -57,6 +57,8 @@ impl RecordFlags {
     pub(super) const PUSH: Self = Self(1 << 3);
     /// The receiver holds it. Never together with LOST.
     pub(super) const SACKED: Self = Self(1 << 4);
+    /// Was SACKED once, and counted as delivered then.
+    const EVER_SACKED: Self = Self(1 << 5);
 
     pub(super) const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -74,6 +76,15 @@ impl RecordFlags {
     pub(super) const fn wants_retransmission(self) -> bool {
         self.0 & (Self::LOST.0 | Self::RETRANSMITTED.0) == Self::LOST.0
     }
+}
+
+/// What became of the segments of a queue since it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Tally {
+    /// Arrived for all that is known: acknowledged or SACKed, each once.
+    pub delivered_segs: u32,
+    /// Presumed lost, each time.
+    pub lost_segs: u32,
 }
 
 /// What an acknowledgement took off the queue.
@@ -108,6 +119,7 @@ pub(super) struct SendQueue<S> {
     sacked_segs: u32,
     /// Bytes known to have arrived, acknowledged or SACKed; wraps.
     delivered_bytes: u32,
+    tally: Tally,
     scoreboard: Scoreboard,
     rack: Rack,
     /// Only for an algorithm that asks for it.
@@ -126,6 +138,7 @@ impl<S> SendQueue<S> {
             sacked_bytes: 0,
             sacked_segs: 0,
             delivered_bytes: 0,
+            tally: Tally::default(),
             scoreboard: Scoreboard::NEW,
             rack: Rack::NEW,
             rate: None,
@@ -140,6 +153,7 @@ impl<S> SendQueue<S> {
         self.rate = None;
         (*bytes, *lost_bytes, *resent_bytes) = (0, 0, 0);
         (self.sacked_bytes, self.sacked_segs, self.delivered_bytes) = (0, 0, 0);
+        self.tally = Tally::default();
     }
 
     /// Records that fit without another allocation.
@@ -197,6 +211,10 @@ impl<S> SendQueue<S> {
         self.delivered_bytes
     }
 
+    pub(super) fn tally(&self) -> Tally {
+        self.tally
+    }
+
     pub(super) fn first_unsent(&self) -> Option<(usize, &Record<S>)> {
         self.records.get(self.sent).map(|record| (self.sent, record))
     }
@@ -232,6 +250,7 @@ impl<S> SendQueue<S> {
                 self.sacked_segs -= 1;
             } else {
                 self.delivered_bytes = self.delivered_bytes.wrapping_add(record.len);
+                self.tally.delivered_segs += u32::from(!record.flags.has(RecordFlags::EVER_SACKED));
                 self.rack.on_arrival(&record, evidence);
             }
             if let Some(rate) = &mut self.rate {
@@ -254,10 +273,11 @@ impl<S> SendQueue<S> {
         if index >= self.sent {
             return;
         }
-        if let Some(rate) = &mut self.rate
-            && !record.flags.wants_retransmission()
-        {
-            rate.on_lost(index, (record.seq, record.len));
+        if !record.flags.wants_retransmission() {
+            self.tally.lost_segs += 1;
+            if let Some(rate) = &mut self.rate {
+                rate.on_lost(index, (record.seq, record.len));
+            }
         }
         if record.flags.has(RecordFlags::RETRANSMITTED) {
             record.flags.clear(RecordFlags::RETRANSMITTED);

@@ -7,7 +7,7 @@ use super::congestion::Window;
 use super::options::effective_mss;
 use super::recovery::Reordering;
 use super::rtt::Rtt;
-use super::{Config, Seed};
+use super::{Config, Cx, Seed, SendPool};
 use crate::SeqNum;
 use crate::time::Instant;
 
@@ -58,7 +58,7 @@ impl State {
 /// One TCP connection, without addresses and ports.
 ///
 /// ```
-/// use ringwire_proto::tcp::{Body, ColdStore, Config, Cx, Payload, Recv, RecvTune, Seed, SegmentIn, SendBuf, SendPool, State, Tcb};
+/// use ringwire_proto::tcp::{Body, ColdStore, Config, Cx, Payload, Recv, RecvTune, Seed, SegmentIn, SendBuf, SendPool, State, Tcb, Totals};
 /// use ringwire_proto::{Instant, SeqNum};
 /// # #[derive(Debug, PartialEq)]
 /// # struct Bytes(Vec<u8>);
@@ -98,9 +98,9 @@ impl State {
 /// let (config, seed) = (Config::default(), |iss| Seed { iss: SeqNum(iss), timestamp_offset: 0 });
 /// let (mut store, mut pool) = (ColdStore::new(), Pool);
 /// // Each connection has one of its own; so little data needs only one here.
-/// let mut tune = RecvTune::default();
+/// let (tune, totals) = (&mut RecvTune::default(), &mut Totals::default());
 /// let now = Instant::from_secs(1);
-/// let mut cx = Cx { now, config: &config, cold: &mut store, pool: &mut pool, tune: &mut tune };
+/// let mut cx = Cx { now, config: &config, cold: &mut store, pool: &mut pool, tune, totals };
 ///
 /// let mut client = Tcb::connect(&config, seed(1));
 /// let syn = client.poll_transmit(&mut cx).expect("a SYN");
@@ -149,7 +149,6 @@ pub struct Tcb {
     pub(super) heard_ms: u32,
     /// Milliseconds of the last rate-limited ACK.
     pub(super) challenge_ms: u32,
-    pub(super) retransmits: u16,
     /// Retransmissions, window probes or keepalive probes in a row without an answer that counts.
     pub(super) tries: u8,
     pub(super) quick_acks: u8,
@@ -343,7 +342,6 @@ impl Tcb {
             rtt: Rtt::new(config),
             heard_ms: 0,
             challenge_ms: 0,
-            retransmits: 0,
             tries: 0,
             quick_acks: 0,
         }
@@ -434,15 +432,16 @@ impl Tcb {
     }
 
     /// Gives the cold part back if nothing is queued in it that is needed.
-    pub(super) fn free_idle_cold<P, S>(&mut self, store: &mut ColdStore<P, S>) {
-        if let Some(cold) = store.get_mut(self.cold)
+    pub(super) fn free_idle_cold<P, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) {
+        if let Some(cold) = cx.cold.get_mut(self.cold)
             && cold.is_idle()
             && !(cold.congestion.is_kept() && self.may_write_more())
         {
             if cold.send.is_reordering_seen() {
                 self.reordering.note_seen();
             }
-            store.free(self.cold);
+            cx.totals.add(cold.send.tally());
+            cx.cold.free(self.cold);
             self.cold = ColdId::NONE;
             self.flags.clear(OF_COLD);
         }

@@ -14,6 +14,7 @@ mod bulk;
 mod cookie;
 mod ecn;
 mod fuzz;
+mod info;
 mod rack;
 mod reassembly;
 mod receiving;

@@ -116,7 +116,7 @@ impl Tcb {
         outcome: &mut Outcome,
     ) -> Step {
         let (config, max_segs) = (cx.config, cx.recv_segs());
-        let filled_hole = self.flags.has(Bits::HOLES);
+        let (filled_hole, nxt_before) = (self.flags.has(Bits::HOLES), self.rcv.nxt);
         let cold = self.cold_mut(cx.cold);
         if cold.unread.len() >= max_segs {
             // Bytes fit, buffers do not. The peer will try again.
@@ -131,6 +131,7 @@ impl Tcb {
         while filled_hole && let Some(payload) = cold.reassembly.pop_in_order(self.rcv.nxt) {
             self.deliver(&mut cold.unread, payload, outcome);
         }
+        cx.totals.bytes_received += u64::from(self.rcv.nxt.distance(nxt_before));
         // Only the last piece in order can end beyond the announced edge, after the buffer was made smaller.
         self.rcv.adv = self.rcv.adv.later(self.rcv.nxt);
         if filled_hole && cold.reassembly.is_empty() {

@@ -74,12 +74,15 @@ impl Tcb {
         self.flags.clear(Bits::TX_BUT_RST);
         let unread = cx.cold.get(self.cold).is_some_and(|cold| !cold.unread.is_empty());
         let keep = reason == CloseReason::Finished && unread && !self.flags.has(Bits::ORPHAN);
-        if keep {
-            if let Some(cold) = cx.cold.get_mut(self.cold) {
+        if let Some(cold) = cx.cold.get_mut(self.cold) {
+            cx.totals.add(cold.send.tally());
+            if keep {
                 cold.send.clear();
                 cold.reassembly.clear();
                 cold.path = None;
             }
+        }
+        if keep {
             return;
         }
         cx.cold.free(self.cold);

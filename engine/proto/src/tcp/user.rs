@@ -99,7 +99,7 @@ impl Tcb {
         if taken < bytes.len() {
             self.flags.set(Bits::SEND_BLOCKED);
             if taken == 0 && cold.send.segs() < room.max_segs {
-                self.free_idle_cold(cx.cold);
+                self.free_idle_cold(cx);
                 return Err(SendError::NoBuffer);
             }
         }
@@ -332,7 +332,7 @@ impl Tcb {
 
     /// The application took the last unread piece.
     fn on_unread_drained<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) {
-        self.free_idle_cold(cx.cold);
+        self.free_idle_cold(cx);
         if self.state == State::Closed {
             self.arm(Timer::Report, cx.now);
         }

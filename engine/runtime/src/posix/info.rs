@@ -1,7 +1,8 @@
 //! `TCP_INFO` in Linux's layout (`struct tcp_info`, linux/tcp.h of 6.18).
 //!
 //! Fields that the engine does not count are zero: `probes`, `ato`, `rcv_mss`, `fackets`, the four `last_*`, `pmtu`, `rcv_ssthresh`, `advmss`,
-//! `rcv_rtt`, `rcv_space`, rates, byte and segment counters, times, `dsack_dups` and what follows, but for the windows.
+//! `rcv_rtt`, `rcv_space`, `min_rtt`, `data_segs_in`, the delivery rate, times, `delivered_ce`, `dsack_dups`, `rcv_ooopack`, and what follows
+//! the windows. Bytes are payload: Linux counts an active opener's SYN, and FINs, as one more.
 
 use std::time::Duration;
 
@@ -21,6 +22,9 @@ const ECN: u8 = 8;
 /// Linux's TCP_INFINITE_SSTHRESH.
 const NO_THRESHOLD_SEGS: u32 = 0x7fff_ffff;
 
+/// `tcpi_reordering`: duplicate acknowledgements that tell a loss. It never grows: RACK waits instead.
+const DUP_THRESHOLD: u32 = 3;
+
 struct Layout([u8; LEN]);
 
 impl Layout {
@@ -32,6 +36,12 @@ impl Layout {
 
     fn word(&mut self, at: usize, value: u32) {
         if let Some(place) = self.0.get_mut(at..at + 4) {
+            place.copy_from_slice(&value.to_ne_bytes());
+        }
+    }
+
+    fn double(&mut self, at: usize, value: u64) {
+        if let Some(place) = self.0.get_mut(at..at + 8) {
             place.copy_from_slice(&value.to_ne_bytes());
         }
     }
@@ -84,10 +94,28 @@ fn fill(to: &mut Layout, info: &TcpInfo) {
         if info.ssthresh_bytes == u32::MAX { NO_THRESHOLD_SEGS } else { info.ssthresh_bytes / mss };
     to.word(76, ssthresh);
     to.word(80, info.cwnd_bytes / mss);
-    to.word(100, u32::from(info.retransmits));
+    to.word(88, DUP_THRESHOLD);
     to.word(144, info.unsent_bytes);
     to.word(228, info.snd_wnd_bytes);
     to.word(232, info.rcv_wnd_bytes);
+    fill_totals(to, info);
+}
+
+/// What is counted in a connection's life.
+fn fill_totals(to: &mut Layout, info: &TcpInfo) {
+    to.word(100, info.retransmits);
+    to.double(104, info.pacing_rate.unwrap_or(u64::MAX));
+    // `tcpi_max_pacing_rate`: nobody has set one.
+    to.double(112, u64::MAX);
+    to.double(120, info.bytes_acked);
+    to.double(128, info.bytes_received);
+    to.word(136, info.segs_out);
+    to.word(140, info.segs_in);
+    to.word(156, info.data_segs_out);
+    to.word(192, info.delivered_segs);
+    to.double(200, info.bytes_sent);
+    to.double(208, info.bytes_retransmitted);
+    to.word(220, info.is_reordering_seen.into());
 }
 
 fn micros(time: Duration) -> u32 {

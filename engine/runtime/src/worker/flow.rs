@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
 use ringwire_proto::Instant;
-use ringwire_proto::tcp::{RecvTune, Signals, Tcb};
+use ringwire_proto::tcp::{RecvTune, Signals, Tcb, Totals};
 use ringwire_table::FlowKey;
 use ringwire_wire::eth::Mac;
 use ringwire_wire::ipv4::Protocol;
@@ -62,6 +62,8 @@ pub(crate) struct Flow {
     pub(crate) owner: Owner,
     /// How much the peer may send ahead.
     pub(crate) tune: RecvTune,
+    /// For TCP_INFO.
+    pub(crate) totals: Totals,
     /// When the wheel calls next; never later than the machine wants, perhaps earlier.
     pub(crate) armed_at: Instant,
     /// Not yet turned into events.

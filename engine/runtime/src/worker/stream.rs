@@ -117,6 +117,7 @@ macro_rules! with_machine {
                         cold,
                         pool: &mut source,
                         tune: &mut $flow.tune,
+                        totals: &mut $flow.totals,
                     };
                     Some($body)
                 }

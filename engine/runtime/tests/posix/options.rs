@@ -222,6 +222,64 @@ fn tcp_info_is_laid_out_as_linux_lays_it_out() {
     assert!(info_word(&mut net.a, client, 32) > 0, "tcpi_lost");
 }
 
+#[test]
+fn tcp_info_counts_as_linux_counts() {
+    let mut net = Net::new();
+    let (client, server) = net.connection();
+    write(&mut net.a, client, &[0; 3000]).unwrap();
+    net.settle();
+    write(&mut net.b.sockets, server, &[0; 500]).unwrap();
+    net.pass(Duration::from_secs(1));
+    let counts = |sockets: &mut Sockets, fd| {
+        let info = sockets.option(fd, TCP, libc::TCP_INFO).unwrap();
+        let word = |at: usize| u32::from_ne_bytes(info[at..at + 4].try_into().unwrap());
+        let double = |at: usize| u64::from_ne_bytes(info[at..at + 8].try_into().unwrap());
+        // Acknowledged, received, sent, sent again; segments out, with data, in, delivered, sent again.
+        ([120, 128, 200, 208].map(double), [136, 156, 140, 192, 100].map(word))
+    };
+    let (bytes, segs) = counts(&mut net.a, client);
+    assert_eq!(bytes, [3000, 500, 3000, 0]);
+    // SYN, ACK, three with data, an acknowledgement; the SYN-ACK, what acknowledges the data, and the data.
+    assert_eq!((segs[0], segs[1], segs[3], segs[4]), (6, 3, 3, 0));
+    let (peer_bytes, peer_segs) = counts(&mut net.b.sockets, server);
+    assert_eq!(peer_bytes, [500, 3000, 500, 0]);
+    assert_eq!((segs[2], peer_segs[2] + 1), (peer_segs[0], segs[0]), "the listener took the SYN");
+    net.b.is_gone = true;
+    write(&mut net.a, client, &[0; 100]).unwrap();
+    net.pass(Duration::from_secs(5));
+    let (bytes, segs) = counts(&mut net.a, client);
+    let again = u64::from(segs[4]);
+    assert!(again >= 2, "{segs:?}");
+    assert_eq!(bytes, [3000, 500, 3100 + 100 * again, 100 * again]);
+    assert_eq!((segs[1], segs[3]), (4 + segs[4], 3));
+    let info = net.a.option(client, TCP, libc::TCP_INFO).unwrap();
+    assert_eq!(info[104..120], [0xff; 16], "tcpi_pacing_rate and its limit: as fast as it can");
+    assert_eq!((info_word(&mut net.a, client, 88), info_word(&mut net.a, client, 220)), (3, 0), "reordering");
+}
+
+#[test]
+fn tcp_info_knows_the_pacing_rate() {
+    let mut options = TcpOptions::default();
+    options.congestion_control = ringwire::CongestionControl::Bbr;
+    let mut net = Net::with(options);
+    let server = net.server();
+    net.connect_to(server);
+    // The peer is known, and answers after 100 ms.
+    let client = net.stream();
+    net.b.is_gone = true;
+    make_nonblocking(&mut net.a, client);
+    assert_eq!(net.a.connect(client, at(B, PORT)), Err(Errno::INPROGRESS));
+    net.pass(Duration::from_millis(100));
+    net.b.is_gone = false;
+    net.settle();
+    write(&mut net.a, client, &[1; 3000]).unwrap();
+    net.settle();
+    let info = net.a.option(client, TCP, libc::TCP_INFO).unwrap();
+    let rate = u64::from_ne_bytes(info[104..112].try_into().unwrap());
+    // The draft's 2.77 windows in a round trip, of ten segments of 1448 bytes.
+    assert!((399_000..=401_100).contains(&rate), "{rate}");
+}
+
 fn info_word(sockets: &mut Sockets, fd: Fd, at: usize) -> u32 {
     let info = sockets.option(fd, TCP, libc::TCP_INFO).unwrap();
     u32::from_ne_bytes(info[at..at + 4].try_into().unwrap())

@@ -133,6 +133,16 @@ fn tcp_info_is_linux_s() {
     assert_eq!(u32::from_ne_bytes(info[80..84].try_into().unwrap()), 10, "tcpi_snd_cwnd");
     let cut = peer.drill.option(peer.fd, (libc::IPPROTO_TCP, libc::TCP_INFO), 104).unwrap();
     assert_eq!(cut.len(), 104, "an older, shorter structure");
+    peer.inject(ACK, (1, 1), b"12345");
+    peer.expect(ACK, (1, 6), b"");
+    peer.drill.write(peer.fd, b"123").unwrap();
+    peer.expect(Flags::PSH | ACK, (1, 6), b"123");
+    peer.inject(ACK, (6, 4), b"");
+    let info = peer.drill.option(peer.fd, (libc::IPPROTO_TCP, libc::TCP_INFO), 300).unwrap();
+    let double = |at: usize| u64::from_ne_bytes(info[at..at + 8].try_into().unwrap());
+    assert_eq!([120, 128, 200, 208].map(double), [3, 5, 3, 0], "acknowledged, received, sent, sent again");
+    let word = |at: usize| u32::from_ne_bytes(info[at..at + 4].try_into().unwrap());
+    assert_eq!([136, 140, 156, 192].map(word), [3, 3, 1, 1], "segments out, in, out with data, delivered");
     let name = peer.drill.option(peer.fd, (libc::IPPROTO_TCP, libc::TCP_CONGESTION), 16).unwrap();
     assert_eq!(name[..6], *b"cubic\0");
     drop(peer);

@@ -92,7 +92,9 @@ impl<S> SendQueue<S> {
             }
             record.flags.clear(RecordFlags::LOST);
             record.flags.clear(RecordFlags::RETRANSMITTED);
+            self.tally.delivered_segs += u32::from(!record.flags.has(RecordFlags::EVER_SACKED));
             record.flags.set(RecordFlags::SACKED);
+            record.flags.set(RecordFlags::EVER_SACKED);
             self.sacked_bytes += record.len;
             self.sacked_segs += 1;
             self.delivered_bytes = self.delivered_bytes.wrapping_add(record.len);

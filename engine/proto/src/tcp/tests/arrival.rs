@@ -412,7 +412,7 @@ fn a_repeated_fin_restarts_time_wait() {
 #[test]
 fn odd_flags_do_no_harm() {
     // Xmas, URG beyond the payload, reserved bits.
-    let urg = ringwire_wire::tcp::Flags::URG;
+    let urg = URG;
     let mut host = established(&plain());
     let mut urgent = peer(ACK | urg, 0, 0).text(b"in-band");
     urgent.header.urgent = 0xffff;

@@ -6,7 +6,6 @@ use super::host::{Host, Wire};
 use super::script::*;
 use crate::tcp::{Codepoint, Config, Ecn, TransmitKind};
 
-const ECE: Flags = Flags::ECE;
 const CWR: Flags = Flags::CWR;
 
 fn config(ecn: Ecn) -> Config {
@@ -95,7 +94,7 @@ fn an_echoed_mark_reduces_the_window_once_and_nothing_is_sent_again() {
     let sent = host.exchange(&with(peer(ACK, 0, 1000), ECE));
     let reduced = host.tcb.window;
     assert_eq!((reduced.cwnd, reduced.ssthresh), (5000, 5000));
-    assert!(sent.is_empty() && host.tcb.retransmits == 0);
+    assert!(sent.is_empty() && host.totals.retransmits == 0);
     for segs in 2..=9 {
         host.exchange(&with(peer(ACK, 0, segs * 1000), ECE));
     }

@@ -9,7 +9,7 @@ use ringwire_wire::tcp::{Flags, Header, Options, Timestamps};
 
 use crate::tcp::{
     Body, CloseReason, Codepoint, ColdStore, Config, Cx, Outcome, Payload, Recv, RecvTune, Seed, SegmentIn,
-    SendBuf, SendPool, Signals, State, Tcb, Transmit, TransmitKind, reset_for,
+    SendBuf, SendPool, Signals, State, Tcb, Totals, Transmit, TransmitKind, reset_for,
 };
 use crate::{DropReason, Instant, SeqNum};
 
@@ -192,6 +192,7 @@ pub(super) struct Host {
     pub(super) cold: ColdStore<Bytes, Buf>,
     pub(super) pool: Pool,
     pub(super) tune: RecvTune,
+    pub(super) totals: Totals,
     pub(super) now: Instant,
     pub(super) signals: Signals,
     pub(super) closed: Option<CloseReason>,
@@ -209,6 +210,7 @@ impl Host {
             cold: ColdStore::new(),
             pool: Pool { left: 1 << 20 },
             tune: RecvTune::default(),
+            totals: Totals::default(),
             now: Instant::from_secs(1000),
             signals: Signals::NONE,
             closed: None,
@@ -233,8 +235,8 @@ impl Host {
 
     /// Runs one call on the connection.
     pub(super) fn call<R>(&mut self, call: impl FnOnce(&mut Tcb, &mut Cx<'_, Bytes, Pool>) -> R) -> R {
-        let Self { tcb, config, cold, pool, tune, now, .. } = self;
-        call(tcb, &mut Cx { now: *now, config, cold, pool, tune })
+        let Self { tcb, config, cold, pool, tune, totals, now, .. } = self;
+        call(tcb, &mut Cx { now: *now, config, cold, pool, tune, totals })
     }
 
     pub(super) fn deliver(&mut self, wire: &Wire) -> Outcome {
@@ -336,8 +338,8 @@ impl Host {
     }
 
     fn transmit_one(&mut self) -> Option<Wire> {
-        let Self { tcb, config, cold, pool, tune, now, completion, in_ring, .. } = self;
-        let mut cx = Cx { now: *now, config, cold, pool, tune };
+        let Self { tcb, config, cold, pool, tune, totals, now, completion, in_ring, .. } = self;
+        let mut cx = Cx { now: *now, config, cold, pool, tune, totals };
         let Transmit { header, options, body, kind, ecn } = tcb.poll_transmit(&mut cx)?;
         let (payload, copied) = match body {
             Body::None => (Vec::new(), false),

@@ -236,13 +236,13 @@ fn what_arrives_before_it_could_go_again_was_not_lost() {
     let mut host = in_flight(&sacking(), 12, 0);
     let before = host.tcb.window;
     host.exchange(&peer(ACK, 0, 0).sack(at(8), at(11)));
-    let resent = host.tcb.retransmits;
+    let resent = host.totals.retransmits;
     assert!(resent >= 1 && host.tcb.window.ssthresh < before.cwnd);
     // Without a single retransmission in the episode:
     let mut host = in_flight(&sacking(), 12, 0);
     host.completion = super::host::Completion::Later;
     let _ = host.deliver(&peer(ACK, 0, 0).sack(at(8), at(11)));
-    assert_eq!((phase(&mut host), host.tcb.retransmits), (CongestionPhase::Recovery, 0));
+    assert_eq!((phase(&mut host), host.totals.retransmits), (CongestionPhase::Recovery, 0));
     let _ = host.deliver(&peer(ACK, 0, 11_000));
     assert_eq!(phase(&mut host), CongestionPhase::Open);
     assert!(host.tcb.window.cwnd >= before.cwnd && host.tcb.window.ssthresh == before.ssthresh);

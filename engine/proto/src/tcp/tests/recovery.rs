@@ -127,7 +127,7 @@ fn the_third_duplicate_retransmits_and_halves_the_window() {
     assert_eq!(ack(&mut host, 8), []);
     assert_eq!(phase(&mut host), CongestionPhase::Open);
     assert_eq!(host.tcb.window.cwnd, 2000, "RFC 6582: min(ssthresh, max(flight, SMSS) + SMSS)");
-    assert_eq!(host.tcb.retransmits, 1);
+    assert_eq!(host.totals.retransmits, 1);
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn a_partial_acknowledgement_retransmits_the_next_hole_at_once() {
     assert_eq!(ack(&mut host, 10), []);
     assert_eq!(phase(&mut host), CongestionPhase::Open);
     assert_eq!(
-        (host.tcb.retransmits, host.tcb.window.ssthresh),
+        (host.totals.retransmits, host.tcb.window.ssthresh),
         (3, 5000),
         "one reduction for the whole episode"
     );

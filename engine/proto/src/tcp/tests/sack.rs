@@ -137,7 +137,7 @@ fn three_segments_above_a_hole_retransmit_it_and_nothing_else() {
     assert_eq!((host.tcb.window.cwnd, host.tcb.window.ssthresh), (7000, 5000));
     assert_eq!(ack(&mut host, 4, &[]), []);
     assert_eq!(ack(&mut host, 10, &[]), []);
-    assert_eq!((phase(&mut host), host.tcb.retransmits), (CongestionPhase::Open, 1));
+    assert_eq!((phase(&mut host), host.totals.retransmits), (CongestionPhase::Open, 1));
     assert_eq!(host.tcb.window.cwnd, 5000);
 }
 
@@ -152,7 +152,7 @@ fn several_holes_are_repaired_in_one_round_trip_and_one_reduction() {
     assert_eq!(ack(&mut host, 3, &[(6, 10), (4, 5)]), []);
     assert_eq!(ack(&mut host, 10, &[]), []);
     assert_eq!(
-        (phase(&mut host), host.tcb.retransmits, host.tcb.window.ssthresh),
+        (phase(&mut host), host.totals.retransmits, host.tcb.window.ssthresh),
         (CongestionPhase::Open, 3, 5000)
     );
 }
@@ -165,7 +165,7 @@ fn reordering_by_two_is_no_loss() {
         assert_eq!(ack(&mut host, una, &[(una + 1, una + 3)]), []);
     }
     assert_eq!(ack(&mut host, 10, &[]), []);
-    assert_eq!((host.tcb.retransmits, phase(&mut host)), (0, CongestionPhase::Open));
+    assert_eq!((host.totals.retransmits, phase(&mut host)), (0, CongestionPhase::Open));
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn with_few_segments_out_less_evidence_suffices_after_a_while() {
             (1..=2_500_000).contains(&host.now.nanos_since(before)),
             "at most a quarter of the round trip"
         );
-        assert_eq!((phase(&mut host), host.tcb.retransmits), (CongestionPhase::Recovery, 1));
+        assert_eq!((phase(&mut host), host.totals.retransmits), (CongestionPhase::Recovery, 1));
     }
 }
 
@@ -204,7 +204,7 @@ fn duplicates_without_news_are_ignored() {
     for _ in 0..20 {
         assert_eq!(ack(&mut host, 0, &[(5, 6)]), []);
     }
-    assert_eq!(host.tcb.retransmits, 0);
+    assert_eq!(host.totals.retransmits, 0);
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn a_lost_retransmission_is_found_by_what_left_after_it() {
     for to in 2..6 {
         ack(&mut host, 0, &[(1, to)]);
     }
-    assert_eq!(host.tcb.retransmits, 1);
+    assert_eq!(host.totals.retransmits, 1);
     // New data that left after the retransmission arrives, the hole stays.
     let mut resent = 0;
     for to in 6..16 {
@@ -294,7 +294,7 @@ fn alternating_holes_cost_no_more_than_they_are() {
         ack(&mut host, 0, &[hole(round % 29), hole((round + 7) % 29), hole((round + 13) % 29)]);
         host.cold.get(host.tcb.cold).expect("in flight").send.check();
     }
-    assert!(host.tcb.retransmits > 0);
+    assert!(host.totals.retransmits > 0);
     ack(&mut host, 60, &[]);
     assert_eq!(host.cold.in_use(), 0);
 }

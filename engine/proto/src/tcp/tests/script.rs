@@ -17,6 +17,8 @@ pub(super) const SYN: Flags = Flags::SYN;
 pub(super) const FIN: Flags = Flags::FIN;
 pub(super) const RST: Flags = Flags::RST;
 pub(super) const PSH: Flags = Flags::PSH;
+pub(super) const URG: Flags = Flags::URG;
+pub(super) const ECE: Flags = Flags::ECE;
 
 /// Every state, in the order of RFC 9293 3.3.2.
 pub(super) const STATES: [State; 10] = [

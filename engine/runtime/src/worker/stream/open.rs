@@ -331,6 +331,7 @@ impl Flow {
             tuple,
             hop: None,
             tune: tcp::RecvTune::default(),
+            totals: tcp::Totals::default(),
             armed_at: Instant::MAX,
             port: 0,
             options,

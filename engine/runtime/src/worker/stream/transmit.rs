@@ -69,18 +69,18 @@ impl Streams {
         let Streams { flows, cold, options, .. } = self;
         let Some(flow) = flows.at_mut(slot) else { return Progress::Done };
         let Some(set) = options.get(usize::from(flow.options)) else { return Progress::Done };
-        let mut cx =
-            tcp::Cx { now: io.now, config: &set.config, cold, pool: &mut NoBuffers, tune: &mut flow.tune };
-        while flow.tcb.wants_transmit() {
+        let Flow { tcb, tune, totals, tuple, .. } = flow;
+        let mut cx = tcp::Cx { now: io.now, config: &set.config, cold, pool: &mut NoBuffers, tune, totals };
+        while tcb.wants_transmit() {
             // Descriptor and frame are certain before the machine is asked: what it says must leave.
             if room == 0 || !io.link.has_control_frame() {
                 io.counters.now.frames_wanted += u64::from(room > 0);
                 return Progress::Blocked;
             }
             // By reference: it is written field by field, and copying it at once would wait for the store buffer.
-            let mut next = flow.tcb.poll_transmit(&mut cx);
+            let mut next = tcb.poll_transmit(&mut cx);
             let Some(transmit) = &mut next else { break };
-            emit(io, (&hop, set.mark), &flow.tuple, transmit);
+            emit(io, (&hop, set.mark), tuple, transmit);
             room -= 1;
         }
         Progress::Done
@@ -99,9 +99,9 @@ impl Streams {
         let Streams { flows, cold, options, .. } = self;
         let Some(flow) = flows.at_mut(slot) else { return };
         let Some(set) = options.get(usize::from(flow.options)) else { return };
-        let mut cx =
-            tcp::Cx { now: io.now, config: &set.config, cold, pool: &mut NoBuffers, tune: &mut flow.tune };
-        while flow.tcb.poll_transmit(&mut cx).is_some() {
+        let Flow { tcb, tune, totals, .. } = flow;
+        let mut cx = tcp::Cx { now: io.now, config: &set.config, cold, pool: &mut NoBuffers, tune, totals };
+        while tcb.poll_transmit(&mut cx).is_some() {
             io.counters.drop_packet(DropReason::NeighUnreachable);
         }
     }

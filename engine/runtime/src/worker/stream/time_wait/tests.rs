@@ -1,6 +1,8 @@
 use std::net::Ipv4Addr;
 
-use ringwire_proto::tcp::{ColdStore, Config, Cx, Payload, RecvTune, Seed, SegmentIn, SendBuf, SendPool};
+use ringwire_proto::tcp::{
+    ColdStore, Config, Cx, Payload, RecvTune, Seed, SegmentIn, SendBuf, SendPool, Totals,
+};
 use ringwire_wire::tcp::Header;
 
 use super::*;
@@ -46,9 +48,9 @@ impl SendPool for Nothing {
 
 /// What is left of a connection that was opened and closed at once.
 fn state() -> TimeWait {
-    let (config, mut cold, mut tune) =
-        (Config::default(), ColdStore::<Nothing, Nothing>::new(), RecvTune::default());
-    let mut cx = Cx { now: at(0), config: &config, cold: &mut cold, pool: &mut Nothing, tune: &mut tune };
+    let (config, mut cold) = (Config::default(), ColdStore::<Nothing, Nothing>::new());
+    let (tune, totals) = (&mut RecvTune::default(), &mut Totals::default());
+    let mut cx = Cx { now: at(0), config: &config, cold: &mut cold, pool: &mut Nothing, tune, totals };
     let segment = |flags, seq, ack| SegmentIn {
         header: Header { flags, seq, ack, window: 100, ..Header::default() },
         ..SegmentIn::default()
