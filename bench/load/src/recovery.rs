@@ -1,7 +1,13 @@
-//! Goodput over impaired paths, one sender's stack against another's: the outcome and its table.
+//! TCP over impaired paths, one sender's stack against another's: the outcome and its tables.
+//!
+//! Three parts: goodput over paths that lose and reorder; [the time of short flows](short_flows); [how two flows share a
+//! bottleneck](sharing).
 //!
 //! The same rules as for [`crate::compare`]: the stacks take turns, the ratio is taken within a round, and its median and quartiles are
 //! the result. In one round every stack meets the same losses: the impairment's seed is the round's number.
+
+pub mod sharing;
+pub mod short_flows;
 
 use std::fmt;
 use std::time::Duration;
@@ -9,6 +15,12 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::stats::Spread;
+
+use sharing::SharingOutcome;
+use short_flows::FlowsOutcome;
+
+/// The order of every pair of figures.
+const STACKS: [&str; 2] = ["ringwire", "kernel"];
 
 /// One path: what the link does to the data. Acknowledgements come back delayed and otherwise unharmed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -77,17 +89,29 @@ impl PathOutcome {
     }
 }
 
-/// All paths.
+/// What each part showed; a part that was not asked for is empty.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Parts {
+    /// Goodput over paths that lose and reorder.
+    pub paths: Vec<PathOutcome>,
+    /// The time of short flows.
+    pub short_flows: Vec<FlowsOutcome>,
+    /// Two flows through one queue.
+    pub sharing: Vec<SharingOutcome>,
+}
+
+/// The whole comparison.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Recovery {
     /// `ringwire.recovery/1`
     pub schema: &'static str,
     /// What Ringwire's sender used; the kernel's is cubic.
     pub congestion_control: &'static str,
-    /// How long each turn sent.
+    /// How long each turn of the goodput's sent.
     pub duration: Duration,
     /// Outcomes in the order of the plan.
-    pub paths: Vec<PathOutcome>,
+    #[serde(flatten)]
+    pub parts: Parts,
     /// A signal ended it early.
     pub interrupted: bool,
 }
@@ -97,15 +121,18 @@ impl Recovery {
     pub fn new(
         congestion_control: &'static str,
         duration: Duration,
-        paths: Vec<PathOutcome>,
+        parts: Parts,
         interrupted: bool,
     ) -> Recovery {
-        Recovery { schema: "ringwire.recovery/1", congestion_control, duration, paths, interrupted }
+        Recovery { schema: "ringwire.recovery/1", congestion_control, duration, parts, interrupted }
     }
 
     /// Whether every turn gave a figure.
     pub fn is_valid(&self) -> bool {
-        self.paths.iter().all(|outcome| outcome.failures.is_empty() && !outcome.rounds.is_empty())
+        let Parts { paths, short_flows, sharing } = &self.parts;
+        paths.iter().all(|outcome| outcome.failures.is_empty() && !outcome.rounds.is_empty())
+            && short_flows.iter().all(FlowsOutcome::is_valid)
+            && sharing.iter().all(SharingOutcome::is_valid)
     }
 }
 
@@ -116,11 +143,29 @@ impl fmt::Display for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "goodput of one sender to a kernel receiver, {:?} a turn, interleaved; {} against the kernel's cubic",
-            self.duration, self.congestion_control
+            "one sender to a kernel receiver, interleaved; {} against the kernel's cubic",
+            self.congestion_control
         )?;
-        writeln!(f, "{:<24} {:>14} {:>14}   ratio: median [quartiles]", "path", "ringwire", "kernel")?;
-        for outcome in &self.paths {
+        let Parts { paths, short_flows, sharing } = &self.parts;
+        if !paths.is_empty() {
+            self.write_goodput(f)?;
+        }
+        if !short_flows.is_empty() {
+            short_flows::write_table(f, short_flows)?;
+        }
+        if !sharing.is_empty() {
+            sharing::write_table(f, sharing)?;
+        }
+        let verdict = if self.is_valid() { "VALID" } else { "NOT VALID: a turn gave no figure" };
+        writeln!(f, "{verdict}")
+    }
+}
+
+impl Recovery {
+    fn write_goodput(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\ngoodput, {:?} a turn", self.duration)?;
+        writeln!(f, "{:<24} {:>14} {:>14}   ratio: median [quartiles]", "path", STACKS[0], STACKS[1])?;
+        for outcome in &self.parts.paths {
             let name = outcome.path.to_string();
             let mbit = |stack| format!("{:.1} Mbit/s", outcome.median(stack) / 1e6);
             write!(f, "{name:<24} {:>14} {:>14}   ", mbit(0), mbit(1))?;
@@ -135,8 +180,7 @@ impl fmt::Display for Recovery {
                 writeln!(f, "    {failure}")?;
             }
         }
-        let verdict = if self.is_valid() { "VALID" } else { "NOT VALID: a turn gave no figure" };
-        writeln!(f, "{verdict}")
+        Ok(())
     }
 }
 
@@ -149,16 +193,35 @@ mod tests {
         let path = Path::all()[0];
         let outcome = |ours: f64| PathOutcome { path, rounds: vec![[ours, 50e6]; 3], failures: Vec::new() };
         let duration = Duration::from_secs(5);
-        let table = Recovery::new("cubic", duration, vec![outcome(50e6), outcome(40e6)], false).to_string();
-        assert!(table.contains("100M/20ms/0.1%"), "{table}");
+        let table =
+            |paths| Recovery::new("cubic", duration, Parts { paths, ..Parts::default() }, false).to_string();
+        let both = table(vec![outcome(50e6), outcome(40e6)]);
+        assert!(both.contains("100M/20ms/0.1%"), "{both}");
         assert!(
-            table.contains("1.00 [1.00..1.00]\n") && table.contains("0.80 [0.80..0.80]  below 0.95"),
-            "{table}"
+            both.contains("1.00 [1.00..1.00]\n") && both.contains("0.80 [0.80..0.80]  below 0.95"),
+            "{both}"
         );
-        assert!(table.ends_with("VALID\n"), "{table}");
+        assert!(both.ends_with("VALID\n") && !both.contains("NOT VALID"), "{both}");
         let mut failed = outcome(1e6);
         failed.failures.push("the receiver heard nothing".to_owned());
-        assert!(Recovery::new("cubic", duration, vec![failed], false).to_string().contains("NOT VALID"));
+        assert!(table(vec![failed]).contains("NOT VALID"));
+    }
+
+    #[test]
+    fn every_part_can_spoil_the_whole_and_says_why() {
+        let flows = FlowsOutcome::new(short_flows::FlowPlan::all()[0], Vec::new(), vec!["no SYN".to_owned()]);
+        let sharing = SharingOutcome {
+            path: sharing::paths()[0],
+            rounds: Vec::new(),
+            failures: vec!["no queue".to_owned()],
+        };
+        for parts in [
+            Parts { short_flows: vec![flows], ..Parts::default() },
+            Parts { sharing: vec![sharing], ..Parts::default() },
+        ] {
+            let table = Recovery::new("cubic", Duration::from_secs(5), parts, false).to_string();
+            assert!(table.contains("NOT VALID") && table.contains("    no "), "{table}");
+        }
     }
 
     #[test]

@@ -227,8 +227,19 @@ pub(crate) enum Extent {
     Quick,
     /// 9 rounds of 3 s, with everything that is installed here.
     Full,
-    /// One sender over paths with delay, loss and reordering, against the kernel's CUBIC: 3 rounds of 5 s for each of 24 paths.
+    /// TCP over paths with delay, loss and reordering, against the kernel's CUBIC, in three parts (see --part): half an hour.
     Recovery,
+}
+
+/// A part of `compare recovery`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// What one sender carries over 24 paths.
+    Goodput,
+    /// How long flows of 64 KiB take under 2 % loss.
+    ShortFlows,
+    /// How two flows, one of each stack, share a bottleneck.
+    Sharing,
 }
 
 #[derive(Args, Debug)]
@@ -238,7 +249,7 @@ pub(crate) struct CompareArgs {
     /// Rounds [default: quick 3, full 9, recovery 3].
     #[arg(long, value_name = "N")]
     pub(crate) rounds: Option<usize>,
-    /// Length of a round [default: quick 2s, full 3s, recovery 5s].
+    /// Length of a round [default: quick 2s, full 3s, recovery 5s, its part sharing 20s].
     #[arg(short, long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) duration: Option<Duration>,
     /// Only these kinds of work; repeatable.
@@ -247,6 +258,12 @@ pub(crate) struct CompareArgs {
     /// Requests in flight, each a row of its own; repeatable [default: 1 and 64; tcp-crr: 1].
     #[arg(short, long, value_name = "N")]
     pub(crate) connections: Vec<usize>,
+    /// recovery: only these parts [default: all].
+    #[arg(long = "part", value_enum, value_name = "LIST", value_delimiter = ',')]
+    pub(crate) parts: Vec<Part>,
+    /// recovery: flows of each stack in a round of the part short-flows [default: 150 one at a time, 300 eight at a time].
+    #[arg(long, value_name = "N")]
+    pub(crate) flows: Option<u16>,
     /// recovery: only the paths whose names begin so, such as 100M/20ms/1%; repeatable.
     #[arg(long = "path", value_name = "PATH")]
     pub(crate) paths: Vec<String>,

@@ -1,21 +1,30 @@
-//! `ringwire compare recovery`: one sender over an impaired path, Ringwire's TCP and the kernel's in turns.
+//! `ringwire compare recovery`: TCP over an impaired path, Ringwire's and the kernel's in turns or side by side.
 //!
 //! ```text
 //! sender's node: engine, or kernel socket -- forwarder: rate, queue, delay, loss, reordering -- receiver's node: kernel socket
 //! ```
 
+mod sharing;
+mod short_flows;
+
+use std::cell::Cell;
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringwire::{CongestionControl, Engine, Event, Events, Interface, PollMode, TcpOptions, Worker};
-use ringwire_lab::{Impairment, Lab, LabError, Link, Node};
-use ringwire_load::recovery::{Path, PathOutcome, Recovery};
+use ringwire::{
+    CongestionControl, Engine, Event, Events, Interface, PollMode, TcpOptions, Worker, WorkerSeed,
+};
+use ringwire_lab::{Counters, Impairment, Lab, LabError, Link, Node};
+use ringwire_load::recovery::sharing::{self as shares, SharingOutcome};
+use ringwire_load::recovery::short_flows::{FlowPlan, FlowsOutcome};
+use ringwire_load::recovery::{Parts, Path, PathOutcome, Recovery};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
-use crate::args::CompareArgs;
+use crate::args::{CompareArgs, Part};
 use crate::load::write_result;
 use crate::refusal::{Exit, Refusal};
 use crate::signals;
@@ -26,6 +35,24 @@ const DEFAULT_DURATION: Duration = Duration::from_secs(5);
 /// A handshake over the worst path takes a few seconds.
 const START_LIMIT: Duration = Duration::from_secs(15);
 const CHUNK_BYTES: usize = 64 * 1024;
+
+/// What is to be run.
+struct Plan {
+    paths: Vec<Path>,
+    flows: Vec<FlowPlan>,
+    shared_paths: Vec<Path>,
+    rounds: usize,
+    duration: Option<Duration>,
+}
+
+/// The rounds as they go by.
+struct Course<'a> {
+    stop: &'a AtomicBool,
+    rounds: usize,
+    rows: usize,
+    row: Cell<usize>,
+    quiet: bool,
+}
 
 struct Rig {
     sender: Node,
@@ -44,31 +71,32 @@ enum Sender {
 }
 
 pub(super) fn run(args: &CompareArgs, quiet: bool) -> Result<Exit, Refusal> {
-    let paths = paths_of(args)?;
-    let rounds = args.rounds.unwrap_or(DEFAULT_ROUNDS);
-    let duration = args.duration.unwrap_or(DEFAULT_DURATION);
+    let plan = Plan::of(args)?;
+    let duration = plan.duration.unwrap_or(DEFAULT_DURATION);
     let stop = signals::stop_flag()?;
     let rig = Rig::new(args.congestion_control).map_err(|error| Refusal::new(Exit::Refused, error, ""))?;
-    let mut outcomes = Vec::new();
-    for (number, path) in paths.iter().enumerate() {
-        let mut outcome = PathOutcome { path: *path, rounds: Vec::new(), failures: Vec::new() };
-        for round in 0..rounds {
-            // Relaxed: nothing else is published with the flag.
-            if stop.load(Ordering::Relaxed) {
-                break;
-            }
-            if !quiet {
-                eprintln!("{:>3}/{}  {path}  round {} of {rounds}", number + 1, paths.len(), round + 1);
-            }
-            match rig.round(path, round as u64, duration) {
-                Ok(goodputs) => outcome.rounds.push(goodputs),
-                Err(failure) => outcome.failures.push(failure),
-            }
-        }
-        outcomes.push(outcome);
-    }
+    let course = Course { stop: &stop, rounds: plan.rounds, rows: plan.rows(), row: Cell::new(0), quiet };
+    let goodput = |path: &Path| {
+        let (rounds, failures) = course.run(path, |seed| rig.goodput(path, seed, duration));
+        PathOutcome { path: *path, rounds, failures }
+    };
+    let short_flows = |plan: &FlowPlan| {
+        let (rounds, failures) = course.run(plan, |seed| rig.short_flows(plan, seed));
+        FlowsOutcome::new(*plan, rounds, failures)
+    };
+    let share = |path: &Path| {
+        let name = format_args!("{path}, two flows").to_string();
+        let (rounds, failures) = course.run(&name, |seed| rig.share(path, seed, plan.duration));
+        SharingOutcome { path: *path, rounds, failures }
+    };
+    let parts = Parts {
+        paths: plan.paths.iter().map(goodput).collect(),
+        short_flows: plan.flows.iter().map(short_flows).collect(),
+        sharing: plan.shared_paths.iter().map(share).collect(),
+    };
+    // Relaxed: nothing else is published with the flag.
     let interrupted = stop.load(Ordering::Relaxed);
-    let recovery = Recovery::new(args.congestion_control.name(), duration, outcomes, interrupted);
+    let recovery = Recovery::new(args.congestion_control.name(), duration, parts, interrupted);
     write_result(&recovery, &recovery.to_string(), &args.output)?;
     Ok(match (recovery.interrupted, recovery.is_valid()) {
         (true, _) => Exit::Interrupted,
@@ -77,21 +105,88 @@ pub(super) fn run(args: &CompareArgs, quiet: bool) -> Result<Exit, Refusal> {
     })
 }
 
-/// Those that were asked for by the beginning of their name.
-fn paths_of(args: &CompareArgs) -> Result<Vec<Path>, Refusal> {
-    let all = Path::all();
-    if args.paths.is_empty() {
-        return Ok(all);
+impl Plan {
+    fn of(args: &CompareArgs) -> Result<Plan, Refusal> {
+        let rounds = args.rounds.unwrap_or(DEFAULT_ROUNDS);
+        let no_time = args.duration.is_some_and(|duration| duration.is_zero());
+        if rounds == 0 || no_time || args.flows == Some(0) {
+            let what = "a comparison of no rounds, no time or no flows";
+            return Err(Refusal::new(Exit::Usage, what, "--rounds 3 -d 5s"));
+        }
+        let has = |part| args.parts.is_empty() || args.parts.contains(&part);
+        let mut plan = Plan {
+            paths: if has(Part::Goodput) { Path::all() } else { Vec::new() },
+            flows: if has(Part::ShortFlows) { FlowPlan::all() } else { Vec::new() },
+            shared_paths: if has(Part::Sharing) { shares::paths() } else { Vec::new() },
+            rounds,
+            duration: args.duration,
+        };
+        let names = plan.path_names();
+        let is_wanted = |path: &Path| {
+            let name = path.to_string();
+            args.paths.is_empty() || args.paths.iter().any(|wanted| name.starts_with(wanted.as_str()))
+        };
+        plan.paths.retain(is_wanted);
+        plan.flows.retain(|flows| is_wanted(&flows.path));
+        if let Some(count) = args.flows {
+            plan.flows.iter_mut().for_each(|flows| flows.flows = count.into());
+        }
+        plan.shared_paths.retain(is_wanted);
+        if plan.rows() == 0 {
+            let what = format!("there is no path {}", args.paths.join(", "));
+            return Err(Refusal::new(Exit::Usage, what, format!("one of {}", names.join(" "))));
+        }
+        Ok(plan)
     }
-    let is_wanted =
-        |path: &Path| args.paths.iter().any(|wanted| path.to_string().starts_with(wanted.as_str()));
-    let wanted: Vec<Path> = all.iter().copied().filter(is_wanted).collect();
-    if wanted.is_empty() {
-        let names: Vec<String> = all.iter().map(Path::to_string).collect();
-        let what = format!("there is no path {}", args.paths.join(", "));
-        return Err(Refusal::new(Exit::Usage, what, format!("one of {}", names.join(" "))));
+
+    fn rows(&self) -> usize {
+        self.paths.len() + self.flows.len() + self.shared_paths.len()
     }
-    Ok(wanted)
+
+    fn path_names(&self) -> Vec<String> {
+        let all =
+            self.paths.iter().chain(self.flows.iter().map(|flows| &flows.path)).chain(&self.shared_paths);
+        let mut names: Vec<String> = all.map(Path::to_string).collect();
+        names.dedup();
+        names
+    }
+}
+
+impl Course<'_> {
+    /// The rounds of one row, until it is told to stop: what they gave, and why those that gave nothing did not.
+    fn run<R>(
+        &self,
+        row: &impl fmt::Display,
+        round: impl Fn(u64) -> Result<R, String>,
+    ) -> (Vec<R>, Vec<String>) {
+        self.row.set(self.row.get() + 1);
+        let (mut results, mut failures) = (Vec::new(), Vec::new());
+        for number in 0..self.rounds {
+            // Relaxed: nothing else is published with the flag.
+            if self.stop.load(Ordering::Relaxed) {
+                break;
+            }
+            if !self.quiet {
+                let (at, rows, rounds) = (self.row.get(), self.rows, self.rounds);
+                eprintln!("{at:>3}/{rows}  {row}  round {} of {rounds}", number + 1);
+            }
+            match round(number as u64) {
+                Ok(result) => results.push(result),
+                Err(failure) => failures.push(failure),
+            }
+        }
+        (results, failures)
+    }
+}
+
+/// Both stacks, one after the other; who goes first changes from round to round.
+fn in_turns<R>(seed: u64, turn: impl Fn(Sender) -> Result<R, String>) -> Result<[R; 2], String> {
+    if seed.is_multiple_of(2) {
+        let ours = turn(Sender::Ringwire)?;
+        return Ok([ours, turn(Sender::Kernel)?]);
+    }
+    let kernel = turn(Sender::Kernel)?;
+    Ok([turn(Sender::Ringwire)?, kernel])
 }
 
 impl Rig {
@@ -103,18 +198,11 @@ impl Rig {
     }
 
     /// Both stacks over the same losses; bits per second.
-    fn round(&self, path: &Path, seed: u64, duration: Duration) -> Result<[f64; 2], String> {
-        let turn = |sender| {
+    fn goodput(&self, path: &Path, seed: u64, duration: Duration) -> Result<[f64; 2], String> {
+        in_turns(seed, |sender| {
             self.impair(path, seed).map_err(|error| error.to_string())?;
             self.turn(sender, duration).map_err(|error| format!("{sender:?}: {error}"))
-        };
-        // Who goes first changes from round to round.
-        if seed.is_multiple_of(2) {
-            let ours = turn(Sender::Ringwire)?;
-            return Ok([ours, turn(Sender::Kernel)?]);
-        }
-        let kernel = turn(Sender::Kernel)?;
-        Ok([turn(Sender::Ringwire)?, kernel])
+        })
     }
 
     /// Anew for each turn, so that packets are counted from 0.
@@ -128,32 +216,52 @@ impl Rig {
         self.link.impair(&self.sender, delay)
     }
 
+    /// What the data met since the link was impaired: `asked` packets gone as they were meant to, and none otherwise.
+    fn check(&self, asked: impl Fn(&Counters) -> u64) -> Result<(), String> {
+        for (way, towards) in [("data", &self.receiver), ("acknowledgements", &self.sender)] {
+            let counters = self.link.counters(towards).map_err(|error| error.to_string())?;
+            let unasked = counters.overrun + counters.uncarried + counters.unsendable;
+            if unasked > 0 {
+                return Err(format!("the link lost {unasked} packets of the {way} on its own account"));
+            }
+            if towards == &self.receiver && asked(&counters) == 0 {
+                return Err("the link lost nothing: it was not what is measured".to_owned());
+            }
+        }
+        Ok(())
+    }
+
     /// One sender; what the receiver got, in bits per second.
     fn turn(&self, sender: Sender, duration: Duration) -> io::Result<f64> {
-        let target = SocketAddr::new(self.link.addr(&self.receiver), PORT);
+        let target = self.target(PORT);
         let listener = self.receiver.run(|| TcpListener::bind(target))?;
         let is_over = AtomicBool::new(false);
         thread::scope(|scope| {
-            let receiving = scope.spawn(|| receive(&listener, duration));
+            let receiving = scope.spawn(|| receive(&listener, Duration::ZERO, duration));
             let sending = scope.spawn(|| {
                 // The receiver's clock decides; this only ends what nobody hears any more.
                 let limit = Instant::now() + START_LIMIT + duration;
                 match sender {
-                    Sender::Ringwire => self.send_by_engine(target, limit, &is_over),
+                    Sender::Ringwire => self.send_by_engine(self.engine()?, target, limit, &is_over),
                     Sender::Kernel => self.sender.run(|| send_by_kernel(target, limit, &is_over)),
                 }
             });
-            let received = receiving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let received = join(receiving);
             // Relaxed: it stands for itself.
             is_over.store(true, Ordering::Relaxed);
-            let sent = sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let sent = join(sending);
             let bytes = received?;
             sent?;
             Ok(bytes as f64 * 8.0 / duration.as_secs_f64())
         })
     }
 
-    fn send_by_engine(&self, target: SocketAddr, limit: Instant, is_over: &AtomicBool) -> io::Result<()> {
+    fn target(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.link.addr(&self.receiver), port)
+    }
+
+    /// An engine in the sender's node, ready to be started on some thread.
+    fn engine(&self) -> io::Result<WorkerSeed> {
         let address = format!("{}/{}", self.link.spare_addr(&self.sender), self.link.prefix_len());
         let address =
             address.parse().map_err(|_| io::Error::other("the lab gave an address that is none"))?;
@@ -164,12 +272,29 @@ impl Rig {
             .poll_mode(PollMode::Adaptive)
             .start()
             .map_err(|error| io::Error::other(error.to_string()))?;
-        let Some(seed) = engine.into_workers().pop() else { return Err(io::Error::other("no worker")) };
+        engine.into_workers().pop().ok_or_else(|| io::Error::other("no worker"))
+    }
+
+    fn tcp_options(&self) -> TcpOptions {
         let mut options = TcpOptions::default();
         options.congestion_control = self.congestion_control;
         options.time_wait = Duration::from_millis(1);
-        pump(&mut seed.start(), (target, &options), limit, is_over)
+        options
     }
+
+    fn send_by_engine(
+        &self,
+        engine: WorkerSeed,
+        target: SocketAddr,
+        limit: Instant,
+        is_over: &AtomicBool,
+    ) -> io::Result<()> {
+        pump(&mut engine.start(), (target, &self.tcp_options()), limit, is_over)
+    }
+}
+
+fn join<R>(thread: thread::ScopedJoinHandle<'_, R>) -> R {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Writes as much as the connection takes until it is over.
@@ -235,21 +360,11 @@ fn connect_cubic(target: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Bytes within `duration` from the connection's beginning.
-fn receive(listener: &TcpListener, duration: Duration) -> io::Result<u64> {
-    listener.set_nonblocking(true)?;
-    let limit = Instant::now() + START_LIMIT;
-    let mut stream = loop {
-        match listener.accept() {
-            Ok((stream, _)) => break stream,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < limit => {
-                thread::sleep(Duration::from_millis(1));
-            }
-            Err(error) => return Err(error),
-        }
-    };
-    stream.set_nonblocking(false)?;
-    let (until, mut bytes, mut buffer) = (Instant::now() + duration, 0, vec![0; 256 * 1024]);
+/// Bytes within `duration`, which begins `settle` after the connection did.
+fn receive(listener: &TcpListener, settle: Duration, duration: Duration) -> io::Result<u64> {
+    let mut stream = accept(listener, Instant::now() + START_LIMIT)?;
+    let from = Instant::now() + settle;
+    let (until, mut bytes, mut buffer) = (from + duration, 0, vec![0; 256 * 1024]);
     loop {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -258,8 +373,26 @@ fn receive(listener: &TcpListener, duration: Duration) -> io::Result<u64> {
         stream.set_read_timeout(Some(left))?;
         match stream.read(&mut buffer) {
             Ok(0) => return Err(io::Error::other("the sender ended before its time")),
-            Ok(len) => bytes += len as u64,
+            Ok(len) if Instant::now() >= from => bytes += len as u64,
+            Ok(_) => {}
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The next connection, if one comes in time.
+fn accept(listener: &TcpListener, limit: Instant) -> io::Result<TcpStream> {
+    listener.set_nonblocking(true)?;
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false)?;
+                return Ok(stream);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < limit => {
+                thread::sleep(Duration::from_millis(1));
+            }
             Err(error) => return Err(error),
         }
     }
