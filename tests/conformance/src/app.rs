@@ -296,6 +296,21 @@ impl Script {
         taken
     }
 
+    /// Hands over buffers of at most `most` bytes, frames or, where they are longer, heap memory; all of it must be taken.
+    #[track_caller]
+    pub fn send_bufs(&mut self, mut bytes: &[u8], most: usize) {
+        self.note(&format!("  send {} bytes in buffers", bytes.len()));
+        while let Some(conn) = self.conn.filter(|_| !bytes.is_empty()) {
+            let Some(mut buf) = self.worker.tx_buf_for(most) else { self.fail("no buffer") };
+            let len = buf.put(bytes.get(..most).unwrap_or(bytes));
+            if let Err(unsent) = self.worker.send_buf(conn, buf) {
+                self.fail(&format!("a buffer came back: {unsent:?}"));
+            }
+            bytes = bytes.get(len..).unwrap_or_default();
+        }
+        self.settle();
+    }
+
     fn recv(&mut self) -> Result<Recv<ringwire::RxBuf>, ConnError> {
         self.settle();
         let Some(conn) = self.conn else { return Err(ConnError::Closed) };

@@ -150,6 +150,9 @@ impl Tcb {
         self.recover_on_ack(cold, records.segs, &acked, cx.config);
         if cold.send.has_unsent() {
             self.flags.set(Bits::TX_DATA);
+            if cold.path.is_some() {
+                self.queue_path_probe(cold, cx.pool, cx.now);
+            }
         }
         // Linux's rule: WRITABLE when a third of the buffer is free, so that one event is worth a write.
         if self.flags.has(Bits::SEND_BLOCKED)

@@ -5,8 +5,8 @@
 //!    ^                                                      |-- acknowledged -> mss is the probe's, next one
 //!    `-- nothing is known of the path before that            `-- lost -> cut up and sent again, cwnd stays, smaller one later
 //! ```
-//! A probe is a segment of new data, written in one piece with enough behind it to tell its loss from that of the tail. What is known of
-//! the path lives in the cold part, which such a connection keeps while it is idle.
+//! A probe is a segment of data that waits to be sent, put together anew from the pieces in which it waits, with enough behind it to tell
+//! its loss from that of the tail. What is known of the path lives in the cold part, which such a connection keeps while it is idle.
 
 use super::cold::Cold;
 use super::recovery::Phase;
@@ -91,29 +91,25 @@ impl Tcb {
         cold.send.resegment(0, mss);
     }
 
-    /// Appends a probe out of `bytes` if one is due; returns its length.
+    /// Makes a probe out of what waits to be sent, if one is due.
     #[cold]
-    pub(super) fn append_probe<P, A: SendPool>(
-        &mut self,
+    pub(super) fn queue_path_probe<P, A: SendPool>(
+        &self,
         cold: &mut Cold<P, A::Buf>,
-        bytes: &[u8],
-        start: SeqNum,
-        (pool, now): (&mut A, Instant),
-    ) -> usize {
-        let seq = cold.send.end().unwrap_or(start);
-        let Some(len) = self.due_probe_len(cold, bytes.len(), now) else { return 0 };
-        let piece = bytes.get(..usize::from(len)).unwrap_or_default();
-        if !cold.send.append_whole(piece, start, pool) {
-            return 0;
-        }
-        if let Some(search) = &mut cold.path {
+        pool: &mut A,
+        now: Instant,
+    ) {
+        let Some((first, queued)) = cold.send.first_separate() else { return };
+        let Some(len) = self.due_probe_len(cold, queued, now) else { return };
+        if let Some(seq) = cold.send.join(first, len.into(), pool)
+            && let Some(search) = &mut cold.path
+        {
             search.probe = Some((seq, len));
         }
-        piece.len()
     }
 
     /// The length of the probe that `queued` bytes may begin with.
-    fn due_probe_len<P, S>(&self, cold: &mut Cold<P, S>, queued: usize, now: Instant) -> Option<u16> {
+    fn due_probe_len<P, S>(&self, cold: &mut Cold<P, S>, queued: u32, now: Instant) -> Option<u16> {
         let search = cold.path.as_mut()?;
         if search.probe.is_some() || cold.recovery.phase != Phase::Open || self.backoff > 0 {
             return None;
@@ -135,8 +131,17 @@ impl Tcb {
         }
         let len = search.target(self.mss);
         let needed = u32::from(len) + SEGS_BEHIND * u32::from(self.mss);
-        let is_enough = queued >= needed as usize && self.window.cwnd >= needed && self.snd.wnd >= needed;
+        let is_enough = queued >= needed && self.window.cwnd >= needed && self.snd.wnd >= needed;
         is_enough.then_some(len)
+    }
+
+    /// The record at `seq` leaves in two pieces: that they get through says nothing.
+    pub(super) fn forget_path_probe<P, S>(&self, cold: &mut Cold<P, S>, seq: SeqNum) {
+        if let Some(search) = &mut cold.path
+            && search.probe.is_some_and(|(probe, _)| probe == seq)
+        {
+            search.probe = None;
+        }
     }
 
     /// SND.UNA has passed something whose round trip was ambiguous: perhaps the probe.
@@ -196,6 +201,8 @@ impl Tcb {
     pub(super) fn bound_path_search<P, S>(&self, cold: &mut Cold<P, S>, mss: u16) {
         if let Some(search) = &mut cold.path {
             search.high = search.high.min(mss.max(self.mss));
+            // What is longer is cut up.
+            search.probe = search.probe.filter(|(_, len)| *len <= mss);
         }
     }
 }

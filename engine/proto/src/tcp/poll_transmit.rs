@@ -221,10 +221,12 @@ impl Tcb {
             return None;
         }
         let worth_it = usable >= self.snd.max_wnd / 2 || self.flags.has(Bits::OVERRIDE);
-        let cut = usable > 0
+        if usable > 0
             && worth_it
-            && cx.cold.get_mut(self.cold).is_some_and(|cold| cold.send.split(index, usable));
-        if cut {
+            && let Some(cold) = cx.cold.get_mut(self.cold)
+            && cold.send.split(index, usable)
+        {
+            self.forget_path_probe(cold, self.snd.nxt);
             return Some(Plan::Record(index, TransmitKind::Data));
         }
         self.arm_persist(cx.now, cx.config);

@@ -4,6 +4,7 @@
 //! the peer's window forced a cut), the last of them owns it and the others count how far ahead the owner is; they leave as
 //! copies. The scoreboard of SACK is the records themselves.
 
+mod join;
 mod rack;
 mod rate;
 mod scoreboard;
@@ -364,25 +365,6 @@ impl<S: SendBuf> SendQueue<S> {
             self.push_record(room.start, buf);
         }
         taken
-    }
-
-    /// Queues a copy of `bytes` as one segment of its own, whatever its length; false if the pool has no buffer for it. Its round trip
-    /// is never measured: it may be lost for its length alone.
-    pub(super) fn append_whole<A: SendPool<Buf = S>>(
-        &mut self,
-        bytes: &[u8],
-        start: SeqNum,
-        pool: &mut A,
-    ) -> bool {
-        let Some(mut buf) = pool.alloc() else { return false };
-        if buf.append(bytes) < bytes.len() {
-            return false;
-        }
-        self.push_record(start, buf);
-        if let Some(last) = self.records.back_mut() {
-            last.flags.set(RecordFlags::EVER_RETRANSMITTED);
-        }
-        true
     }
 
     /// Queues a buffer of the application, cut into records of at most `room.mss` bytes.

@@ -86,15 +86,13 @@ impl Tcb {
         let room = self.room(cx);
         let cold = self.cold_mut(cx.cold);
         self.note_app_limited(cold);
-        let mut taken = 0;
-        if cold.path.is_some() {
-            taken = self.append_probe(cold, wanted, room.start, (&mut *cx.pool, cx.now));
-        }
-        let rest = wanted.get(taken..).unwrap_or_default();
-        taken += cold.send.append(rest, room, cx.pool);
+        let taken = cold.send.append(wanted, room, cx.pool);
         if taken > 0 {
             cold.send.push_last();
             self.flags.set(Bits::TX_DATA);
+        }
+        if cold.path.is_some() {
+            self.queue_path_probe(cold, cx.pool, cx.now);
         }
         if taken < bytes.len() {
             self.flags.set(Bits::SEND_BLOCKED);
@@ -133,6 +131,9 @@ impl Tcb {
         self.note_app_limited(cold);
         cold.send.push_buf(buf, room);
         cold.send.push_last();
+        if cold.path.is_some() {
+            self.queue_path_probe(cold, cx.pool, cx.now);
+        }
         self.flags.set(Bits::TX_DATA);
         Ok(())
     }

@@ -80,6 +80,28 @@ fn rfc4821_7_6_probes_find_what_passes() {
     });
 }
 
+/// RFC 4821 7.6: probes are put together from what waits, whoever's buffers it waits in.
+#[test]
+fn rfc4821_7_6_probes_of_what_waits() {
+    // In frames, and on the heap.
+    for most in [700, 1024, 4000] {
+        script(|s| {
+            suspicious(s);
+            s.inject(ack().ack(1 + 4 * FULL as u32));
+            s.ignore_sent();
+            let mut end = 1 + 4 * FULL as u32;
+            for _ in 0..10 {
+                s.wait(1_100);
+                s.send_bufs(&vec![1; 40_000], most);
+                carry(s, 1300, (end, end + 40_000));
+                end += 40_000;
+            }
+            let mss = s.info().mss;
+            assert!((1236..=1300).contains(&mss), "{mss} with buffers of {most}");
+        });
+    }
+}
+
 /// RFC 4821 7: it can be turned off, as Linux has it by default.
 #[test]
 fn rfc4821_7_can_be_turned_off() {

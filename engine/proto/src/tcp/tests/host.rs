@@ -316,6 +316,13 @@ impl Host {
         self.transmit()
     }
 
+    /// Recomputes what the send queue counts along the way.
+    pub(super) fn check_queue(&self) {
+        if let Some(cold) = self.cold.get(self.tcb.cold) {
+            cold.send.check();
+        }
+    }
+
     pub(super) fn shutdown_write(&mut self) -> Vec<Wire> {
         self.call(|tcb, cx| tcb.shutdown_write(cx));
         self.transmit()

@@ -1,10 +1,9 @@
 //! Black holes and the search behind them (RFC 4821, RFC 8899).
 
 use core::time::Duration;
-use std::vec;
 use std::vec::Vec;
 
-use super::host::{Host, Wire};
+use super::host::{Buf, Host, Wire};
 use super::script::*;
 use crate::SeqNum;
 use crate::tcp::{Config, CongestionPhase};
@@ -21,6 +20,9 @@ struct Path {
     acked: u32,
     longest: usize,
     swallowed: u32,
+    /// The application hands its data over in buffers of so many bytes; none: it is copied.
+    buf_bytes: Option<usize>,
+    written: u32,
 }
 
 impl Path {
@@ -30,18 +32,28 @@ impl Path {
         host.now += ROUND_TRIP;
         host.exchange(&Wire::new(SYN | ACK, IRS, ISS + 1).mss(FULL as u16).sack_permitted());
         assert_eq!(u32::from(host.tcb.mss), FULL);
-        Path { host, passes, arrived: Vec::new(), acked: 0, longest: 0, swallowed: 0 }
+        Path {
+            host,
+            passes,
+            arrived: Vec::new(),
+            acked: 0,
+            longest: 0,
+            swallowed: 0,
+            buf_bytes: None,
+            written: 0,
+        }
     }
 
     /// What leaves meets the path.
     fn carry(&mut self, sent: Vec<Wire>) {
         for wire in sent {
+            let from = wire.seq().distance(ISS + 1);
+            assert_eq!(wire.payload, stream(from, wire.payload.len()), "{wire:?}");
             if wire.payload.len() > self.passes {
                 self.swallowed += 1;
                 continue;
             }
             self.longest = self.longest.max(wire.payload.len());
-            let from = wire.seq().distance(ISS + 1);
             self.arrived.push((from, from + wire.payload.len() as u32));
         }
     }
@@ -79,7 +91,7 @@ impl Path {
         let mut left = len;
         for _ in 0..5_000 {
             if left > 0 {
-                left -= self.host.send(&vec![1; left]);
+                left -= self.queue(left);
                 let sent = self.host.transmit();
                 self.carry(sent);
             }
@@ -93,9 +105,33 @@ impl Path {
         panic!("{} of {goal} bytes have arrived", self.acked);
     }
 
+    /// Queues the next `len` bytes of the stream, as many as there is room for; returns how many.
+    fn queue(&mut self, len: usize) -> usize {
+        let before = self.written;
+        match self.buf_bytes {
+            None => self.written += self.host.send(&stream(self.written, len)) as u32,
+            Some(most) => {
+                while self.written - before < len as u32 {
+                    let piece = stream(self.written, most.min(len - (self.written - before) as usize));
+                    if self.host.call(|tcb, cx| tcb.send_buf(cx, Buf::filled(&piece))).is_err() {
+                        break;
+                    }
+                    self.written += piece.len() as u32;
+                }
+            }
+        }
+        self.host.check_queue();
+        (self.written - before) as usize
+    }
+
     fn mss(&self) -> usize {
         self.host.tcb.mss.into()
     }
+}
+
+/// What stands at `from` in the stream.
+fn stream(from: u32, len: usize) -> Vec<u8> {
+    (from..from + len as u32).map(|at| (at % 251) as u8).collect()
 }
 
 fn at(seq: u32) -> SeqNum {
@@ -181,10 +217,98 @@ fn a_lost_probe_is_cut_up_and_costs_no_window() {
 }
 
 #[test]
+fn buffers_of_the_application_are_put_together_for_a_probe() {
+    // Shorter than a segment, as long as one was before the black hole, and as long as many.
+    for buf_bytes in [100, 1400, 16_000] {
+        let mut path = Path::new(&config(), 1300);
+        path.write(60_000);
+        path.buf_bytes = Some(buf_bytes);
+        for _ in 0..12 {
+            path.host.now += Duration::from_secs(2);
+            path.write(60_000);
+        }
+        assert!((1236..=1300).contains(&path.mss()), "{} with buffers of {buf_bytes}", path.mss());
+    }
+}
+
+#[test]
+fn what_waits_already_is_put_together_for_a_probe() {
+    let mut path = Path::new(&config(), 1300);
+    path.write(60_000);
+    assert_eq!(path.mss(), 1024);
+    // Nothing is due when it is written, and nothing is written when it is due.
+    path.host.tcb.window.cwnd = 12_000;
+    path.queue(60_000);
+    let sent = path.host.transmit();
+    path.carry(sent);
+    path.host.now += Duration::from_secs(2);
+    path.round();
+    path.host.check_queue();
+    path.round();
+    assert_eq!(path.mss(), 1212);
+}
+
+#[test]
+fn a_probe_waits_for_the_end_of_a_buffer_that_is_half_sent() {
+    let mut path = Path::new(&config(), 1300);
+    path.write(60_000);
+    path.buf_bytes = Some(30_000);
+    path.host.tcb.window.cwnd = 12_000;
+    assert_eq!(path.queue(30_000), 30_000);
+    let sent = path.host.transmit();
+    path.carry(sent);
+    path.host.now += Duration::from_secs(2);
+    // A part of the first buffer is out, and its other parts cannot be taken out of it.
+    assert_eq!(path.queue(30_000), 30_000);
+    let mut began = Vec::new();
+    while path.acked < 120_000 {
+        path.host.now += ROUND_TRIP;
+        let acked = path.acked;
+        let sent = path.host.exchange(&peer(ACK, 0, path.arrived.last().map_or(acked, |last| last.1)));
+        began.extend(sent.iter().filter(|wire| wire.payload.len() > 1024).map(|wire| wire.seq()));
+        path.acked = path.arrived.drain(..).next_back().map_or(acked, |last| last.1);
+        path.carry(sent);
+        path.host.check_queue();
+    }
+    assert_eq!(began.first(), Some(&at(90_000)), "the second buffer");
+}
+
+#[test]
+fn a_probe_that_the_window_cuts_says_nothing() {
+    let mut path = Path::new(&config(), 1100);
+    path.write(60_000);
+    path.host.now += Duration::from_secs(2);
+    path.host.tcb.window.cwnd = 12_000;
+    path.queue(20_000);
+    // The peer's window is half of what the probe needs.
+    let una = path.acked;
+    path.host.tcb.snd.max_wnd = 600;
+    let sent = path.host.exchange(&peer(ACK, 0, una).window(600));
+    assert_eq!(sent.iter().map(|wire| wire.payload.len()).collect::<Vec<_>>(), [600]);
+    // And wider again before the next one could be due.
+    let sent = path.host.exchange(&peer(ACK, 0, una + 600));
+    path.acked = una + 600;
+    path.carry(sent);
+    path.host.exchange(&peer(ACK, 0, una + 1_800));
+    assert_eq!(path.mss(), 1024, "two short segments got through");
+}
+
+#[test]
+fn without_a_buffer_there_is_no_probe() {
+    let mut path = Path::new(&config(), 1300);
+    path.write(60_000);
+    path.buf_bytes = Some(1024);
+    path.host.now += Duration::from_secs(2);
+    path.host.pool.left = 0;
+    path.write(60_000);
+    assert_eq!((path.mss(), path.longest <= 1024), (1024, true));
+}
+
+#[test]
 fn icmp_bounds_the_search() {
     let mut path = Path::new(&config(), 1100);
     path.write(60_000);
-    path.host.send(&[1; 1000]);
+    path.queue(1000);
     path.host.transmit();
     let error = crate::tcp::IcmpError::PacketTooBig { mtu: 1100 + 40 };
     let seq = path.host.tcb.snd.una;
