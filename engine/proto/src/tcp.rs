@@ -50,7 +50,7 @@ mod tests;
 pub use cold::ColdStore;
 pub use config::{Config, Ecn, Keepalive};
 pub use congestion::{
-    Acked, Algorithm, Bbr, CongestionControl, Cubic, LossEvidence, NewReno, RateSample, Window,
+    Acked, Algorithm, Bbr, CongestionControl, Cubic, Dctcp, LossEvidence, NewReno, RateSample, Window,
 };
 pub use ecn::Codepoint;
 pub use handshake::{ListenVerdict, on_listen, reset_for};
@@ -125,6 +125,8 @@ pub struct SegmentIn {
     pub header: Header,
     /// The options.
     pub options: Options,
+    /// Whether a router on the way marked its packet instead of dropping it (RFC 3168 5: CE).
+    pub is_marked: bool,
 }
 
 /// What every call on a [`Tcb`] works with: the turn's clock and the worker's memory.

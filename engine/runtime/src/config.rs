@@ -296,7 +296,8 @@ pub struct TcpOptions {
     /// How long a closed connection's tuple is remembered (RFC 9293 3.3.2: 2 MSL).
     pub time_wait: Duration,
     /// Congestion control (`TCP_CONGESTION`). BBR goes on at its rate while losses are repaired, so its peer's window should be large
-    /// from the start: one that has to grow is what limits it on a lossy path.
+    /// from the start: one that has to grow is what limits it on a lossy path. DCTCP is for networks whose queues mark early; both ends
+    /// must have chosen it (RFC 8257), and it asks for ECN unless that is [`Ecn::Off`].
     pub congestion_control: CongestionControl,
     /// Spread each window over its round trip instead of sending it at once; the rate follows the window. BBR always does. The worker's
     /// timer wheel brings the segments: its resolution and late turns make bursts, of a millisecond at the rate and one segment at most.

@@ -86,7 +86,11 @@ impl Settings {
             "mtu" => self.mtu = number(value)?,
             "patience" => self.patience = Duration::from_secs(number(value)?),
             "cc" => {
-                let names = [("cubic", CongestionControl::Cubic), ("reno", CongestionControl::NewReno)];
+                let names = [
+                    ("cubic", CongestionControl::Cubic),
+                    ("reno", CongestionControl::NewReno),
+                    ("dctcp", CongestionControl::Dctcp),
+                ];
                 tcp.congestion_control = one_of(value, &names)?;
             }
             "ecn" => {

@@ -115,3 +115,63 @@ fn a_paced_window_leaves_spread_over_the_round_trip() {
     let (short, long) = (paced.link.longest_queue, at_once.link.longest_queue);
     assert!(short * 3 < long, "{short} {long}");
 }
+
+/// A queue that marks.
+#[derive(Debug, Clone, Copy)]
+struct Marking {
+    bits_per_second: u64,
+    rtt: Duration,
+    /// K, in packets; the queue holds ten times that.
+    at: usize,
+}
+
+/// A path of a data centre that holds eight packets itself.
+const SHORT: Marking = Marking { bits_per_second: 100 * MBIT, rtt: Duration::from_millis(1), at: 20 };
+
+impl Marking {
+    fn run(self, flows: Vec<Flow>) -> BulkReport {
+        must(&Bulk {
+            seed: 8,
+            impairment: round_trip(self.rtt),
+            bottleneck: Bottleneck {
+                mark_at_packets: Some(self.at),
+                ..bottleneck(self.bits_per_second, 10 * self.at)
+            },
+            flows,
+            from: Duration::from_secs(1),
+            until: Duration::from_secs(5),
+        })
+    }
+}
+
+/// The condition under which DCTCP is offered. RFC 8257 4.1 leaves K to who knows the path; a seventh of what it holds is the least.
+#[test]
+fn dctcp_keeps_a_marking_queue_short_and_the_link_full() {
+    let far = Marking { rtt: Duration::from_millis(10), ..SHORT };
+    let fast = Marking { bits_per_second: 1_000 * MBIT, rtt: Duration::from_micros(500), at: 40 };
+    for path in [SHORT, far, fast] {
+        let report = path.run(vec![Flow::new(with(CongestionControl::Dctcp), Duration::ZERO)]);
+        assert!(report.link.longest_queue < 2 * path.at, "{path:?}: {report:?}");
+        assert!(report.link.marked > 0 && report.link.overflowed == 0, "{path:?}: {report:?}");
+        let part = report.goodput(0) / path.bits_per_second as f64;
+        assert!(part >= 0.9, "{path:?}: {part}");
+    }
+}
+
+/// What marks are for: the same queue without them is filled until it loses.
+#[test]
+fn cubic_fills_a_marking_queue_that_dctcp_keeps_short() {
+    let report = SHORT.run(vec![Flow::new(with(CongestionControl::Cubic), Duration::ZERO)]);
+    assert!(report.link.longest_queue > 5 * SHORT.at && report.link.overflowed > 0, "{report:?}");
+    assert_eq!(report.link.marked, 0);
+}
+
+#[test]
+fn two_flows_of_dctcp_share_a_marking_queue() {
+    let flow = |ms| Flow::new(with(CongestionControl::Dctcp), Duration::from_millis(ms));
+    let report = SHORT.run(vec![flow(0), flow(300)]);
+    let both = report.goodput(0) + report.goodput(1);
+    let share = report.goodput(0) / both;
+    assert!((0.4..=0.6).contains(&share) && both >= 0.9 * SHORT.bits_per_second as f64, "{share} of {both}");
+    assert!(report.link.longest_queue < 2 * SHORT.at && report.link.overflowed == 0, "{report:?}");
+}

@@ -44,7 +44,8 @@ impl Tcb {
         let is_duplicate = self.is_duplicate_ack(arrival, window);
         let una_before = self.snd.una;
         if arrival.ack.after(self.snd.una) {
-            self.on_ack_advance(cx, arrival.ack, arrival.timestamps, &mut arrival.outcome);
+            let is_echoed = self.flags.has(Bits::ECN) && arrival.has(Flags::ECE);
+            self.on_ack_advance(cx, (arrival.ack, is_echoed), arrival.timestamps, &mut arrival.outcome);
         }
         let advanced_bytes = self.snd.una.distance(una_before);
         let flight_bytes = self.flight() + advanced_bytes;
@@ -98,12 +99,12 @@ impl Tcb {
         }
     }
 
-    /// SND.UNA moves to `ack`, which lies in (SND.UNA, SND.NXT].
+    /// SND.UNA moves to `ack`, which lies in (SND.UNA, SND.NXT]; the segment that says so may also tell of a mark.
     #[inline]
     pub(super) fn on_ack_advance<P: Payload, A: SendPool>(
         &mut self,
         cx: &mut Cx<'_, P, A>,
-        ack: SeqNum,
+        (ack, is_echoed): (SeqNum, bool),
         timestamps: Option<Timestamps>,
         outcome: &mut Outcome,
     ) {
@@ -146,6 +147,7 @@ impl Tcb {
             una: ack,
             nxt: self.snd.nxt,
             after_timeout: cold.recovery.phase == Phase::Loss,
+            is_echoed,
         };
         self.recover_on_ack(cold, records.segs, &acked, cx.config);
         if cold.send.has_unsent() {

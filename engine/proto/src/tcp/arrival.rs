@@ -133,6 +133,7 @@ impl Tcb {
         }
         let mut seg = *seg;
         seg.header.flags = seg.header.flags.without(Flags::FIN);
+        seg.is_marked = false;
         let outcome = self.on_segment(cx, &seg, None);
         Outcome { drop: outcome.drop.or(refused.drop), ..outcome }
     }
@@ -144,6 +145,7 @@ impl Tcb {
         payload: Option<P>,
     ) -> Outcome {
         let mut arrival = Arrival::new(seg, payload);
+        let nxt_before = self.rcv.nxt;
         let step = match self.state {
             State::Closed => self.on_closed(&mut arrival),
             State::SynSent => match self.on_syn_sent(cx, seg, &mut arrival) {
@@ -177,6 +179,9 @@ impl Tcb {
             Step::Next | Step::Done => {}
             Step::Drop(reason) => arrival.outcome.drop = Some(reason),
             Step::Close(reason) => self.close_with(cx, reason, &mut arrival.outcome),
+        }
+        if self.flags.has(Bits::ECN) && arrival.outcome.drop.is_none() {
+            self.note_mark(cx, (seg.is_marked, arrival.had_text), nxt_before);
         }
         self.free_idle_cold(cx);
         arrival.outcome

@@ -37,6 +37,8 @@ pub(super) struct Cold<P, S> {
     pub recovery: Recovery,
     pub congestion: Congestion,
     pub pacer: Pacer,
+    /// Ends of runs of segments that were all marked or all not, and whose acknowledgement has not left: DCTCP only.
+    pub run_ends: VecDeque<SeqNum>,
     /// On a path that swallowed long segments.
     pub path: Option<Search>,
 }
@@ -51,6 +53,7 @@ impl<P, S> Cold<P, S> {
             recovery: Recovery::default(),
             congestion: Congestion::default(),
             pacer: Pacer::default(),
+            run_ends: VecDeque::new(),
             path: None,
         }
     }
@@ -61,11 +64,12 @@ impl<P, S> Cold<P, S> {
 
     /// Drops what is queued and keeps the memory.
     fn reset(&mut self) {
-        let Self { send, unread, reassembly, urgent, recovery, congestion, pacer, path } = self;
+        let Self { send, unread, reassembly, urgent, recovery, congestion, pacer, run_ends, path } = self;
         (*urgent, *path) = (None, None);
         send.clear();
         unread.clear();
         reassembly.clear();
+        run_ends.clear();
         *recovery = Recovery::default();
         *congestion = Congestion::default();
         *pacer = Pacer::default();

@@ -58,7 +58,7 @@ pub struct Config {
     pub rto_min: Duration,
     /// Upper bound of the RTO and of probe intervals, at most one hour.
     pub rto_max: Duration,
-    /// Explicit congestion notification (RFC 3168).
+    /// Explicit congestion notification (RFC 3168). DCTCP asks for it unless it is off.
     pub ecn: Ecn,
     /// Look for shorter segments when long ones do not get through, and for longer ones later (RFC 8899).
     pub mtu_probing: bool,
@@ -148,6 +148,11 @@ impl Config {
     /// The smallest shift with which a window field can announce `recv_buffer_bytes`.
     pub fn window_scale_for(recv_buffer_bytes: u32) -> u8 {
         (0..14).find(|shift| recv_buffer_bytes >> shift <= u32::from(u16::MAX)).unwrap_or(14)
+    }
+
+    /// Whether to ask for congestion notification: where it is wanted, and where the algorithm is of no use without it.
+    pub(super) fn asks_ecn(&self) -> bool {
+        self.ecn == Ecn::Ask || (self.congestion.counts_marks() && self.ecn != Ecn::Off)
     }
 
     /// Whether segments leave at a rate.

@@ -5,6 +5,7 @@
 
 mod bbr;
 mod cubic;
+mod dctcp;
 mod hystart;
 mod newreno;
 mod sample;
@@ -14,6 +15,7 @@ use alloc::boxed::Box;
 pub use bbr::Bbr;
 pub(super) use bbr::Steering;
 pub use cubic::Cubic;
+pub use dctcp::Dctcp;
 pub use newreno::NewReno;
 pub use sample::{LossEvidence, RateSample};
 
@@ -66,6 +68,8 @@ pub struct Acked {
     pub nxt: SeqNum,
     /// Whether a retransmission timeout is being repaired.
     pub after_timeout: bool,
+    /// Whether it told of a congestion mark (ECE), where marks were agreed on.
+    pub is_echoed: bool,
 }
 
 /// A congestion control algorithm with its own state.
@@ -90,11 +94,14 @@ pub enum Algorithm {
     NewReno,
     /// BBR, version 3 (draft-ietf-ccwg-bbr): a model of the path's rate and round trip; paced. Made for SACK and timestamps.
     Bbr,
+    /// DCTCP (RFC 8257): the window follows how much of it was marked. For networks whose queues mark early, with both ends alike; it
+    /// asks for ECN unless that is off, and without it is NewReno.
+    Dctcp,
 }
 
 impl Algorithm {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Cubic, Self::NewReno, Self::Bbr];
+    pub const ALL: [Self; 4] = [Self::Cubic, Self::NewReno, Self::Bbr, Self::Dctcp];
 
     /// The name that sockets and configuration use.
     pub const fn name(self) -> &'static str {
@@ -102,6 +109,7 @@ impl Algorithm {
             Self::Cubic => "cubic",
             Self::NewReno => "newreno",
             Self::Bbr => "bbr",
+            Self::Dctcp => "dctcp",
         }
     }
 
@@ -110,6 +118,12 @@ impl Algorithm {
     #[inline]
     pub const fn is_model(self) -> bool {
         matches!(self, Self::Bbr)
+    }
+
+    /// Whether it needs to know how much was marked, not only that something was.
+    #[inline]
+    pub(super) const fn counts_marks(self) -> bool {
+        matches!(self, Self::Dctcp)
     }
 }
 
@@ -120,12 +134,14 @@ pub(super) struct Congestion {
     newreno: NewReno,
     /// Large, and kept while the connection is idle, so on the heap and only for who uses it.
     bbr: Option<Box<Bbr>>,
+    /// Kept too: what was marked says how the path is used, whoever is idle meanwhile.
+    dctcp: Option<Box<Dctcp>>,
 }
 
 impl Congestion {
     /// Whether it holds what a connection must not forget when it falls idle.
     pub(super) fn is_kept(&self) -> bool {
-        self.bbr.is_some()
+        self.bbr.is_some() || self.dctcp.is_some()
     }
 
     /// The model, while there is one.
@@ -138,12 +154,27 @@ impl Congestion {
         self.bbr = bbr.map(Box::new);
     }
 
+    /// Data begins to leave: what another algorithm counted is of no use any more.
+    pub(super) fn begin(&mut self, algorithm: Algorithm) {
+        if !algorithm.counts_marks() {
+            self.dctcp = None;
+        }
+    }
+
+    /// An acknowledgement while losses are repaired: no algorithm grows, but what was marked counts.
+    pub(super) fn on_recovery_ack(&mut self, acked: &Acked) {
+        if let Some(dctcp) = &mut self.dctcp {
+            dctcp.estimate(acked);
+        }
+    }
+
     pub(super) fn on_ack(&mut self, algorithm: Algorithm, window: &mut Window, acked: &Acked) {
         match algorithm {
             Algorithm::Cubic => self.cubic.on_ack(window, acked),
             Algorithm::NewReno => self.newreno.on_ack(window, acked),
             // It waits for the sample.
             Algorithm::Bbr => {}
+            Algorithm::Dctcp => self.dctcp.get_or_insert_default().on_ack(window, acked),
         }
     }
 
@@ -153,6 +184,7 @@ impl Congestion {
             (Algorithm::NewReno, _) => self.newreno.on_loss(window, flight_bytes, mss),
             (Algorithm::Bbr, Some(bbr)) => bbr.on_loss(window, flight_bytes, mss),
             (Algorithm::Bbr, None) => {}
+            (Algorithm::Dctcp, _) => self.dctcp.get_or_insert_default().on_loss(window, flight_bytes, mss),
         }
     }
 
@@ -169,6 +201,7 @@ impl Congestion {
             (Algorithm::Bbr, Some(bbr)) => bbr.on_timeout(window, flight_bytes, mss),
             // Chosen after the data had left.
             (Algorithm::Bbr, None) => self.newreno.on_timeout(window, flight_bytes, mss),
+            (Algorithm::Dctcp, _) => self.dctcp.get_or_insert_default().on_timeout(window, flight_bytes, mss),
         }
     }
 
@@ -176,6 +209,7 @@ impl Congestion {
     pub(super) fn on_mark(&mut self, algorithm: Algorithm, window: &mut Window, flight_bytes: u32, mss: u16) {
         match (algorithm, &mut self.bbr) {
             (Algorithm::Bbr, Some(bbr)) => bbr.on_mark(),
+            (Algorithm::Dctcp, _) => self.dctcp.get_or_insert_default().on_mark(window, flight_bytes, mss),
             _ => self.on_loss(algorithm, window, flight_bytes, mss),
         }
     }

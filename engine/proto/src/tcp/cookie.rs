@@ -85,7 +85,7 @@ pub fn open(prf: &Prf, flow: &Flow, config: &Config, ack: &SegmentIn, now: Insta
         }
     }
     let header = Header { seq: irs, flags, window: ack.header.window, ..Header::default() };
-    let syn = SegmentIn { header, options };
+    let syn = SegmentIn { header, options, is_marked: false };
     let mut tcb = Tcb::accept(config, seed(prf, flow, SeqNum(iss)), &syn, now);
     take_syn_ack(&mut tcb, config, now)?;
     tcb.cancel_timers();

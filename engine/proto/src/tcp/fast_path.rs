@@ -8,7 +8,7 @@ use super::{Cx, Outcome, Payload, SegmentIn, SendPool};
 use crate::SeqNum;
 
 /// Facts under which the steps of RFC 9293 3.10.7.4 must be walked one by one.
-const SLOW: Bits = Bits::RECOVERY.or(Bits::HOLES).or(Bits::READ_SHUT).or(Bits::TAIL_PROBED);
+const SLOW: Bits = Bits::RECOVERY.or(Bits::HOLES).or(Bits::READ_SHUT).or(Bits::TAIL_PROBED).or(Bits::ECE_DUE);
 
 impl Tcb {
     /// Does the whole work of an expected segment, or gives the payload back for the list of steps.
@@ -28,7 +28,7 @@ impl Tcb {
         self.on_heard(cx.now, cx.config);
         self.note_timestamp(seq, seg.options.timestamps);
         if ack != self.snd.una {
-            self.on_ack_advance(cx, ack, seg.options.timestamps, &mut outcome);
+            self.on_ack_advance(cx, (ack, false), seg.options.timestamps, &mut outcome);
             self.steer(cx);
         }
         self.update_window(seq, ack, u32::from(seg.header.window) << self.shifts.snd());
@@ -48,6 +48,7 @@ impl Tcb {
             || header.flags.without(Flags::PSH) != Flags::ACK
             || header.seq != self.rcv.nxt.0
             || self.flags.has(SLOW)
+            || seg.is_marked
             || !seg.options.sack.is_empty()
         {
             return false;

@@ -62,6 +62,8 @@ enum Plan {
     Fin(TransmitKind),
     Ack,
     DuplicateAck,
+    /// Of a run of segments that were all marked or all not.
+    RunAck(SeqNum, bool),
     Probe,
 }
 
@@ -79,7 +81,7 @@ impl Tcb {
         cx.totals.segs_out = cx.totals.segs_out.wrapping_add(1);
         match plan {
             Plan::Record(index, kind) => self.emit_record(cx, index, kind),
-            Plan::Reset => Some(self.emit_reset(cx.now)),
+            Plan::Reset => Some(self.emit_reset(cx.config, cx.now)),
             Plan::Syn => Some(self.emit_syn(cx)),
             Plan::Fin(kind) => Some(self.emit_fin(cx, kind)),
             Plan::Ack => {
@@ -87,7 +89,8 @@ impl Tcb {
                 Some(self.emit_ack(cx))
             }
             Plan::DuplicateAck => Some(self.emit_ack(cx)),
-            Plan::Probe => Some(self.emit_probe(cx.now)),
+            Plan::RunAck(end, is_marked) => Some(self.emit_run_ack(cx, end, is_marked)),
+            Plan::Probe => Some(self.emit_probe(cx.config, cx.now)),
         }
     }
 
@@ -103,12 +106,10 @@ impl Tcb {
         {
             return Some(plan);
         }
-        if self.flags.has(Bits::TX_DUP_ACK) {
-            self.dup_acks_due = self.dup_acks_due.saturating_sub(1);
-            if self.dup_acks_due == 0 {
-                self.flags.clear(Bits::TX_DUP_ACK);
-            }
-            return Some(Plan::DuplicateAck);
+        if self.flags.has(Bits::TX_DUP_ACK)
+            && let Some(plan) = self.plan_early_ack(cx)
+        {
+            return Some(plan);
         }
         if self.flags.has(Bits::TX_DATA) {
             if let Some(plan) = self.plan_data(cx) {
@@ -126,6 +127,20 @@ impl Tcb {
             return Some(Plan::Probe);
         }
         None
+    }
+
+    /// Acknowledgements that must not be taken together with others.
+    #[cold]
+    fn plan_early_ack<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) -> Option<Plan> {
+        if let Some((end, is_marked)) = self.next_run(cx.cold.get_mut(self.cold)) {
+            return Some(Plan::RunAck(end, is_marked));
+        }
+        let is_due = self.dup_acks_due > 0;
+        self.dup_acks_due = self.dup_acks_due.saturating_sub(1);
+        if self.dup_acks_due == 0 {
+            self.flags.clear(Bits::TX_DUP_ACK);
+        }
+        is_due.then_some(Plan::DuplicateAck)
     }
 
     /// The first lost record. The one at SND.UNA goes whatever the windows say; the others obey both.
@@ -272,7 +287,7 @@ impl Tcb {
         let (seq, end, len, pushes) =
             (record.seq, record.end(), record.len, record.flags.has(RecordFlags::PUSH));
         let mut flags = if pushes { Flags::PSH } else { Flags::NONE };
-        let mut ecn = Codepoint::NotEct;
+        let mut ecn = self.ecn_of_others(cx.config);
         if kind == TransmitKind::Retransmission {
             let lost_again_at = self.lost_again_at(cold);
             cold.send.mark_sent(index, cx.now, lost_again_at);
@@ -283,7 +298,7 @@ impl Tcb {
                 self.arm_retransmit(cx.now, cx.config);
             }
         } else {
-            self.before_new_data(cx.now, cx.config);
+            self.before_new_data(Some(cold), cx.now, cx.config);
             if self.quick_acks < cx.config.quick_acks {
                 // An answer: the peer waits for answers, and they carry the acknowledgements.
                 self.quick_acks = 0;
@@ -323,8 +338,11 @@ impl Tcb {
 
     /// The first bytes into an idle pipe start the clock, and after a long silence the window is stale.
     #[inline]
-    fn before_new_data(&mut self, now: Instant, config: &Config) {
+    fn before_new_data<P, S>(&mut self, cold: Option<&mut Cold<P, S>>, now: Instant, config: &Config) {
         if self.snd.una == self.snd.nxt {
+            if let Some(cold) = cold {
+                cold.congestion.begin(config.congestion);
+            }
             // RFC 5681 4.1: restart window after an RTO without traffic.
             let idle_us = now.nanos_since(self.progress_at) / 1_000;
             if idle_us > u64::from(self.rtt.rto_us()) && !config.congestion.is_model() {
@@ -376,7 +394,7 @@ impl Tcb {
         self.open_window(cx.recv_limit_bytes());
         let seq = if self.flags.has(Bits::FIN_SENT) { self.snd.nxt - 1 } else { self.snd.nxt };
         if kind == TransmitKind::Data {
-            self.before_new_data(cx.now, cx.config);
+            self.before_new_data(cx.cold.get_mut(self.cold), cx.now, cx.config);
         } else {
             cx.totals.on_retransmit(0);
         }
@@ -390,7 +408,7 @@ impl Tcb {
             options,
             body: Body::None,
             kind,
-            ecn: Codepoint::NotEct,
+            ecn: self.ecn_of_others(cx.config),
         }
     }
 
@@ -419,15 +437,17 @@ impl Tcb {
             let flags = Flags::SYN | self.ecn_syn_flags(config);
             Header { seq: iss.0, flags, window, ..Header::default() }
         };
-        Transmit { header, options, body: Body::None, kind: TransmitKind::Handshake, ecn: Codepoint::NotEct }
+        let ecn = Self::ecn_of_syn(config, header.flags);
+        Transmit { header, options, body: Body::None, kind: TransmitKind::Handshake, ecn }
     }
 
-    fn emit_reset<'a, S>(&mut self, now: Instant) -> Transmit<'a, S> {
+    fn emit_reset<'a, S>(&mut self, config: &Config, now: Instant) -> Transmit<'a, S> {
         self.flags.clear(Bits::TX_RST);
         // RFC 7323 3.2: timestamps should be in a RST too.
         let options = self.segment_options(now);
         let header = Header { window: 0, ..self.ack_header(self.snd.nxt, Flags::RST) };
-        Transmit { header, options, body: Body::None, kind: TransmitKind::Reset, ecn: Codepoint::NotEct }
+        let ecn = self.ecn_of_others(config);
+        Transmit { header, options, body: Body::None, kind: TransmitKind::Reset, ecn }
     }
 
     fn emit_ack<'a, P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) -> Transmit<'a, A::Buf> {
@@ -443,11 +463,33 @@ impl Tcb {
         }
         let options = Options { sack, ..self.segment_options(cx.now) };
         let header = self.ack_header(seq, Flags::NONE);
-        Transmit { header, options, body: Body::None, kind: TransmitKind::Ack, ecn: Codepoint::NotEct }
+        let ecn = self.ecn_of_others(cx.config);
+        Transmit { header, options, body: Body::None, kind: TransmitKind::Ack, ecn }
+    }
+
+    /// RFC 8257 3.2: an acknowledgement up to `end`, as it would have left before what came behind it.
+    fn emit_run_ack<'a, P: Payload, A: SendPool>(
+        &mut self,
+        cx: &mut Cx<'_, P, A>,
+        end: SeqNum,
+        is_marked: bool,
+    ) -> Transmit<'a, A::Buf> {
+        let transmit = self.emit_ack(cx);
+        let flags = transmit.header.flags.without(Flags::ECE);
+        let header = Header {
+            ack: end.0,
+            flags: if is_marked { flags | Flags::ECE } else { flags },
+            window: u16::try_from(self.rcv.adv.distance(end) >> self.shifts.rcv()).unwrap_or(u16::MAX),
+            ..transmit.header
+        };
+        // The rest is acknowledged next.
+        self.rcv.ack_sent = end;
+        self.flags.set(Bits::TX_ACK);
+        Transmit { header, ..transmit }
     }
 
     /// RFC 9293 3.8.6.1, 3.8.4: an old, empty segment, which the peer must answer.
-    fn emit_probe<'a, S>(&mut self, now: Instant) -> Transmit<'a, S> {
+    fn emit_probe<'a, S>(&mut self, config: &Config, now: Instant) -> Transmit<'a, S> {
         self.flags.clear(Bits::TX_PROBE);
         let options = self.segment_options(now);
         Transmit {
@@ -455,7 +497,7 @@ impl Tcb {
             options,
             body: Body::None,
             kind: TransmitKind::Probe,
-            ecn: Codepoint::NotEct,
+            ecn: self.ecn_of_others(config),
         }
     }
 }

@@ -179,6 +179,7 @@ impl Tcb {
                 cold.congestion.on_ack(config.congestion, &mut self.window, acked);
             }
             Phase::FastRecovery if self.snd.una.after_eq(recovery.recover) => {
+                cold.congestion.on_recovery_ack(acked);
                 recovery.end();
                 self.reordering.age();
                 let mss = u32::from(self.mss);
@@ -195,6 +196,7 @@ impl Tcb {
                 self.leave_recovery(cold, config);
             }
             Phase::FastRecovery => {
+                cold.congestion.on_recovery_ack(acked);
                 // RFC 6582 3.2 (3), partial acknowledgement: the next hole is the new snd.una. One segment of the acknowledged
                 // ones was that hole, the others had caused duplicate ACKs.
                 recovery.dup_acks = recovery.dup_acks.saturating_sub(segs.saturating_sub(1));

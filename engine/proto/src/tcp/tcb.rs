@@ -86,7 +86,7 @@ impl State {
 /// # }
 /// # fn transmit(from: &mut Tcb, cx: &mut Cx<Bytes, Pool>, to: &mut Tcb) {
 /// #     while let Some(segment) = from.poll_transmit(cx) {
-/// #         let seg = SegmentIn { header: segment.header, options: segment.options };
+/// #         let seg = SegmentIn { header: segment.header, options: segment.options, is_marked: false };
 /// #         let payload = match segment.body {
 /// #             Body::None => None,
 /// #             Body::Whole(buf) => Some(Bytes(SendBuf::bytes(buf).to_vec())),
@@ -104,7 +104,7 @@ impl State {
 ///
 /// let mut client = Tcb::connect(&config, seed(1));
 /// let syn = client.poll_transmit(&mut cx).expect("a SYN");
-/// let syn = SegmentIn { header: syn.header, options: syn.options };
+/// let syn = SegmentIn { header: syn.header, options: syn.options, is_marked: false };
 /// let mut server = Tcb::accept(&config, seed(2), &syn, cx.now);
 /// transmit(&mut server, &mut cx, &mut client);
 /// assert_eq!(client.state(), State::Established);
@@ -275,7 +275,7 @@ impl Bits {
     pub(super) const RTX_IN_RING: Self = Self(1 << 24);
     /// Both sides take part in explicit congestion notification (RFC 3168).
     pub(super) const ECN: Self = Self(1 << 29);
-    /// A packet came marked: every ACK says so until the peer says that it has heard.
+    /// A packet came marked: every ACK says so until the peer says that it has heard. For DCTCP: the last one came marked.
     pub(super) const ECE_DUE: Self = Self(1 << 30);
     /// Our window came down for the peer's ECE: the next new data says so.
     pub(super) const CWR_DUE: Self = Self(1 << 31);

@@ -12,6 +12,7 @@ mod script;
 mod arrival;
 mod bulk;
 mod cookie;
+mod dctcp;
 mod ecn;
 mod fuzz;
 mod info;

@@ -77,7 +77,8 @@ impl Ingress {
     }
 
     /// A router on the way marked it instead of dropping it (RFC 3168 5: CE).
-    pub(crate) fn is_congestion_marked(&self) -> bool {
+    #[inline]
+    fn is_congestion_marked(&self) -> bool {
         self.tos & 3 == 3
     }
 
@@ -95,7 +96,11 @@ impl Ingress {
     pub(crate) fn segment(&self, packet: &[u8]) -> SegmentIn {
         let header = packet.get(self.transport_start as usize..self.payload_start as usize);
         match tcp::Segment::parse(header.unwrap_or_default()) {
-            Ok(segment) => SegmentIn { header: segment.header(), options: segment.options() },
+            Ok(segment) => SegmentIn {
+                header: segment.header(),
+                options: segment.options(),
+                is_marked: self.is_congestion_marked(),
+            },
             // Not for what the door has parsed before; a segment without flags would be dropped by every state.
             Err(_) => SegmentIn::default(),
         }

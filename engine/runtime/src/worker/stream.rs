@@ -208,15 +208,11 @@ impl Streams {
         let payload = if has_text { io.hold(shortage, at.ingress.strip(packet)) } else { None };
         let outcome = with_machine!(self, io, slot, |flow, cx| {
             cx.tune.pressure = shortage.pressure;
-            let outcome = if has_text && payload.is_none() {
+            if has_text && payload.is_none() {
                 flow.tcb.on_segment_without_text(&mut cx, at.seg)
             } else {
                 flow.tcb.on_segment(&mut cx, at.seg, payload)
-            };
-            if outcome.drop.is_none() && at.ingress.is_congestion_marked() {
-                flow.tcb.on_congestion_mark();
             }
-            outcome
         });
         let Some(outcome) = outcome else { return };
         if !outcome.is_news_only() {

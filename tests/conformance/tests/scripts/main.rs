@@ -22,6 +22,7 @@ mod attacks;
 mod closing;
 mod congestion;
 mod cookies;
+mod dctcp;
 mod ecn;
 mod host;
 mod liveness;

@@ -146,9 +146,11 @@ fn tcp_info_is_linux_s() {
     let name = peer.drill.option(peer.fd, (libc::IPPROTO_TCP, libc::TCP_CONGESTION), 16).unwrap();
     assert_eq!(name[..6], *b"cubic\0");
     drop(peer);
-    let peer = Peer::accepted("cc=reno");
-    let name = peer.drill.option(peer.fd, (libc::IPPROTO_TCP, libc::TCP_CONGESTION), 16).unwrap();
-    assert_eq!(name[..5], *b"reno\0");
+    for (flags, expected) in [("cc=reno", &b"reno\0"[..]), ("cc=dctcp", b"dctcp\0")] {
+        let peer = Peer::accepted(flags);
+        let name = peer.drill.option(peer.fd, (libc::IPPROTO_TCP, libc::TCP_CONGESTION), 16).unwrap();
+        assert_eq!(name[..expected.len()], *expected);
+    }
 }
 
 #[test]

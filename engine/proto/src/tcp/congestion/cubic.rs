@@ -174,6 +174,7 @@ mod tests {
             una: SeqNum(0),
             nxt: SeqNum(flight_bytes),
             after_timeout: false,
+            is_echoed: false,
             is_limited: true,
         }
     }

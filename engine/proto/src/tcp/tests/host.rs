@@ -102,6 +102,8 @@ pub(super) struct Wire {
     /// Whether the payload left as a copy.
     pub(super) copied: bool,
     pub(super) ecn: Codepoint,
+    /// Whether a router has marked it.
+    pub(super) is_marked: bool,
 }
 
 impl fmt::Debug for Wire {
@@ -121,7 +123,14 @@ impl Wire {
             kind: TransmitKind::Data,
             copied: false,
             ecn: Codepoint::NotEct,
+            is_marked: false,
         }
+    }
+
+    /// A router on the way marked it.
+    pub(super) fn marked(mut self) -> Self {
+        self.is_marked = true;
+        self
     }
 
     pub(super) fn text(mut self, payload: &[u8]) -> Self {
@@ -173,7 +182,7 @@ impl Wire {
     }
 
     pub(super) fn seg(&self) -> SegmentIn {
-        SegmentIn { header: self.header, options: self.options }
+        SegmentIn { header: self.header, options: self.options, is_marked: self.is_marked }
     }
 }
 
@@ -260,6 +269,7 @@ impl Host {
                 kind,
                 copied: false,
                 ecn: Codepoint::NotEct,
+                is_marked: false,
             });
         }
         sent
@@ -360,7 +370,7 @@ impl Host {
             }
             Body::Copy(bytes) => (bytes.to_vec(), true),
         };
-        Some(Wire { header, options, payload, kind, copied, ecn })
+        Some(Wire { header, options, payload, kind, copied, ecn, is_marked: false })
     }
 
     /// RFC 9293 3.8.6 (SHLD-14): the right edge does not move back, but for what scaling rounds away.

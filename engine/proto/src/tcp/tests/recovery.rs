@@ -44,6 +44,7 @@ fn acked(bytes: u32, after_timeout: bool) -> Acked {
         una: SeqNum(bytes),
         nxt: SeqNum(bytes),
         after_timeout,
+        is_echoed: false,
         is_limited: true,
     }
 }
