@@ -173,6 +173,10 @@ fn recv_into(fd: Fd, flags: i32) -> impl FnMut(&mut Sockets, &mut [u8]) -> Progr
         let is_all = is_all && sockets.stream_id(fd).is_ok();
         let waits = sockets.waits(fd) && flags & libc::MSG_DONTWAIT == 0;
         loop {
+            if done.len > 0 && sockets.is_read_out(fd) {
+                // The next call is told why.
+                return Progress::Done(Ok(done));
+            }
             let rest = buf.get_mut(done.len..).unwrap_or_default();
             let room = rest.len();
             match sockets.recv(fd, &mut [IoSliceMut::new(rest)], flags) {
@@ -206,6 +210,10 @@ pub fn send(
         let bytes = bytes.as_ref();
         let waits = sockets.waits(fd) && flags & libc::MSG_DONTWAIT == 0;
         let rest = bytes.get(done..).unwrap_or_default();
+        if done > 0 && sockets.has_error(fd) {
+            // The next call is told of it.
+            return Progress::Done(Ok(done));
+        }
         match sockets.send(fd, &[IoSlice::new(rest)], flags, to) {
             Ok(sent) if sent < rest.len() && waits => done += sent,
             Ok(sent) => return Progress::Done(Ok(done + sent)),

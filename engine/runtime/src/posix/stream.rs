@@ -193,18 +193,33 @@ impl Stream {
         if !self.received.is_empty() {
             return Ok(self.take_received(bufs, reading));
         }
-        if self.is_eof {
-            return Ok(0);
+        let end = self.after_the_bytes();
+        if !self.is_eof {
+            // Told once.
+            self.error = None;
         }
-        if let Some(error) = self.error.take() {
+        end.map(|()| 0)
+    }
+
+    /// What `recv` says when nothing is unread: the end, an error, or that it would have to wait.
+    fn after_the_bytes(&self) -> Result<(), Errno> {
+        if self.is_eof {
+            return Ok(());
+        }
+        if let Some(error) = self.error {
             return Err(error);
         }
         match self.phase {
-            _ if self.is_read_shut => Ok(0),
-            Phase::Failed | Phase::Ended => Ok(0),
+            _ if self.is_read_shut => Ok(()),
+            Phase::Failed | Phase::Ended => Ok(()),
             Phase::Idle | Phase::Listening(_) => Err(Errno::NOTCONN),
             Phase::Connecting(_) | Phase::Connected { .. } => Err(Errno::AGAIN),
         }
+    }
+
+    /// Whether `recv` has something else to say than bytes.
+    pub(super) fn is_read_out(&self) -> bool {
+        self.received.is_empty() && self.after_the_bytes() != Err(Errno::AGAIN)
     }
 
     fn take_received(&mut self, bufs: &mut [IoSliceMut<'_>], reading: Reading) -> usize {

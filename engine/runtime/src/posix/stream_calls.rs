@@ -291,6 +291,20 @@ impl Sockets {
         }
     }
 
+    /// Whether a stream has nothing more to read, but an end or an error.
+    pub(super) fn is_read_out(&self, fd: Fd) -> bool {
+        self.stream(fd).is_some_and(Stream::is_read_out)
+    }
+
+    /// Whether `SO_ERROR` of a stream holds anything.
+    pub(super) fn has_error(&self, fd: Fd) -> bool {
+        self.stream(fd).is_some_and(|stream| stream.error.is_some())
+    }
+
+    fn stream(&self, fd: Fd) -> Option<&Stream> {
+        self.streams.get(&self.stream_id(fd).ok()?)
+    }
+
     /// The stream socket behind a descriptor.
     pub(super) fn stream_id(&self, fd: Fd) -> Result<StreamId, Errno> {
         match &self.file(fd)?.kind {

@@ -58,6 +58,39 @@ fn a_write_is_told_of_the_reset_too() {
     assert_eq!(write(&mut net.a, client, b"x"), Err(Errno::PIPE));
 }
 
+/// Linux keeps `sk_err` for the next call when this one has something to show.
+#[test]
+fn a_write_cut_short_by_a_reset_leaves_the_error_to_the_next_call() {
+    let mut net = Net::new();
+    let (client, server) = net.connection();
+    let mut writing = call::send(client, vec![1; 1_000_000], 0, None);
+    assert!(matches!(writing(&mut net.a), Progress::Wait { .. }));
+    net.settle();
+    net.b.sockets.close(server).unwrap();
+    net.settle();
+    let Progress::Done(Ok(written)) = writing(&mut net.a) else { panic!("the reset ends the write") };
+    assert!((1..1_000_000).contains(&written), "{written}");
+    assert_eq!(read(&mut net.a, client), Err(Errno::CONNRESET));
+    assert_eq!(write(&mut net.a, client, b"x"), Err(Errno::PIPE));
+}
+
+#[test]
+fn a_read_for_all_cut_short_by_a_reset_leaves_the_error_to_the_next_call() {
+    let mut net = Net::new();
+    let (client, server) = net.connection();
+    let mut reading = call::recv(client, [0; 8], libc::MSG_WAITALL);
+    write(&mut net.b.sockets, server, b"four").unwrap();
+    net.settle();
+    assert!(matches!(reading(&mut net.a), Progress::Wait { .. }));
+    set_linger(&mut net.b.sockets, server, 0);
+    net.b.sockets.close(server).unwrap();
+    net.settle();
+    let Progress::Done(Ok((found, _))) = reading(&mut net.a) else { panic!("the reset ends the read") };
+    assert_eq!(found.len, 4);
+    assert_eq!(so_error(&mut net.a, client), libc::ECONNRESET);
+    assert_eq!(read(&mut net.a, client), Ok(vec![]));
+}
+
 #[test]
 fn a_reset_after_the_peer_s_end_is_a_broken_pipe() {
     let mut net = Net::new();
