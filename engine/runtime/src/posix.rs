@@ -68,6 +68,8 @@ pub struct Sockets {
     defaults: TcpOptions,
     /// Where the search for a free local port goes on.
     next_port: u16,
+    /// See [`call::break_off`].
+    is_breaking_off: bool,
 }
 
 /// An open descriptor.
@@ -155,6 +157,7 @@ impl Sockets {
             defaults,
             // Below the range's span, which fits.
             next_port: FIRST_PORT + offset as u16,
+            is_breaking_off: false,
         }
     }
 

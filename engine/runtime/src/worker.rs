@@ -381,6 +381,11 @@ impl Worker {
         core.streams.close(&mut core.io, conn);
     }
 
+    /// Whether the end of a closed connection is still on its way to the peer.
+    pub(crate) fn is_delivering(&self, conn: Conn) -> bool {
+        self.core().streams.is_delivering(conn)
+    }
+
     /// Resets the connection. The id is stale afterwards. Idempotent.
     pub fn abort(&mut self, conn: Conn) {
         let core = self.core_mut();

@@ -13,14 +13,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ringwire::clock::{Clock, ManualClock};
-use ringwire::posix::{Reserved, Sockets};
+use ringwire::posix::{Progress, Reserved, Sockets, call};
 use ringwire::{Engine, Interface, Waker};
 
 use crate::flags::{Settings, Time};
 use crate::wire::Wire;
 
-/// A call: `None` when it is done and has replied, else when to attempt it again at the latest.
-pub(crate) type Attempt = Box<dyn FnMut(&mut Sockets) -> Option<Option<u64>> + Send>;
+/// A call, which replies when it is done.
+pub(crate) type Attempt = Box<dyn FnMut(&mut Sockets) -> Progress<()> + Send>;
 
 /// A packet that has left the stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,15 +137,10 @@ impl Host {
     /// Until it is told to stop, or nobody is left who could.
     pub(crate) fn run(mut self, jobs: &Receiver<Job>) {
         match self.clock.clone() {
-            TestClock::Virtual(hand) => {
-                while let Ok(job) = jobs.recv() {
-                    if !self.on_virtual(job, &hand) {
-                        return;
-                    }
-                }
-            }
+            TestClock::Virtual(hand) => while jobs.recv().is_ok_and(|job| self.on_virtual(job, &hand)) {},
             TestClock::Real => self.run_in_real_time(jobs),
         }
+        self.break_off(|_| true);
     }
 
     fn on_virtual(&mut self, job: Job, hand: &ManualClock) -> bool {
@@ -154,8 +149,7 @@ impl Host {
                 let call = self.begin(attempt);
                 if is_by_driver {
                     self.pass(hand, LONGEST_CALL, |host| host.is_done(call));
-                    // Dropping what is not done tells its caller that the wait was broken off.
-                    self.waiting.retain(|waiting| waiting.id != call);
+                    self.break_off(|waiting| waiting.id == call);
                 }
             }
             Job::Inject(packet, reply) => {
@@ -265,10 +259,17 @@ impl Host {
         self.next_call += 1;
         // A turn first: what has come in the meantime counts.
         self.settle();
-        if let Some(until_ns) = attempt(&mut self.sockets) {
+        if let Progress::Wait { until_ns } = attempt(&mut self.sockets) {
             self.waiting.push(Waiting { id, attempt, until_ns });
         }
         id
+    }
+
+    /// Ends waits: those that have done something reply with it, and dropping the others tells their callers of the end.
+    fn break_off(&mut self, is_meant: impl Fn(&Waiting) -> bool) {
+        for mut ended in self.waiting.extract_if(.., |waiting| is_meant(waiting)) {
+            let _ = call::break_off(&mut self.sockets, &mut ended.attempt);
+        }
     }
 
     fn is_done(&self, call: u64) -> bool {
@@ -296,11 +297,11 @@ impl Host {
         let before = self.waiting.len();
         let Host { waiting, sockets, .. } = self;
         waiting.retain_mut(|waiting| match (waiting.attempt)(sockets) {
-            Some(until_ns) => {
+            Progress::Wait { until_ns } => {
                 waiting.until_ns = until_ns;
                 true
             }
-            None => false,
+            Progress::Done(()) => false,
         });
         waiting.len() < before
     }

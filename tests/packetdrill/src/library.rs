@@ -55,9 +55,9 @@ impl Library {
         let attempt = move |sockets: &mut Sockets| match attempt(sockets) {
             Progress::Done(done) => {
                 let _ = reply.send(done);
-                None
+                Progress::Done(())
             }
-            Progress::Wait { until_ns } => Some(until_ns),
+            Progress::Wait { until_ns } => Progress::Wait { until_ns },
         };
         let is_by_driver = std::thread::current().id() == self.driver;
         self.ask(Job::Call { attempt: Box::new(attempt), is_by_driver })?;

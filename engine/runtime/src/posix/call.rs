@@ -55,7 +55,7 @@ impl Runner for RealTime {
 /// Makes an attempt again and again until it is done.
 ///
 /// # Errors
-/// What the runner ended it with.
+/// What the runner ended it with before it had done anything.
 pub fn wait<R>(
     sockets: &mut Sockets,
     runner: &mut impl Runner,
@@ -64,8 +64,27 @@ pub fn wait<R>(
     loop {
         match attempt(sockets) {
             Progress::Done(result) => return Ok(result),
-            Progress::Wait { until_ns } => runner.run_until(sockets, until_ns)?,
+            Progress::Wait { until_ns } => {
+                if let Err(ended) = runner.run_until(sockets, until_ns) {
+                    return break_off(sockets, &mut attempt).ok_or(ended);
+                }
+            }
         }
+    }
+}
+
+/// The last attempt of a call whose wait has ended before it was done: the result if there is one, which is what the call has done so
+/// far, as after a signal. None: it has done nothing.
+pub fn break_off<R>(
+    sockets: &mut Sockets,
+    attempt: &mut impl FnMut(&mut Sockets) -> Progress<R>,
+) -> Option<R> {
+    sockets.is_breaking_off = true;
+    let progress = attempt(sockets);
+    sockets.is_breaking_off = false;
+    match progress {
+        Progress::Done(result) => Some(result),
+        Progress::Wait { .. } => None,
     }
 }
 
@@ -92,8 +111,8 @@ impl Deadline {
         Deadline { fd, direction, until_ns: None }
     }
 
-    /// Whether to go on waiting, and until when.
-    fn wait<R>(&mut self, sockets: &Sockets, at_the_end: R) -> Progress<R> {
+    /// Whether to go on waiting, and until when. A wait that ends leaves what is `done` or, when its time is over, says `over`.
+    fn wait<R>(&mut self, sockets: &Sockets, done: Option<R>, over: Errno) -> Progress<Result<R, Errno>> {
         let until_ns = *self.until_ns.get_or_insert_with(|| {
             let timeouts = sockets.timeouts(self.fd);
             let timeout = match self.direction {
@@ -102,9 +121,11 @@ impl Deadline {
             };
             timeout.map(|timeout| after(sockets, timeout))
         });
-        match until_ns {
-            Some(until_ns) if until_ns <= sockets.now_ns() => Progress::Done(at_the_end),
-            until_ns => Progress::Wait { until_ns },
+        let is_over = until_ns.is_some_and(|until_ns| until_ns <= sockets.now_ns());
+        match done {
+            Some(done) if is_over || sockets.is_breaking_off => Progress::Done(Ok(done)),
+            None if is_over => Progress::Done(Err(over)),
+            Some(_) | None => Progress::Wait { until_ns },
         }
     }
 }
@@ -118,7 +139,7 @@ fn after(sockets: &Sockets, timeout: Duration) -> u64 {
 pub fn accept(fd: Fd, mode: Mode) -> impl FnMut(&mut Sockets) -> Progress<Result<(Fd, SocketAddrV4), Errno>> {
     let mut deadline = Deadline::new(fd, Direction::Receive);
     move |sockets| match sockets.accept(fd, mode) {
-        Err(Errno::AGAIN) if sockets.waits(fd) => deadline.wait(sockets, Err(Errno::AGAIN)),
+        Err(Errno::AGAIN) if sockets.waits(fd) => deadline.wait(sockets, None, Errno::AGAIN),
         done => Progress::Done(done),
     }
 }
@@ -129,12 +150,12 @@ pub fn connect(fd: Fd, to: Named) -> impl FnMut(&mut Sockets) -> Progress<Result
     let mut has_begun = false;
     move |sockets| {
         if has_begun && sockets.is_connecting(fd) {
-            return deadline.wait(sockets, Err(Errno::INPROGRESS));
+            return deadline.wait(sockets, None, Errno::INPROGRESS);
         }
         match sockets.connect(fd, to) {
             Err(Errno::INPROGRESS | Errno::ALREADY) if sockets.waits(fd) => {
                 has_begun = true;
-                deadline.wait(sockets, Err(Errno::INPROGRESS))
+                deadline.wait(sockets, None, Errno::INPROGRESS)
             }
             // Another thread's call was told of the end.
             Err(Errno::ISCONN) if has_begun => Progress::Done(Ok(())),
@@ -187,8 +208,7 @@ fn recv_into(fd: Fd, flags: i32) -> impl FnMut(&mut Sockets, &mut [u8]) -> Progr
                     }
                 }
                 Err(Errno::AGAIN) if waits => {
-                    let at_the_end = if done.len > 0 { Ok(done) } else { Err(Errno::AGAIN) };
-                    return deadline.wait(sockets, at_the_end);
+                    return deadline.wait(sockets, (done.len > 0).then_some(done), Errno::AGAIN);
                 }
                 Err(_) if done.len > 0 => return Progress::Done(Ok(done)),
                 Err(error) => return Progress::Done(Err(error)),
@@ -221,8 +241,7 @@ pub fn send(
             Err(_) if done > 0 => return Progress::Done(Ok(done)),
             Err(error) => return Progress::Done(Err(error)),
         }
-        let at_the_end = if done > 0 { Ok(done) } else { Err(Errno::AGAIN) };
-        match deadline.wait(sockets, at_the_end) {
+        match deadline.wait(sockets, (done > 0).then_some(done), Errno::AGAIN) {
             Progress::Wait { until_ns } if sockets.stream_id(fd).is_err() => {
                 let look = sockets.now_ns() + LOOK_AGAIN_NS;
                 Progress::Wait { until_ns: Some(until_ns.map_or(look, |until| until.min(look))) }
@@ -232,17 +251,22 @@ pub fn send(
     }
 }
 
-/// `close(2)` that waits as long as `SO_LINGER` says until what was written, and the end, are acknowledged.
+/// `close(2)` that waits as long as `SO_LINGER` says until what was written, and the end, are acknowledged. The descriptor is gone after
+/// the first attempt; the others only look on.
 pub fn close(fd: Fd) -> impl FnMut(&mut Sockets) -> Progress<Result<(), Errno>> {
-    let mut until_ns = None;
+    let mut lingering = None;
     move |sockets| {
-        let until_ns = match (until_ns, sockets.begin_linger(fd)) {
-            (_, None) => return Progress::Done(sockets.close(fd)),
-            (Some(until_ns), Some(_)) => until_ns,
-            (None, Some(linger)) => *until_ns.insert(after(sockets, linger)),
+        let (conn, until_ns) = match lingering {
+            Some(lingering) => lingering,
+            None => match sockets.begin_close(fd) {
+                Ok(Some((conn, linger))) => *lingering.insert((conn, after(sockets, linger))),
+                Ok(None) => return Progress::Done(Ok(())),
+                Err(error) => return Progress::Done(Err(error)),
+            },
         };
-        if until_ns <= sockets.now_ns() {
-            return Progress::Done(sockets.close(fd));
+        let is_over = until_ns <= sockets.now_ns() || sockets.is_breaking_off;
+        if is_over || !sockets.worker.is_delivering(conn) {
+            return Progress::Done(Ok(()));
         }
         // Nothing announces that a FIN was acknowledged.
         Progress::Wait { until_ns: Some(until_ns.min(sockets.now_ns() + LOOK_AGAIN_NS)) }

@@ -286,7 +286,7 @@ impl Stream {
 
     /// How long `close` waits for what was written.
     pub(super) fn linger(&self) -> Option<Duration> {
-        self.options.linger.filter(|linger| !linger.is_zero() && self.conn().is_some())
+        self.options.linger.filter(|linger| !linger.is_zero())
     }
 }
 

@@ -1,6 +1,7 @@
 //! `bind`, `listen`, `accept`, `connect`, `shutdown` and `close` of stream sockets.
 
 use std::net::{IpAddr, Shutdown, SocketAddr, SocketAddrV4};
+use std::time::Duration;
 
 use super::addr::Named;
 use super::stream::{Phase, Queue, Stream, StreamId};
@@ -224,27 +225,11 @@ impl Sockets {
         Ok(())
     }
 
-    /// While `close` should wait for what was written: begins to end the connection, and says how long. None: nothing to wait for.
-    pub(super) fn begin_linger(&mut self, fd: Fd) -> Option<std::time::Duration> {
-        use crate::TcpState;
-        let id = self.stream_id(fd).ok()?;
-        let stream = self.streams.get_mut(&id)?;
-        let linger = stream.linger()?;
-        let conn = stream.conn().filter(|_| stream.received_bytes() == 0)?;
-        if !stream.is_write_shut {
-            stream.is_write_shut = true;
-            self.worker.shutdown(conn, Shutdown::Write).ok()?;
-        }
-        match self.worker.tcp_info(conn).ok()?.state {
-            TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck => Some(linger),
-            TcpState::Closed
-            | TcpState::SynSent
-            | TcpState::SynReceived
-            | TcpState::Established
-            | TcpState::FinWait2
-            | TcpState::CloseWait
-            | TcpState::TimeWait => None,
-        }
+    /// Closes. While `close` should wait for what was written: for which connection, and how long.
+    pub(super) fn begin_close(&mut self, fd: Fd) -> Result<Option<(Conn, Duration)>, Errno> {
+        let lingering = self.stream(fd).and_then(|stream| Some((stream.conn()?, stream.linger()?)));
+        self.close(fd)?;
+        Ok(lingering.filter(|(conn, _)| self.worker.is_delivering(*conn)))
     }
 
     /// Ends what the socket does and keeps the socket (Linux's disconnect).

@@ -218,6 +218,70 @@ fn close_lingers_no_longer_than_it_is_told() {
     assert!((3_000..3_010).contains(&waited_ms), "{waited_ms}");
 }
 
+/// Turns that a signal ends.
+struct Interrupted<'a>(&'a mut Host);
+
+impl Runner for Interrupted<'_> {
+    fn run_until(&mut self, sockets: &mut Sockets, _until_ns: Option<u64>) -> Result<(), Errno> {
+        self.0.exchange(sockets);
+        Err(Errno::INTR)
+    }
+}
+
+#[test]
+fn a_call_whose_wait_is_broken_off_says_what_it_has_done() {
+    let mut net = Net::new();
+    let (client, server) = net.connection();
+    let mut interrupted = Interrupted(&mut net.b);
+    let sent = call::wait(&mut net.a, &mut interrupted, call::send(client, vec![7; 500_000], 0, None));
+    let sent = sent.expect("the wait is not the result").expect("something was taken");
+    assert!((1..500_000).contains(&sent), "{sent}");
+    write(&mut net.b.sockets, server, b"four").unwrap();
+    net.settle();
+    let mut interrupted = Interrupted(&mut net.b);
+    let reading = call::recv(client, [0; 8], libc::MSG_WAITALL);
+    let (found, buf) = call::wait(&mut net.a, &mut interrupted, reading).unwrap().unwrap();
+    assert_eq!((found.len, &buf[..4]), (4, &b"four"[..]));
+    let reading = call::recv(client, [0; 8], 0);
+    let nothing = call::wait(&mut net.a, &mut Interrupted(&mut net.b), reading);
+    assert_eq!(nothing.unwrap_err(), Errno::INTR);
+    let mut got = 0;
+    for _ in 0..20 {
+        net.pass(Duration::from_millis(100));
+        let pieces = std::iter::from_fn(|| read(&mut net.b.sockets, server).ok());
+        got += pieces.map(|piece| piece.len()).sum::<usize>();
+    }
+    assert_eq!(got, sent, "what was counted has left, and no more");
+}
+
+#[test]
+fn a_close_that_lingers_gives_its_descriptor_back_at_once() {
+    let mut net = Net::new();
+    let (client, server) = net.connection();
+    set_linger(&mut net.a, client, 30);
+    write(&mut net.a, client, b"to the end").unwrap();
+    let closed = call::wait(&mut net.a, &mut Interrupted(&mut net.b), call::close(client));
+    assert_eq!(closed, Ok(Ok(())), "broken off or not, it is closed");
+    assert!(!net.a.is_open(client));
+    net.settle();
+    assert_eq!(read(&mut net.b.sockets, server), Ok(b"to the end".to_vec()));
+}
+
+#[test]
+fn a_descriptor_whose_close_lingers_is_free_for_others() {
+    let mut net = Net::new();
+    let (client, _server) = net.connection();
+    net.b.is_gone = true;
+    set_linger(&mut net.a, client, 30);
+    write(&mut net.a, client, b"to nobody").unwrap();
+    let mut closing = call::close(client);
+    assert!(matches!(closing(&mut net.a), Progress::Wait { .. }));
+    assert_eq!(net.stream(), client, "the number is somebody else's");
+    net.pass(Duration::from_secs(31));
+    assert_eq!(closing(&mut net.a), Progress::Done(Ok(())));
+    assert!(net.a.is_open(client), "and stays so");
+}
+
 #[test]
 fn a_connect_can_be_broken_off() {
     let mut net = Net::new();

@@ -145,6 +145,21 @@ impl Streams {
         self.finish_by_user(io, slot);
     }
 
+    /// Whether a connection, which may be closed, has something written or its FIN that the peer has not acknowledged.
+    pub(crate) fn is_delivering(&self, conn: Conn) -> bool {
+        let flow = Key::unpack(conn.0, self.worker).and_then(|key| self.flows.get(key));
+        flow.is_some_and(|flow| match flow.tcb.state() {
+            tcp::State::FinWait1 | tcp::State::Closing | tcp::State::LastAck => true,
+            tcp::State::Closed
+            | tcp::State::SynSent
+            | tcp::State::SynReceived
+            | tcp::State::Established
+            | tcp::State::FinWait2
+            | tcp::State::CloseWait
+            | tcp::State::TimeWait => false,
+        })
+    }
+
     /// RST. The id is stale from now on.
     pub(crate) fn abort(&mut self, io: &mut Io, conn: Conn) {
         if let Ok(slot) = self.slot(conn) {
