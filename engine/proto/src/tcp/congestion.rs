@@ -39,6 +39,13 @@ impl Window {
         Self { cwnd, ssthresh: u32::MAX }
     }
 
+    /// RFC 5681 4.1: nothing was sent for longer than an RTO, so what the path takes is found anew, from an initial window of so many
+    /// bytes. Where it was remains known: slow start goes back to three quarters of it (Linux's rule).
+    pub(super) fn restart(&mut self, initial_bytes: u32) {
+        self.ssthresh = self.ssthresh.max(self.cwnd - self.cwnd / 4);
+        self.cwnd = self.cwnd.min(initial_bytes);
+    }
+
     /// Whether the window still grows exponentially.
     pub fn in_slow_start(&self) -> bool {
         self.cwnd < self.ssthresh
@@ -80,6 +87,8 @@ pub trait CongestionControl: Default {
     fn on_loss(&mut self, window: &mut Window, flight_bytes: u32, mss: u16);
     /// The retransmission timer fired for the first time for this data.
     fn on_timeout(&mut self, window: &mut Window, flight_bytes: u32, mss: u16);
+    /// Data leaves again after nothing was in flight for so long.
+    fn on_idle(&mut self, _idle_ns: u64) {}
     /// What was presumed lost had only been late; the window has been given back.
     fn on_undo(&mut self, _window: &mut Window) {}
 }
@@ -154,8 +163,11 @@ impl Congestion {
         self.bbr = bbr.map(Box::new);
     }
 
-    /// Data begins to leave: what another algorithm counted is of no use any more.
-    pub(super) fn begin(&mut self, algorithm: Algorithm) {
+    /// Data leaves again after nothing was in flight for so long; what another algorithm counted is of no use any more.
+    pub(super) fn on_idle(&mut self, algorithm: Algorithm, idle_ns: u64) {
+        if algorithm == Algorithm::Cubic {
+            self.cubic.on_idle(idle_ns);
+        }
         if !algorithm.counts_marks() {
             self.dctcp = None;
         }

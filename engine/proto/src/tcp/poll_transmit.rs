@@ -340,14 +340,13 @@ impl Tcb {
     #[inline]
     fn before_new_data<P, S>(&mut self, cold: Option<&mut Cold<P, S>>, now: Instant, config: &Config) {
         if self.snd.una == self.snd.nxt {
+            let idle_ns = now.nanos_since(self.progress_at);
             if let Some(cold) = cold {
-                cold.congestion.begin(config.congestion);
+                cold.congestion.on_idle(config.congestion, idle_ns);
             }
             // RFC 5681 4.1: restart window after an RTO without traffic.
-            let idle_us = now.nanos_since(self.progress_at) / 1_000;
-            if idle_us > u64::from(self.rtt.rto_us()) && !config.congestion.is_model() {
-                let restart = Window::initial(self.mss, config.initial_window_segs).cwnd;
-                self.window.cwnd = self.window.cwnd.min(restart);
+            if idle_ns / 1_000 > u64::from(self.rtt.rto_us()) && !config.congestion.is_model() {
+                self.window.restart(Window::initial(self.mss, config.initial_window_segs).cwnd);
             }
             self.progress_at = now;
         }

@@ -87,6 +87,14 @@ impl CongestionControl for Cubic {
         // RFC 9438 4.8
         window.cwnd = u32::from(mss);
     }
+
+    /// RFC 9438 5.8: the function stands still meanwhile. Where the cold part went, so did the epoch, and a new one begins.
+    fn on_idle(&mut self, idle_ns: u64) {
+        if let Some(epoch) = &mut self.epoch {
+            epoch.start = epoch.start.add_nanos(idle_ns);
+            epoch.last_ack = epoch.last_ack.add_nanos(idle_ns);
+        }
+    }
 }
 
 fn hundredths(bytes: u32, count: u32) -> u32 {
@@ -245,6 +253,38 @@ mod tests {
         assert_eq!(window.cwnd, before);
         cubic.on_ack(&mut window, &acked(Instant::from_secs(100), 1000, before));
         assert!(window.cwnd < before + 1000, "a hundred seconds of silence are no growth");
+    }
+
+    /// The same rounds with and without a pause of a minute: the pause leaves no trace.
+    #[test]
+    fn time_in_which_nothing_is_in_flight_does_not_age_the_window() {
+        let grown = |pause_ns: u64, is_told: bool| {
+            let mut cubic = Cubic::default();
+            let mut window = Window { cwnd: 100_000, ssthresh: 100_000 };
+            cubic.on_loss(&mut window, 100_000, MSS);
+            run(&mut cubic, &mut window, Instant::from_secs(1), 10);
+            if is_told {
+                cubic.on_idle(pause_ns);
+            }
+            let again = Instant::from_secs(2).add_nanos(pause_ns);
+            run(&mut cubic, &mut window, again, 10);
+            window.cwnd
+        };
+        const MINUTE_NS: u64 = 60_000_000_000;
+        assert_eq!(grown(MINUTE_NS, true), grown(0, true));
+        assert!(grown(MINUTE_NS, false) > 2 * grown(0, true), "else it would grow for the minute at once");
+        // Told of by acknowledgements too, a pause does not count twice: time never goes back behind the last of them.
+        let mut cubic = Cubic::default();
+        let mut window = Window { cwnd: 100_000, ssthresh: 100_000 };
+        cubic.on_loss(&mut window, 100_000, MSS);
+        run(&mut cubic, &mut window, Instant::from_secs(1), 10);
+        let epoch = cubic.epoch.expect("one is under way");
+        cubic.on_idle(MINUTE_NS);
+        let again = epoch.last_ack.add_nanos(MINUTE_NS + 1_000);
+        let short = Acked { is_limited: false, ..acked(again, 1000, 1000) };
+        cubic.on_ack(&mut window, &short);
+        let moved = cubic.epoch.expect("the same").start.nanos_since(epoch.start);
+        assert_eq!(moved, MINUTE_NS + 1_000);
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Retransmission timeout, giving up, keepalive, user timeout (RFC 6298, RFC 9293 3.8.3, 3.8.4).
 
 use core::time::Duration;
-use std::vec::Vec;
+use std::{vec, vec::Vec};
 
 use super::host::{Host, Wire};
 use super::script::*;
-use crate::tcp::{CloseReason, Config, IcmpError, Keepalive, State, TransmitKind};
+use crate::tcp::{Algorithm, CloseReason, Config, IcmpError, Keepalive, State, TransmitKind, Window};
 use crate::{DropReason, Instant};
 
 const MS: Duration = Duration::from_millis(1);
@@ -351,4 +351,67 @@ fn idleness_restarts_the_congestion_window() {
     host.write(b"y");
     assert_eq!(host.tcb.window.cwnd, 10_000);
     assert!(host.now > Instant::ZERO);
+}
+
+#[test]
+fn slow_start_after_idleness_ends_near_where_the_window_was() {
+    // As Linux: ssthresh is the larger of what it was and three quarters of the window.
+    for algorithm in [Algorithm::Cubic, Algorithm::NewReno, Algorithm::Dctcp] {
+        for (window, ssthresh) in
+            [((50_000, 20_000), 37_500), ((50_000, 45_000), 45_000), ((8_000, 4_000), 6_000)]
+        {
+            let mut host = established(&Config { congestion: algorithm, ..plain() });
+            host.tcb.window = Window { cwnd: window.0, ssthresh: window.1 };
+            host.write(b"x");
+            host.exchange(&peer(ACK, 0, 1));
+            host.now += Duration::from_millis(150);
+            host.write(b"y");
+            host.exchange(&peer(ACK, 0, 2));
+            assert_eq!(host.tcb.window.ssthresh, window.1, "not before an RTO has passed");
+            host.now += Duration::from_secs(10);
+            host.write(b"z");
+            let expected = Window { cwnd: window.0.min(10_000), ssthresh };
+            assert_eq!(host.tcb.window, expected, "{algorithm:?}");
+        }
+    }
+    // What never had a limit has none now.
+    let mut host = established(&plain());
+    host.tcb.window.cwnd = 50_000;
+    host.now += Duration::from_secs(10);
+    host.write(b"x");
+    assert_eq!(host.tcb.window, Window { cwnd: 10_000, ssthresh: u32::MAX });
+}
+
+#[test]
+fn silence_does_not_age_the_window_of_a_connection_that_keeps_its_state() {
+    // RFC 9438 5.8. What the peer sent and nobody read keeps it.
+    let grown = |pause: Duration| {
+        let mut host = established(&Config { congestion: Algorithm::Cubic, ..plain() });
+        host.exchange(&peer(ACK, 0, 0).text(b"unread"));
+        host.tcb.window = Window { cwnd: 20_000, ssthresh: 20_000 };
+        host.write(&[1; 20_000]);
+        for _ in 0..3 {
+            host.exchange(&peer(ACK, 6, 0));
+        }
+        host.exchange(&peer(ACK, 6, 20_000));
+        let mut acked = 20_000;
+        let mut rounds = |host: &mut Host, count| {
+            for _ in 0..count {
+                let len = host.tcb.window.cwnd;
+                host.write(&vec![1; len as usize + 1000]);
+                let end = acked + len + 1000;
+                host.now += Duration::from_millis(100);
+                while acked < end {
+                    acked = (acked + 1000).min(end);
+                    host.exchange(&peer(ACK, 6, acked));
+                }
+            }
+        };
+        rounds(&mut host, 4);
+        host.now += pause;
+        rounds(&mut host, 4);
+        host.tcb.window.cwnd
+    };
+    let (without, with) = (grown(Duration::ZERO), grown(Duration::from_secs(100)));
+    assert!(without > 14_000 && with <= without + 1000, "{with} {without}");
 }
