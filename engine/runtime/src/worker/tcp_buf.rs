@@ -103,7 +103,8 @@ impl tcp::SendBuf for TcpBuf {
         match &self.store {
             Store::Frame(frame) if frame.in_ring() => 0,
             Store::Frame(frame) => room.min(frame.tailroom()),
-            Store::Heap(_) => room,
+            // No further than what was booked.
+            Store::Heap(piece) => room.min(piece.bytes.capacity() - piece.bytes.len()),
         }
     }
 
@@ -198,5 +199,18 @@ mod tests {
         assert_eq!((heap.len(), frame.len()), (100, 100), "headers are not payload");
         assert!(matches!(heap.into_parts(), TxParts::Heap(bytes) if bytes.len() == 100));
         assert!(matches!(frame.into_parts(), TxParts::Frame(frame) if frame.len() == 100));
+    }
+
+    #[test]
+    fn a_piece_on_the_heap_grows_no_further_than_what_was_booked_for_it() {
+        let heap = Heap::new(10_000);
+        let mut bytes = Vec::with_capacity(40);
+        bytes.extend_from_slice(&[1; 10]);
+        let Ok(mut piece) = TcpBuf::new(TxParts::Heap(bytes), 1460, &heap) else { panic!("there is room") };
+        let booked_bytes = heap.used_bytes();
+        assert_eq!((piece.spare(), piece.append(&[2; 1460]), piece.spare()), (30, 30, 0));
+        assert_eq!(piece.append(&[3]), 0, "the next byte begins a piece of its own");
+        assert_eq!(heap.used_bytes(), booked_bytes);
+        assert!(matches!(piece.into_parts(), TxParts::Heap(bytes) if bytes.capacity() == 40));
     }
 }
