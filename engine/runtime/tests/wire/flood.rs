@@ -214,6 +214,34 @@ fn what_the_application_has_closed_is_limited() {
     assert_eq!((counters.connections, counters.orphans_cut), (4, 36));
 }
 
+/// A connection that is over with its `close` counts for nothing there: nobody makes room for it.
+#[test]
+fn what_is_over_when_it_is_closed_cuts_nobody() {
+    let mut server = Server::of(64, |builder| builder.max_orphans(2));
+    for port in [2000, 2001] {
+        server.connect_and_be_closed(port);
+        server.exchange(&[]);
+    }
+    let mut at_once = TcpOptions::default();
+    at_once.linger = Some(Duration::ZERO);
+    server.connect(2002).unwrap();
+    let Some(Event::Accepted { conn: reset, .. }) = server.events.first().copied() else {
+        panic!("not accepted")
+    };
+    server.events.clear();
+    let worker = server.wire.worker.as_mut().unwrap();
+    worker.set_options(reset, &at_once).unwrap();
+    worker.close(reset);
+    let opening = worker.connect((CLIENT, 9).into(), &TcpOptions::default()).unwrap();
+    worker.close(opening);
+    server.exchange(&[]);
+    let counters = server.counters();
+    assert_eq!((counters.connections, counters.orphans_cut), (2, 0));
+    // The next one that lives on is one too many.
+    server.connect_and_be_closed(2003);
+    assert_eq!(server.counters().orphans_cut, 1);
+}
+
 /// Those in TIME-WAIT too: the oldest makes room, and its tuple is free again.
 #[test]
 fn what_is_remembered_is_limited() {

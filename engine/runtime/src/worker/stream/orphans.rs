@@ -39,11 +39,12 @@ impl Orphans {
 }
 
 impl Streams {
-    /// The application has closed a connection.
+    /// The application has closed a connection, which may be over with that.
     pub(super) fn on_orphaned(&mut self, io: &mut Io, slot: u32) {
         let Some(key) = self.flows.key_at(slot) else { return };
-        if let Some(flow) = self.flows.at_mut(slot) {
-            flow.is_orphan = true;
+        match self.flows.at_mut(slot) {
+            Some(flow) if flow.tcb.state() != tcp::State::Closed => flow.is_orphan = true,
+            Some(_) | None => return,
         }
         let flows = &self.flows;
         self.orphans.push(key, |key| flows.get(*key).is_some());

@@ -141,8 +141,8 @@ impl Streams {
             flow.owner = Owner::Nobody;
             flow.tcb.close(&mut cx)
         });
-        self.on_orphaned(io, slot);
         self.finish_by_user(io, slot);
+        self.on_orphaned(io, slot);
     }
 
     /// Whether a connection, which may be closed, has something written or its FIN that the peer has not acknowledged.
