@@ -6,11 +6,12 @@
 //!
 //! | held, of the limit | what is given up | counted |
 //! |---|---|---|
-//! | frames are short | received pieces leave their frames; no receive buffer grows | `copied_bytes`, `short_turns` |
-//! | 1/2 | receive buffers that had grown count as not grown | `short_turns` |
+//! | no frame is left to write into | what is written waits on the heap; connections that keep such frames and whose peer has taken nothing for 30 s | `frames_wanted`, `stalled_cut` |
+//! | received frames are short | received pieces leave their frames; no receive buffer grows, and those that had grown count as not grown | `copied_bytes`, `short_turns` |
+//! | 1/2 | receive buffers as if frames were short | `short_turns` |
 //! | 5/8 | SYNs are dropped, cookies that come back too; send buffers that had grown likewise | `syns_refused` |
 //! | 3/4 | data ahead of a gap, but for 16 pieces; datagrams that would be copied | `early_shed`, `no_memory` |
-//! | 7/8 | data ahead of a gap, but for one piece; more than 64 KiB each way of a connection; connections whose peer takes nothing: 3 s after the application closed them, else 30 s | `early_shed`, `stalled_cut` |
+//! | 7/8 | data ahead of a gap, but for one piece; more than 64 KiB each way of a connection; connections whose peer takes nothing for 30 s, and once the application has closed them for 3 s or 4 RTOs from then on | `early_shed`, `stalled_cut` |
 //! | 1 | what would be copied is dropped and not acknowledged; writes are short | `no_memory`, `writes_refused` |
 //!
 //! The last eighth is for connections that hold little: those that make progress go on. Acknowledged data is never dropped.

@@ -4,12 +4,13 @@
 //! neither tuple nor deadline.
 
 use core::mem::size_of;
+use core::time::Duration;
 
 use ringwire_wire::tcp::{Flags, Header, Options, Timestamps};
 
 use super::options::now_ms;
 use super::tcb::{Bits, State, Tcb, Timer};
-use super::{SegmentIn, arrival::CHALLENGE_INTERVAL_MS};
+use super::{Cx, SegmentIn, SendPool, arrival::CHALLENGE_INTERVAL_MS};
 use crate::{DropReason, Instant, SeqNum};
 
 /// A connection in TIME-WAIT.
@@ -49,6 +50,16 @@ impl Tcb {
     pub fn waits_since(&self) -> Option<Instant> {
         let is_waiting = self.flight() > 0 || self.timer == Timer::Persist;
         is_waiting.then_some(self.progress_at)
+    }
+
+    /// The retransmission timeout without back-off.
+    pub fn rto(&self) -> Duration {
+        Duration::from_micros(self.rtt.rto_us().into())
+    }
+
+    /// Whether one of the buffers that wait to be sent or acknowledged is such a one.
+    pub fn any_send_buf<P, A: SendPool>(&self, cx: &Cx<'_, P, A>, is_such: impl Fn(&A::Buf) -> bool) -> bool {
+        cx.cold.get(self.cold).is_some_and(|cold| cold.send.any_buf(is_such))
     }
 
     /// What has to be remembered of a connection in TIME-WAIT that has said everything; none in any other state.

@@ -228,6 +228,10 @@ impl<S> SendQueue<S> {
         index + 1 == self.records.len()
     }
 
+    pub(super) fn any_buf(&self, is_such: impl Fn(&S) -> bool) -> bool {
+        self.records.iter().any(|record| record.buf.as_ref().is_some_and(&is_such))
+    }
+
     /// The number after the last byte queued.
     pub(super) fn end(&self) -> Option<SeqNum> {
         self.records.back().map(Record::end)

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
+use std::num::NonZeroU32;
 
 use ringwire_proto::Instant;
 use ringwire_proto::tcp::{RecvTune, Signals, Tcb, Totals};
@@ -77,8 +78,8 @@ pub(crate) struct Flow {
     pub(crate) is_parked: bool,
     /// A write found no memory: WRITABLE follows when there is some.
     pub(crate) wants_memory: bool,
-    /// Closed by the application, and counted as such.
-    pub(crate) is_orphan: bool,
+    /// When the application closed it, if it is counted as such: on a clock of milliseconds, which turns every 49 days.
+    pub(crate) orphaned_ms: Option<NonZeroU32>,
 }
 
 impl Flow {

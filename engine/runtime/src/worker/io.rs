@@ -28,7 +28,7 @@ pub(crate) struct Io {
     pub(crate) ready: VecDeque<Ready>,
     pub(crate) prf: Prf,
     pub(crate) heap: Heap,
-    /// What the heap asks for, as of the beginning of the turn.
+    /// How short memory is: of the heap as of the beginning of the turn, of frames at any time since.
     pub(crate) pressure: Pressure,
 }
 
@@ -42,10 +42,12 @@ pub(crate) struct Shortage {
 
 impl Io {
     #[inline]
-    pub(crate) fn shortage(&self) -> Shortage {
+    pub(crate) fn shortage(&mut self) -> Shortage {
         let is_of_frames = self.link.is_memory_short();
-        let pressure = if is_of_frames { self.pressure.max(Pressure::Growth) } else { self.pressure };
-        Shortage { is_of_frames, pressure }
+        if is_of_frames {
+            self.pressure = self.pressure.max(Pressure::Growth);
+        }
+        Shortage { is_of_frames, pressure: self.pressure }
     }
 
     /// A received payload as a socket keeps it: in its frame, or copied out when frames are short, so that slow readers can starve

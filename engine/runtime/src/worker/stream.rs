@@ -330,7 +330,7 @@ impl Streams {
         }
         let Some(flow) = self.flows.remove(slot) else { return };
         self.leave_queue(flow.owner, flow.signals);
-        if flow.is_orphan {
+        if flow.orphaned_ms.is_some() {
             self.orphans.on_gone();
         }
         io.table.remove(&flow.tuple.key());

@@ -7,26 +7,26 @@ use ringwire::{Conn, ConnError, Event, Recv};
 use super::flood::{CLIENT, Server, is_syn_ack, syn};
 use super::*;
 
-const FRAMES: u32 = 256;
+pub(super) const FRAMES: u32 = 256;
 const FRAMES_BYTES: u64 = 256 * 2048;
-const HONEST_PORT: u16 = 9000;
-const TEXT: [u8; 1000] = [b'h'; 1000];
+pub(super) const HONEST_PORT: u16 = 9000;
+pub(super) const TEXT: [u8; 1000] = [b'h'; 1000];
 
 /// A server whose memory is small, and a client that asks and is answered.
-struct Scene {
-    server: Server,
-    honest: Conn,
+pub(super) struct Scene {
+    pub(super) server: Server,
+    pub(super) honest: Conn,
     /// Bytes that the honest client has sent, and been sent.
     asked: u32,
     answered: u32,
-    seq: u32,
-    heap_bytes: u64,
+    pub(super) seq: u32,
+    pub(super) heap_bytes: u64,
     most_bytes: u64,
 }
 
 impl Scene {
     /// With so much heap beside the frames.
-    fn new(heap_bytes: u64) -> Scene {
+    pub(super) fn new(heap_bytes: u64) -> Scene {
         let ceiling = FRAMES_BYTES + heap_bytes;
         let mut server =
             Server::of(4000, |builder| builder.frames_per_worker(FRAMES).memory_ceiling_bytes(ceiling));
@@ -36,14 +36,14 @@ impl Scene {
     }
 
     /// Another connection, from the attacker's port.
-    fn attacker(&mut self, port: u16) -> Option<(Conn, u32)> {
+    pub(super) fn attacker(&mut self, port: u16) -> Option<(Conn, u32)> {
         let seq = self.server.connect(port)?;
         let conn = accepted(&mut self.server)?;
         self.look();
         Some((conn, seq))
     }
 
-    fn look(&mut self) {
+    pub(super) fn look(&mut self) {
         let bytes = self.server.counters().heap_bytes;
         self.most_bytes = self.most_bytes.max(bytes);
         assert!(bytes <= self.heap_bytes, "{bytes} bytes on the heap");
@@ -93,7 +93,7 @@ impl Scene {
     }
 }
 
-fn accepted(server: &mut Server) -> Option<Conn> {
+pub(super) fn accepted(server: &mut Server) -> Option<Conn> {
     for _ in 0..4 {
         let conn = server.events.iter().find_map(|event| match event {
             Event::Accepted { conn, .. } => Some(*conn),
@@ -109,7 +109,7 @@ fn accepted(server: &mut Server) -> Option<Conn> {
 }
 
 /// Writes until nothing more is taken.
-fn fill(server: &mut Server, conn: Conn) -> Result<(), ConnError> {
+pub(super) fn fill(server: &mut Server, conn: Conn) -> Result<(), ConnError> {
     let worker = server.wire.worker.as_mut().unwrap();
     while worker.send(conn, &[7; 4096])? > 0 {}
     Ok(())

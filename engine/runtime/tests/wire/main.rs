@@ -3,6 +3,7 @@
 mod flood;
 mod hoard;
 mod packets;
+mod relief;
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};

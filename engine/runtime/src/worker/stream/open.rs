@@ -342,7 +342,7 @@ impl Flow {
             is_ready: false,
             is_parked: false,
             wants_memory: false,
-            is_orphan: false,
+            orphaned_ms: None,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! beyond it the oldest is reset.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 
 use super::*;
 
@@ -43,7 +44,9 @@ impl Streams {
     pub(super) fn on_orphaned(&mut self, io: &mut Io, slot: u32) {
         let Some(key) = self.flows.key_at(slot) else { return };
         match self.flows.at_mut(slot) {
-            Some(flow) if flow.tcb.state() != tcp::State::Closed => flow.is_orphan = true,
+            Some(flow) if flow.tcb.state() != tcp::State::Closed => {
+                flow.orphaned_ms = NonZeroU32::new(time_wait::millis(io.now).max(1));
+            }
             Some(_) | None => return,
         }
         let flows = &self.flows;

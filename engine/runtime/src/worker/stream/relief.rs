@@ -12,18 +12,37 @@ use super::*;
 /// Without progress for so long: seven retransmissions, or half the time that TIME-WAIT would remember it.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
 
-/// The same when the application has closed it: nobody waits for the outcome.
+/// The same from when the application closed it on, while the heap is almost full: nobody waits for the outcome.
 const ORPHAN_STALLED_AFTER: Duration = Duration::from_secs(3);
+
+/// But no less than these: two retransmissions, and the time of an answer to the second.
+const ORPHAN_STALLED_RTOS: u32 = 4;
 
 /// Flows looked at in one turn.
 const LOOKS: u32 = 64;
+
+/// All flows have been looked at for frames: patience counts seconds, and a sender that is busy leaves none for as long as it is.
+const REST: Duration = Duration::from_millis(100);
 
 /// Where the search goes on, and who waits for its end.
 #[derive(Debug, Default)]
 pub(super) struct Relief {
     next_slot: u32,
+    /// Until then nobody is looked for who keeps frames.
+    rests_until: Instant,
     /// Connections whose writes found no memory.
     waiting: Vec<Key>,
+}
+
+/// What a search is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sought {
+    /// Data ahead of gaps, which is enough: nobody is reset.
+    Early,
+    /// Who keeps frames while there is none to write into.
+    Frames,
+    /// Whoever stands still.
+    Stalled,
 }
 
 impl Streams {
@@ -31,8 +50,12 @@ impl Streams {
     #[inline]
     pub(super) fn relieve(&mut self, io: &mut Io) {
         io.counters.now.short_turns += u64::from(io.pressure >= Pressure::Growth);
-        if !io.link.pool.can_alloc(Class::Send) || io.pressure >= Pressure::Early {
-            self.give_up(io);
+        if io.pressure >= Pressure::Stalled {
+            self.give_up(io, Sought::Stalled);
+        } else if self.relief.rests_until <= io.now && !io.link.pool.can_alloc(Class::Send) {
+            self.give_up(io, Sought::Frames);
+        } else if io.pressure >= Pressure::Early {
+            self.give_up(io, Sought::Early);
         }
         if !self.relief.waiting.is_empty() {
             self.end_waiting(io);
@@ -40,17 +63,19 @@ impl Streams {
     }
 
     #[cold]
-    fn give_up(&mut self, io: &mut Io) {
+    fn give_up(&mut self, io: &mut Io, sought: Sought) {
         for _ in 0..LOOKS.min(self.flows.slots()) {
             let slot = self.relief.next_slot % self.flows.slots();
             self.relief.next_slot = slot + 1;
             if io.pressure >= Pressure::Early {
                 self.shed_early(io, slot);
             }
-            let may_cut = io.pressure >= Pressure::Stalled || !io.link.pool.can_alloc(Class::Send);
-            if may_cut && self.is_stalled(io, slot) {
+            if self.is_stalled(io, slot, sought) {
                 io.counters.now.stalled_cut += 1;
                 return self.cut(io, slot);
+            }
+            if self.relief.next_slot == self.flows.slots() {
+                self.relief.rests_until = io.now + REST;
             }
         }
     }
@@ -64,11 +89,21 @@ impl Streams {
         io.counters.now.early_shed += shed.unwrap_or(0) as u64;
     }
 
-    fn is_stalled(&self, io: &Io, slot: u32) -> bool {
-        self.flows.at(slot).is_some_and(|flow| {
-            let patience = if flow.is_orphan { ORPHAN_STALLED_AFTER } else { STALLED_AFTER };
-            flow.tcb.waits_since().is_some_and(|since| since + patience <= io.now)
-        })
+    /// Whether it has stood still for so long that it is reset for what is sought.
+    fn is_stalled(&mut self, io: &mut Io, slot: u32, sought: Sought) -> bool {
+        let Some(flow) = self.flows.at(slot) else { return false };
+        let Some(since) = flow.tcb.waits_since() else { return false };
+        match sought {
+            Sought::Early => false,
+            Sought::Frames => since + STALLED_AFTER <= io.now && self.keeps_frames(io, slot),
+            Sought::Stalled => since + STALLED_AFTER <= io.now || has_outstayed(flow, since, io.now),
+        }
+    }
+
+    /// Whether resetting it would give frames back.
+    fn keeps_frames(&mut self, io: &mut Io, slot: u32) -> bool {
+        let is_frame = |buf: &TcpBuf| buf.frame().is_some();
+        with_machine!(self, io, slot, |flow, cx| flow.tcb.any_send_buf(&cx, is_frame)).unwrap_or(false)
     }
 
     /// Resets a connection, and tells the application if it holds it.
@@ -102,4 +137,12 @@ impl Streams {
             flow.announce(key.slot, &mut io.ready);
         }
     }
+}
+
+/// Whether the application closed it long enough ago for a peer that has taken nothing since.
+fn has_outstayed(flow: &Flow, waits_since: Instant, now: Instant) -> bool {
+    let Some(orphaned_ms) = flow.orphaned_ms else { return false };
+    let patience = ORPHAN_STALLED_AFTER.max(flow.tcb.rto() * ORPHAN_STALLED_RTOS);
+    let closed_for = Duration::from_millis(time_wait::millis(now).wrapping_sub(orphaned_ms.get()).into());
+    closed_for >= patience && waits_since + patience <= now
 }

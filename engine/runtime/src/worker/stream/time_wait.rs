@@ -175,7 +175,7 @@ impl TimeWaits {
 }
 
 /// The clock of milliseconds.
-fn millis(now: Instant) -> u32 {
+pub(super) fn millis(now: Instant) -> u32 {
     // Truncation is the ring.
     now.as_millis() as u32
 }
@@ -216,7 +216,7 @@ impl Streams {
             flow.tcb.discard(&mut self.cold);
             self.schedule.disarm(slot, flow);
         }
-        if self.flows.remove(slot).is_some_and(|flow| flow.is_orphan) {
+        if self.flows.remove(slot).is_some_and(|flow| flow.orphaned_ms.is_some()) {
             self.orphans.on_gone();
         }
     }

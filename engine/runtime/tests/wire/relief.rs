@@ -1,0 +1,150 @@
+//! Who pays when memory is short: those that hold it and have stood still for long, and nobody else.
+
+use std::time::Duration;
+
+use ringwire::{Conn, TxBuf};
+
+use super::flood::{CLIENT, Server, is_syn_ack, syn};
+use super::hoard::{FRAMES, Scene, TEXT, accepted, fill};
+use super::*;
+
+/// A server without a frame left to write into: its application holds them.
+struct Dry {
+    server: Server,
+    held: Vec<TxBuf>,
+}
+
+impl Dry {
+    fn new() -> Dry {
+        let server = Server::of(64, |builder| builder.frames_per_worker(FRAMES));
+        Dry { server, held: Vec::new() }
+    }
+
+    /// A connection, and the next number of ours there.
+    fn accept(&mut self, port: u16) -> (Conn, u32) {
+        let seq = self.server.connect(port).unwrap();
+        (accepted(&mut self.server).unwrap(), seq)
+    }
+
+    fn worker(&mut self) -> &mut Worker {
+        self.server.wire.worker.as_mut().unwrap()
+    }
+
+    fn take_frames(&mut self) {
+        while let Some(buf) = self.worker().tx_buf() {
+            self.held.push(buf);
+        }
+    }
+
+    /// So much time without a frame to write into; what has left.
+    fn pass(&mut self, seconds: u64) -> Vec<Vec<u8>> {
+        let mut sent = Vec::new();
+        for _ in 0..seconds * 4 {
+            self.take_frames();
+            self.server.hand.advance(Duration::from_millis(250));
+            sent.extend(self.server.exchange(&[packets::arp_reply()]));
+        }
+        sent
+    }
+}
+
+/// What waits on the heap would give no frame back.
+#[test]
+fn a_connection_without_frames_is_not_reset_for_want_of_frames() {
+    let mut dry = Dry::new();
+    let (silent, _) = dry.accept(2000);
+    dry.take_frames();
+    assert_eq!(dry.worker().send(silent, &TEXT), Ok(TEXT.len()));
+    dry.pass(40);
+    let counters = dry.server.counters();
+    assert_eq!(counters.stalled_cut, 0);
+    assert!(counters.heap_bytes > 0, "there it waits");
+    assert_eq!(dry.worker().send(silent, &TEXT), Ok(TEXT.len()));
+}
+
+/// One that keeps frames and takes nothing is: but not within the time that a path may be out.
+#[test]
+fn a_response_survives_an_outage_of_some_seconds_while_frames_are_short() {
+    let mut dry = Dry::new();
+    let responses = [dry.accept(2000), dry.accept(2001)];
+    for (response, _) in responses {
+        assert_eq!(dry.worker().send(response, &TEXT), Ok(TEXT.len()));
+        dry.worker().close(response);
+    }
+    dry.pass(20);
+    assert_eq!(dry.server.counters().stalled_cut, 0);
+    // The text and the FIN.
+    let end = responses[0].1.wrapping_add(1001);
+    dry.server.exchange(&[packets::tcp((CLIENT, 2000), PORT, Flags::ACK, (1001, end))]);
+    dry.pass(12);
+    let counters = dry.server.counters();
+    assert_eq!((counters.stalled_cut, counters.connections), (1, 1), "frames are not for ever");
+    dry.server.exchange(&[packets::tcp((CLIENT, 2000), PORT, Flags::FIN | Flags::ACK, (1001, end))]);
+    assert_eq!(dry.server.counters().time_waits, 1, "finished in order");
+}
+
+/// Pieces that lie unread in their frames make memory short before the heap holds anything.
+#[test]
+fn turns_without_frames_to_spare_are_counted() {
+    let mut scene = Scene::new(8 << 20);
+    let (_, seq) = scene.attacker(2000).unwrap();
+    for nth in 0..100 {
+        let before = scene.server.counters();
+        if before.short_turns > 0 {
+            assert!(before.heap_bytes < scene.heap_bytes / 8, "{} bytes", before.heap_bytes);
+            return;
+        }
+        let numbers = (1001 + nth * 1000, seq);
+        scene.server.exchange(&[packets::data((CLIENT, 2000), PORT, numbers, &TEXT)]);
+    }
+    panic!("no turn was short: {:?}", scene.server.counters());
+}
+
+/// Nobody waits for what was closed, but its peer has its time from then on, and more of it the longer its round trips are.
+#[test]
+fn what_was_closed_has_its_time_from_then_on() {
+    let mut scene = Scene::new(8 << 20);
+    let far = slow_handshake(&mut scene, 2000);
+    let (near, _) = scene.attacker(2001).unwrap();
+    let others: Vec<Conn> =
+        (2002..2060).filter_map(|port| scene.attacker(port).map(|(conn, _)| conn)).collect();
+    for conn in [near, far] {
+        assert_eq!(worker(&mut scene).send(conn, &TEXT).unwrap(), TEXT.len());
+    }
+    for conn in others {
+        fill(&mut scene.server, conn).unwrap();
+    }
+    scene.server.exchange(&[]);
+    assert!(scene.server.counters().heap_bytes > scene.heap_bytes / 8 * 7);
+    pass(&mut scene, 12);
+    for conn in [near, far] {
+        worker(&mut scene).close(conn);
+    }
+    pass(&mut scene, 2);
+    assert_eq!(scene.server.counters().stalled_cut, 0, "twelve seconds without progress, two since then");
+    pass(&mut scene, 2);
+    assert_eq!(scene.server.counters().stalled_cut, 1, "the near one");
+    pass(&mut scene, 8);
+    assert_eq!(scene.server.counters().stalled_cut, 2);
+}
+
+fn worker(scene: &mut Scene) -> &mut Worker {
+    scene.server.wire.worker.as_mut().unwrap()
+}
+
+fn pass(scene: &mut Scene, seconds: u64) {
+    for _ in 0..seconds {
+        scene.server.hand.advance(Duration::from_secs(1));
+        scene.server.exchange(&[packets::arp_reply()]);
+    }
+}
+
+/// A connection to where a round trip takes 0.8 s.
+fn slow_handshake(scene: &mut Scene, port: u16) -> Conn {
+    let answers = scene.server.exchange(&[syn(CLIENT, port)]);
+    let seq = answers.iter().find(|frame| is_syn_ack(frame)).map(|frame| packets::tcp_seq(frame)).unwrap();
+    scene.server.hand.advance(Duration::from_millis(800));
+    let ack = packets::tcp((CLIENT, port), PORT, Flags::ACK, (1001, seq.wrapping_add(1)));
+    scene.server.exchange(&[ack]);
+    accepted(&mut scene.server).unwrap()
+}
