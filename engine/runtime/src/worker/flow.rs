@@ -43,6 +43,15 @@ pub(crate) enum Owner {
     Nobody,
 }
 
+/// Where a write that found no memory may find some.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Wanted {
+    /// In a frame, or on the heap.
+    Any,
+    /// On the heap: it is longer than a frame.
+    Heap,
+}
+
 /// The next hop's MAC address and the neighbour epoch in which it was looked up.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CachedHop {
@@ -77,7 +86,7 @@ pub(crate) struct Flow {
     /// Waits for a local port or a neighbour; looked at again when news arrive.
     pub(crate) is_parked: bool,
     /// A write found no memory: WRITABLE follows when there is some.
-    pub(crate) wants_memory: bool,
+    pub(crate) wanted: Option<Wanted>,
     /// When the application closed it, if it is counted as such: on a clock of milliseconds, which turns every 49 days.
     pub(crate) orphaned_ms: Option<NonZeroU32>,
 }

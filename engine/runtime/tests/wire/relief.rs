@@ -5,7 +5,7 @@ use std::time::Duration;
 use ringwire::{Conn, TxBuf};
 
 use super::flood::{CLIENT, Server, is_syn_ack, syn};
-use super::hoard::{FRAMES, Scene, TEXT, accepted, fill};
+use super::hoard::{FRAMES, HONEST_PORT, Scene, TEXT, accepted, fill};
 use super::*;
 
 /// A server without a frame left to write into: its application holds them.
@@ -147,4 +147,31 @@ fn slow_handshake(scene: &mut Scene, port: u16) -> Conn {
     let ack = packets::tcp((CLIENT, port), PORT, Flags::ACK, (1001, seq.wrapping_add(1)));
     scene.server.exchange(&[ack]);
     accepted(&mut scene.server).unwrap()
+}
+
+/// A piece on the heap that the heap cannot keep leaves in a frame while there are some.
+#[test]
+fn a_piece_finds_a_frame_when_the_heap_is_full() {
+    let mut scene = Scene::new(1 << 20);
+    let mut unread: Vec<(u16, u32, u32)> =
+        (2001..2040).filter_map(|port| scene.attacker(port).map(|(_, seq)| (port, seq, 0))).collect();
+    let honest = scene.honest;
+    let mut piece = worker(&mut scene).tx_buf_for(9000).expect("it is on the heap");
+    assert_eq!(piece.put(&TEXT), TEXT.len());
+    for _ in 0..100 {
+        for (port, seq, sent) in &mut unread {
+            let text = packets::data((CLIENT, *port), PORT, (1001 + *sent, *seq), &TEXT);
+            let answers = scene.server.exchange(&[text]);
+            let to_it = answers.iter().filter(|frame| packets::tcp_dst_port(frame) == *port);
+            *sent = to_it.map(|frame| packets::tcp_ack(frame)).max().map_or(*sent, |acked| acked - 1001);
+        }
+    }
+    assert!(scene.heap_bytes - scene.server.counters().heap_bytes < 1000, "the heap is full");
+    assert!(worker(&mut scene).tx_buf().is_some(), "there are frames to write into");
+    let sent = worker(&mut scene).send_buf(honest, piece).map_err(|unsent| unsent.error);
+    assert_eq!(sent, Ok(()), "there is a frame for it");
+    let answers = scene.server.exchange(&[]);
+    let ours = answers.iter().filter(|frame| packets::tcp_dst_port(frame) == HONEST_PORT);
+    assert_eq!(ours.map(|frame| packets::tcp_text_len(frame)).sum::<usize>(), TEXT.len());
+    assert_eq!(scene.server.counters().writes_refused, 0);
 }

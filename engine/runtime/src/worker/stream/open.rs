@@ -341,7 +341,7 @@ impl Flow {
             is_queued: false,
             is_ready: false,
             is_parked: false,
-            wants_memory: false,
+            wanted: None,
             orphaned_ms: None,
         }
     }

@@ -8,6 +8,7 @@ use core::time::Duration;
 use ringwire_proto::tcp::Pressure;
 
 use super::*;
+use crate::worker::flow::Wanted;
 
 /// Without progress for so long: seven retransmissions, or half the time that TIME-WAIT would remember it.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
@@ -117,25 +118,33 @@ impl Streams {
 
     /// A write found no memory: the short count promises WRITABLE.
     #[cold]
-    pub(super) fn wait_for_memory(&mut self, io: &mut Io, slot: u32) {
+    pub(super) fn wait_for_memory(&mut self, io: &mut Io, slot: u32, wanted: Wanted) {
         io.counters.now.writes_refused += 1;
         let (Some(key), Some(flow)) = (self.flows.key_at(slot), self.flows.at_mut(slot)) else { return };
-        if !core::mem::replace(&mut flow.wants_memory, true) {
+        if flow.wanted.is_none() {
             self.relief.waiting.push(key);
         }
+        flow.wanted = Some(flow.wanted.map_or(wanted, |before| before.min(wanted)));
     }
 
+    /// Only those hear of it who would be served.
     #[cold]
     fn end_waiting(&mut self, io: &mut Io) {
-        if !io.heap.has_room() && !io.link.pool.can_alloc(Class::Send) {
+        let (has_room, has_frames) = (io.heap.has_room(), io.link.pool.can_alloc(Class::Send));
+        if !has_room && !has_frames {
             return;
         }
-        for key in core::mem::take(&mut self.relief.waiting) {
-            let Some(flow) = self.flows.get_mut(key) else { continue };
-            flow.wants_memory = false;
+        let Streams { flows, relief, .. } = self;
+        relief.waiting.retain(|key| {
+            let Some(flow) = flows.get_mut(*key) else { return false };
+            if flow.wanted == Some(Wanted::Heap) && !has_room {
+                return true;
+            }
+            flow.wanted = None;
             flow.signals |= Signals::WRITABLE;
             flow.announce(key.slot, &mut io.ready);
-        }
+            false
+        });
     }
 }
 
@@ -146,3 +155,6 @@ fn has_outstayed(flow: &Flow, waits_since: Instant, now: Instant) -> bool {
     let closed_for = Duration::from_millis(time_wait::millis(now).wrapping_sub(orphaned_ms.get()).into());
     closed_for >= patience && waits_since + patience <= now
 }
+
+#[cfg(test)]
+mod tests;

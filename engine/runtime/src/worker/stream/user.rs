@@ -7,6 +7,7 @@ use crate::buffer::{TxBuf, TxParts};
 use crate::config::Cork;
 use crate::error::{ConnError, Unsent};
 use crate::event::Recv;
+use crate::worker::flow::Wanted;
 
 impl Streams {
     /// The slot of a connection that the application may still use.
@@ -68,7 +69,7 @@ impl Streams {
         .ok_or(ConnError::Closed)?;
         let sent = match sent {
             Err(SendError::NoBuffer) => {
-                self.wait_for_memory(io, slot);
+                self.wait_for_memory(io, slot, Wanted::Any);
                 0
             }
             sent => sent?,
@@ -91,10 +92,13 @@ impl Streams {
             }
             parts => parts,
         };
-        let tcp_buf = TcpBuf::new(parts, io.link.mss_bytes(), &io.heap).map_err(|parts| {
-            self.wait_for_memory(io, slot);
-            Unsent { buf: parts.into(), error: None }
-        })?;
+        let tcp_buf = match TcpBuf::new(parts, io.link.mss_bytes(), &io.heap) {
+            Ok(tcp_buf) => tcp_buf,
+            Err(parts) => copy_into_frame(io, parts).map_err(|(parts, wanted)| {
+                self.wait_for_memory(io, slot, wanted);
+                Unsent { buf: parts.into(), error: None }
+            })?,
+        };
         let mut tcp_buf = Some(tcp_buf);
         let pressure = io.pressure;
         let result = with_machine!(self, io, slot, |flow, cx| match tcp_buf.take() {
@@ -228,6 +232,20 @@ impl Streams {
         let slot = self.slot(conn)?;
         self.flows.at(slot).map(|flow| flow.tuple).ok_or(ConnError::Closed)
     }
+}
+
+/// A piece for which the heap has no room, in a frame; or where there may be a place for it later.
+#[cold]
+fn copy_into_frame(io: &mut Io, parts: TxParts) -> Result<TcpBuf, (TxParts, Wanted)> {
+    let Some(mut frame) = io.link.alloc(Class::Send) else { return Err((parts, Wanted::Any)) };
+    let bytes = parts.bytes();
+    if frame.tailroom() < bytes.len() {
+        return Err((parts, Wanted::Heap));
+    }
+    frame.append(bytes.len()).copy_from_slice(bytes);
+    io.counters.now.copied_bytes += bytes.len() as u64;
+    // Frames are not booked.
+    TcpBuf::new(TxParts::Frame(frame), io.link.mss_bytes(), &io.heap).map_err(|parts| (parts, Wanted::Any))
 }
 
 /// What the last segment found may be over, or may have begun; up to [`Pressure::Growth`] nothing depends on it here.
