@@ -84,6 +84,9 @@ pub enum BindError {
     /// The socket table is full.
     #[error("the socket table is full")]
     TableFull,
+    /// The worker's sockets have 65,536 other sets of options.
+    #[error("the worker's sockets have too many different options")]
+    TooManyOptions,
     /// The kernel refused the reservation.
     #[error("{what}")]
     System {
@@ -110,6 +113,9 @@ pub enum ConnectError {
     /// The worker's connection limit is reached.
     #[error("the worker holds as many connections as it may")]
     TooManyConnections,
+    /// The worker's sockets have 65,536 other sets of options.
+    #[error("the worker's sockets have too many different options")]
+    TooManyOptions,
 }
 
 /// Why a call on a connection or datagram socket failed.
@@ -140,7 +146,7 @@ pub enum ConnError {
     /// A router or the peer's host said that a datagram cannot be delivered (connected sockets only).
     #[error("the peer cannot be reached")]
     Unreachable,
-    /// The worker's sockets have 65,536 different sets of options.
+    /// The worker's sockets have 65,536 other sets of options.
     #[error("the worker's sockets have too many different options")]
     TooManyOptions,
 }
@@ -200,7 +206,7 @@ impl BindError {
         match self {
             BindError::AddressInUse(_) => EADDRINUSE,
             BindError::AddressNotAvailable(_) => EADDRNOTAVAIL,
-            BindError::TableFull => rustix::io::Errno::NOBUFS.raw_os_error(),
+            BindError::TableFull | BindError::TooManyOptions => rustix::io::Errno::NOBUFS.raw_os_error(),
             BindError::System { errno, .. } => *errno,
         }
     }
@@ -213,7 +219,9 @@ impl ConnectError {
             ConnectError::NoRoute => rustix::io::Errno::NETUNREACH.raw_os_error(),
             ConnectError::NoPorts => EADDRNOTAVAIL,
             ConnectError::InvalidAddress => rustix::io::Errno::INVAL.raw_os_error(),
-            ConnectError::TooManyConnections => rustix::io::Errno::NOBUFS.raw_os_error(),
+            ConnectError::TooManyConnections | ConnectError::TooManyOptions => {
+                rustix::io::Errno::NOBUFS.raw_os_error()
+            }
         }
     }
 }

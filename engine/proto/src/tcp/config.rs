@@ -8,7 +8,7 @@ use crate::time::Instant;
 /// Settings of one connection or of all connections of a listener.
 ///
 /// `mss`, `window_scale`, `timestamps` and `sack` matter during the handshake only; the rest may change at any time.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Config {
     /// Largest segment we take, announced in the SYN: the MTU minus 40 (RFC 9293 3.7.1). Also caps what we send.
     pub mss: u16,
@@ -90,7 +90,7 @@ pub enum Ecn {
 }
 
 /// Probing of an idle connection (TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Keepalive {
     /// Silence before the first probe.
     pub time: Duration,

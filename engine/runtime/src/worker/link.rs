@@ -422,7 +422,7 @@ pub(crate) struct TcpSegment<'a> {
 }
 
 /// What a socket chooses of the IP header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct IpMark {
     pub(crate) tos: u8,
     pub(crate) ttl: u8,

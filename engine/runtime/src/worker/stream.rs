@@ -30,6 +30,7 @@ use crate::slab::{Key, Slab};
 
 mod listen;
 mod open;
+mod option_sets;
 mod orphans;
 mod relief;
 mod schedule;
@@ -39,13 +40,14 @@ mod user;
 
 use listen::{Listened, Listening};
 pub(crate) use open::PortUse;
+use option_sets::OptionSets;
 use orphans::Orphans;
 use relief::Relief;
 use schedule::Schedule;
 use time_wait::TimeWaits;
 
 /// The options of a socket in the protocol's terms, and what is worked out from them once.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct OptionSet {
     pub(crate) config: tcp::Config,
     pub(crate) backlog: u32,
@@ -73,8 +75,7 @@ pub(crate) struct Streams {
     relief: Relief,
     /// Flows that wait for a port or a neighbour.
     parked: Vec<u32>,
-    /// Interned options; a handful per program.
-    options: Vec<OptionSet>,
+    options: OptionSets,
     ports: PortUse,
 }
 
@@ -141,7 +142,7 @@ impl Streams {
             cold: ColdStore::new(),
             schedule: Schedule::new(now),
             parked: Vec::new(),
-            options: Vec::new(),
+            options: OptionSets::default(),
             ports,
         }
     }
@@ -329,6 +330,7 @@ impl Streams {
             self.schedule.disarm(slot, flow);
         }
         let Some(flow) = self.flows.remove(slot) else { return };
+        self.options.release(flow.options);
         self.leave_queue(flow.owner, flow.signals);
         if flow.orphaned_ms.is_some() {
             self.orphans.on_gone();

@@ -2,6 +2,7 @@
 
 mod flood;
 mod hoard;
+mod options;
 mod packets;
 mod relief;
 

@@ -17,7 +17,8 @@ use super::*;
 pub(crate) struct Listening {
     pub(super) addr: Ipv4Addr,
     pub(super) port: u16,
-    options: u16,
+    /// For what is accepted from now on.
+    pub(super) options: u16,
     /// Handshakes begun and not finished: the SYN queue.
     half_open: u32,
     /// Connections that the application has not heard of: the accept queue.
@@ -57,11 +58,6 @@ impl Listening {
     /// The application has heard of a connection.
     pub(super) fn on_taken(&mut self) {
         self.waiting = self.waiting.saturating_sub(1);
-    }
-
-    /// For what is accepted from now on.
-    pub(super) fn set_options(&mut self, options: u16) {
-        self.options = options;
     }
 
     /// Linux's rule: one more than the backlog.
@@ -218,6 +214,7 @@ impl Streams {
         let mut flow = Flow::new(tcb, at.tuple(), options, Owner::Listener(key));
         flow.port = at.ingress.way_back() as u16;
         let slot = self.insert(io, flow).ok_or(DropReason::TableFull)?;
+        self.options.share(options);
         if let Some(listening) = self.listeners.at_mut(listener) {
             listening.half_open += 1;
         }

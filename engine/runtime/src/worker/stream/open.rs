@@ -79,9 +79,19 @@ impl Streams {
                 "{addr}/tcp is held by another listener of this worker"
             )));
         }
+        let options = self.intern(io, options).ok_or(BindError::TooManyOptions)?;
+        let bound = self.bind(io, local, options);
+        if bound.is_err() {
+            self.options.release(options);
+        }
+        bound
+    }
+
+    /// A listener whose set of options is interned for it.
+    fn bind(&mut self, io: &mut Io, local: SocketAddrV4, options: u16) -> Result<Listener, BindError> {
+        let is_free = |port| io.table.reader().lookup(&listen_key(*local.ip(), port)).is_none();
         let port = io.net.reserve_port(Protocol::TCP, local, is_free)?;
         let local = SocketAddrV4::new(*local.ip(), port);
-        let options = self.intern(io, options);
         let listening = Listening::new(local, options);
         let Some(key) = self.listeners.insert(listening) else {
             io.net.release_port(Protocol::TCP, local);
@@ -114,6 +124,7 @@ impl Streams {
             self.abort_flow(io, slot);
         }
         let Some(listening) = self.listeners.remove(key.slot) else { return };
+        self.options.release(listening.options);
         io.table.remove(&listen_key(listening.addr, listening.port));
         self.ports.on_flow_gone(&mut io.net, listening.port);
     }
@@ -152,18 +163,27 @@ impl Streams {
             None => (io.net.source_for(*peer.ip()).ok_or(ConnectError::NoRoute)?, 0),
         };
         let tuple = Tuple { local, remote: *peer.ip(), local_port, remote_port: peer.port() };
-        let options = self.intern(io, options);
+        let options = self.intern(io, options).ok_or(ConnectError::TooManyOptions)?;
+        let opened = self.open(io, tuple, options);
+        if opened.is_err() {
+            self.options.release(options);
+        }
+        opened
+    }
+
+    /// A connection whose set of options is interned for it; its local port may still have to be found.
+    fn open(&mut self, io: &mut Io, tuple: Tuple, options: u16) -> Result<Conn, ConnectError> {
         let Some(set) = self.options.get(usize::from(options)) else {
-            return Err(ConnectError::TooManyConnections);
+            return Err(ConnectError::TooManyOptions);
         };
         // Placed below, where the port and with it the sequence number are known.
         let tcb = Tcb::connect(&set.config, seed(io, &tuple));
         let flow = Flow::new(tcb, tuple, options, Owner::Application);
-        if local_port != 0 {
+        if tuple.local_port != 0 {
             if io.table.reader().lookup(&tuple.key()).is_some() {
                 return Err(ConnectError::NoPorts);
             }
-            let addr = SocketAddrV4::new(local, local_port);
+            let addr = SocketAddrV4::new(tuple.local, tuple.local_port);
             io.net.reserve_port(Protocol::TCP, addr, |_| true).map_err(|_| ConnectError::NoPorts)?;
             let Some(slot) = self.insert(io, flow) else {
                 io.net.release_port(Protocol::TCP, addr);
@@ -224,21 +244,9 @@ impl Streams {
         Some(Conn(self.flows.key_at(slot)?.pack(self.worker)))
     }
 
-    /// The index of these options; equal ones share it.
-    fn intern(&mut self, io: &Io, options: &TcpOptions) -> u16 {
-        // 65,536 different sets of options on one worker: the last one is shared from there on.
-        self.try_intern(io, options).unwrap_or(u16::MAX)
-    }
-
-    /// The index of these options, unless they are one set too many.
-    fn try_intern(&mut self, io: &Io, options: &TcpOptions) -> Option<u16> {
-        let set = OptionSet::new(options, io.link.mss_bytes());
-        if let Some(index) = self.options.iter().position(|known| *known == set) {
-            return u16::try_from(index).ok();
-        }
-        let index = u16::try_from(self.options.len()).ok()?;
-        self.options.push(set);
-        Some(index)
+    /// The index of these options for one socket more, unless they are one set too many.
+    fn intern(&mut self, io: &Io, options: &TcpOptions) -> Option<u16> {
+        self.options.intern(OptionSet::new(options, io.link.mss_bytes()))
     }
 
     pub(crate) fn set_listener_options(
@@ -248,9 +256,14 @@ impl Streams {
         options: &TcpOptions,
     ) -> Result<(), ConnError> {
         let key = Key::unpack(listener.0, self.worker).ok_or(ConnError::Closed)?;
-        let index = self.try_intern(io, options).ok_or(ConnError::TooManyOptions)?;
-        let listening = self.listeners.get_mut(key).ok_or(ConnError::Closed)?;
-        listening.set_options(index);
+        if self.listeners.get(key).is_none() {
+            return Err(ConnError::Closed);
+        }
+        let index = self.intern(io, options).ok_or(ConnError::TooManyOptions)?;
+        if let Some(listening) = self.listeners.get_mut(key) {
+            let before = core::mem::replace(&mut listening.options, index);
+            self.options.release(before);
+        }
         Ok(())
     }
 
@@ -261,9 +274,10 @@ impl Streams {
         options: &TcpOptions,
     ) -> Result<(), ConnError> {
         let slot = self.slot(conn)?;
-        let index = self.try_intern(io, options).ok_or(ConnError::TooManyOptions)?;
+        let index = self.intern(io, options).ok_or(ConnError::TooManyOptions)?;
         if let Some(flow) = self.flows.at_mut(slot) {
-            flow.options = index;
+            let before = core::mem::replace(&mut flow.options, index);
+            self.options.release(before);
         }
         with_machine!(self, io, slot, |flow, cx| flow.tcb.on_config_change(&mut cx));
         self.reschedule(slot);
@@ -284,7 +298,7 @@ fn listen_key(addr: Ipv4Addr, port: u16) -> FlowKey {
 const ECN_BITS: u8 = 3;
 
 impl OptionSet {
-    fn new(options: &TcpOptions, link_mss_bytes: usize) -> OptionSet {
+    pub(super) fn new(options: &TcpOptions, link_mss_bytes: usize) -> OptionSet {
         let link_mss = u16::try_from(link_mss_bytes).unwrap_or(u16::MAX);
         let keepalive = options.keepalive.map(|keepalive| Keepalive {
             time: keepalive.time,

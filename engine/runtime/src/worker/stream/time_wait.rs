@@ -216,7 +216,9 @@ impl Streams {
             flow.tcb.discard(&mut self.cold);
             self.schedule.disarm(slot, flow);
         }
-        if self.flows.remove(slot).is_some_and(|flow| flow.orphaned_ms.is_some()) {
+        let Some(flow) = self.flows.remove(slot) else { return };
+        self.options.release(flow.options);
+        if flow.orphaned_ms.is_some() {
             self.orphans.on_gone();
         }
     }
