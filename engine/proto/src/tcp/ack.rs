@@ -5,7 +5,7 @@ use ringwire_wire::tcp::{Flags, Timestamps};
 use super::arrival::{Arrival, Step};
 use super::config::after;
 use super::options::now_ms;
-use super::recovery::Phase;
+use super::recovery::{Phase, are_marks_due};
 use super::send_queue::{AckedRecords, Evidence};
 use super::tcb::{Bits, NEVER, State, Tcb, Timer};
 use super::{Acked, CloseReason, Config, Cx, Outcome, Payload, SendPool, Signals};
@@ -52,7 +52,7 @@ impl Tcb {
         self.on_ecn_flags(cx.cold.get_mut(self.cold), arrival.flags, flight_bytes, cx.config);
         if let Some(cold) = cx.cold.get_mut(self.cold) {
             if self.flags.has(Bits::SACK) {
-                let evidence = self.evidence(cx.now, arrival.timestamps);
+                let evidence = self.evidence(cx.now, arrival.ack, arrival.timestamps);
                 self.recover_on_sack(cold, &arrival.sack, (advanced_bytes, &evidence), cx.config);
             } else if is_duplicate {
                 self.recover_on_dup_ack(cold, cx.config);
@@ -109,8 +109,8 @@ impl Tcb {
         outcome: &mut Outcome,
     ) {
         let flight_bytes = self.flight();
-        let bytes = ack.distance(self.snd.una);
-        self.snd.una = ack;
+        let una_before = core::mem::replace(&mut self.snd.una, ack);
+        let bytes = ack.distance(una_before);
         cx.totals.seqs_acked += u64::from(bytes);
         self.tries = 0;
         self.progress_at = cx.now;
@@ -122,7 +122,10 @@ impl Tcb {
             self.rearm_retransmit(cx.now, cx.config);
             return;
         };
-        let evidence = self.evidence(cx.now, timestamps);
+        if are_marks_due(una_before, ack) {
+            cold.recovery.retire_marks(ack);
+        }
+        let evidence = self.evidence(cx.now, ack, timestamps);
         let records = cold.send.on_ack(ack, &evidence);
         let rtt_us = self.measure(cx.now, &records, timestamps);
         if records.retransmitted {
@@ -149,7 +152,7 @@ impl Tcb {
             after_timeout: cold.recovery.phase == Phase::Loss,
             is_echoed,
         };
-        self.recover_on_ack(cold, records.segs, &acked, cx.config);
+        self.recover_on_ack(cold, &records, &acked, cx.config);
         if cold.send.has_unsent() {
             self.flags.set(Bits::TX_DATA);
             if cold.path.is_some() {
@@ -223,11 +226,11 @@ impl Tcb {
 
     /// When an acknowledgement came and which transmission of ours it answers.
     #[inline]
-    fn evidence(&self, now: Instant, timestamps: Option<Timestamps>) -> Evidence {
+    fn evidence(&self, now: Instant, ack: SeqNum, timestamps: Option<Timestamps>) -> Evidence {
         let echo_ms = timestamps
             .filter(|_| self.flags.has(Bits::TIMESTAMPS))
             .map(|timestamps| timestamps.echo.wrapping_sub(self.ts_offset));
-        Evidence { now, echo_ms, srtt_ns: u64::from(self.rtt.srtt_us()) * 1_000 }
+        Evidence { now, ack, echo_ms, srtt_ns: u64::from(self.rtt.srtt_us()) * 1_000 }
     }
 
     /// A round-trip time by the segment's own send time or, where that is ambiguous, by the echoed timestamp.

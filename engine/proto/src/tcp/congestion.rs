@@ -226,8 +226,14 @@ impl Congestion {
         }
     }
 
-    /// What was presumed lost had only been late.
-    pub(super) fn on_undo(&mut self, window: &mut Window) {
+    /// What an episode changes of the algorithms' memory beside the window: CUBIC's (RFC 9438 4.9); a model keeps its own.
+    pub(super) fn memory(&self) -> Cubic {
+        self.cubic
+    }
+
+    /// What was presumed lost had only been late; `memory` is from before the episode.
+    pub(super) fn on_undo(&mut self, window: &mut Window, memory: Cubic) {
+        self.cubic = memory;
         if let Some(bbr) = &mut self.bbr {
             bbr.on_undo(window);
         }

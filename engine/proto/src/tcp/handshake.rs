@@ -5,7 +5,7 @@ use ringwire_wire::tcp::{Flags, Header, Options};
 use super::arrival::{Arrival, Step};
 use super::options::now_ms;
 use super::tcb::{Bits, State, Tcb, Timer};
-use super::timers::Limit;
+use super::timers::{Limit, MAX_BACKOFF};
 use super::{CloseReason, Config, Cx, Payload, Seed, SegmentIn, SendPool, Signals, Window};
 use crate::{DropReason, Instant, SeqNum};
 
@@ -212,7 +212,7 @@ impl Tcb {
             return Limit::Reached;
         }
         self.tries += 1;
-        self.backoff = self.backoff.saturating_add(1);
+        self.backoff = (self.backoff + 1).min(MAX_BACKOFF);
         self.flags.set(Bits::TX_SYN);
         Limit::Below
     }

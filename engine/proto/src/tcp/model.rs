@@ -71,6 +71,9 @@ impl Tcb {
         if is_model != cold.send.is_sampled() {
             self.change_model(cold, config, now);
         }
+        if config.pacing && !is_model && cold.pacer.rate() == 0 {
+            self.pace_by_window(cold, config);
+        }
         is_model.then(|| self.before_sampled(cold, now))
     }
 
@@ -84,6 +87,14 @@ impl Tcb {
             cold.pacer.set_rate(bbr.on_restart(&mut self.window, now));
         }
         in_flight
+    }
+
+    /// The socket's options have changed: an algorithm that only keeps a window begins where the model stood, which knows no threshold.
+    pub(super) fn leave_model<P, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) {
+        let is_modelled = cx.cold.get_mut(self.cold).is_some_and(|cold| cold.congestion.bbr_mut().is_some());
+        if is_modelled && !cx.config.congestion.is_model() {
+            self.window.ssthresh = self.window.ssthresh.min(self.window.cwnd);
+        }
     }
 
     /// The socket's algorithm has changed, or this is its first data.

@@ -11,7 +11,7 @@
 use super::cold::Cold;
 use super::recovery::Phase;
 use super::tcb::Tcb;
-use super::{SendBuf, SendPool};
+use super::{Config, SendBuf, SendPool, Window};
 use crate::{Instant, SeqNum};
 
 /// Timeouts of one long segment before the path is suspected: three seconds at the least RTO, about Linux's tcp_retries1.
@@ -64,7 +64,8 @@ impl Search {
 
     /// A probe of `len` was lost while `mss` gets through.
     fn on_lost(&mut self, len: u16, mss: u16) {
-        self.high = if len.saturating_sub(mss) <= FINE_BYTES { mss } else { len - 1 };
+        let below = if len.saturating_sub(mss) <= FINE_BYTES { mss } else { len - 1 };
+        self.high = self.high.min(below);
         self.is_wait_due = true;
     }
 }
@@ -197,12 +198,22 @@ impl Tcb {
         }
     }
 
-    /// ICMP says that the path takes segments of `mss`: no more than that is tried.
+    /// ICMP says that the path takes segments of `mss`: no more than that is tried, or looked for in what is out.
     pub(super) fn bound_path_search<P, S>(&self, cold: &mut Cold<P, S>, mss: u16) {
         if let Some(search) = &mut cold.path {
             search.high = search.high.min(mss.max(self.mss));
             // What is longer is cut up.
             search.probe = search.probe.filter(|(_, len)| *len <= mss);
+        }
+    }
+
+    /// More than the probe has been lost: that is congestion, and the recovery under way is for it too (RFC 4821 7.6.2).
+    pub(super) fn blame_congestion<P, S>(&mut self, cold: &mut Cold<P, S>, config: &Config) {
+        if let Some(ssthresh) = cold.path.as_mut().and_then(|search| search.ssthresh.take()) {
+            // The threshold held the window while it was forgiven.
+            self.window = Window { cwnd: self.window.ssthresh, ssthresh };
+            let flight_bytes = cold.recovery.flight_when_begun();
+            cold.congestion.on_loss(config.congestion, &mut self.window, flight_bytes, self.mss);
         }
     }
 }

@@ -4,10 +4,9 @@ use ringwire_wire::tcp::{Flags, Header, Options};
 
 use super::cold::Cold;
 use super::options::{MAX_SACK_LEN, now_ms};
-use super::recovery::Frto;
 use super::send_queue::RecordFlags;
 use super::tcb::{Bits, State, Tcb, Timer};
-use super::{Codepoint, Config, Cx, Payload, SendBuf, SendPool, Window};
+use super::{Codepoint, Config, Cx, Payload, SendPool, Window};
 use crate::{Instant, SeqNum};
 
 /// A segment to send.
@@ -152,7 +151,7 @@ impl Tcb {
         {
             return Some(Plan::Record(last, TransmitKind::Retransmission));
         }
-        if cx.cold.get(self.cold).is_some_and(|cold| cold.recovery.frto == Frto::Probing) {
+        if cx.cold.get(self.cold).is_some_and(|cold| cold.recovery.holds_back_old()) {
             self.flags.clear(Bits::TX_RTX);
             return None;
         }
@@ -164,8 +163,11 @@ impl Tcb {
             self.flags.clear(Bits::TX_RTX);
             return None;
         };
-        if cold.send.get(index).is_some_and(|record| record.len > u32::from(self.mss)) {
+        if let Some(seq) =
+            cold.send.get(index).filter(|record| record.len > u32::from(self.mss)).map(|record| record.seq)
+        {
             // A probe that did not get through.
+            self.forget_path_probe(cold, seq);
             cold.send.split(index, u32::from(self.mss));
         }
         let fits = cold.send.get(index).is_some_and(|record| {
@@ -261,9 +263,17 @@ impl Tcb {
         None
     }
 
+    /// Whether something unsent can leave now: it fits the peer's window, and no rule holds it back for company.
+    pub(super) fn has_sendable<P, S>(&self, cold: &Cold<P, S>, config: &Config) -> bool {
+        let usable = self.snd.wnd.saturating_sub(self.flight());
+        cold.send.first_unsent().is_some_and(|(index, next)| {
+            next.len <= usable && !self.holds_back(cold, index, next.len, config)
+        })
+    }
+
     /// Whether a segment below the MSS should wait for company: corked, or Nagle's rule in Minshall's variant, where only another
     /// small segment in flight makes it wait, so that the tail of a long write never does.
-    fn holds_back<P, S: SendBuf>(&self, cold: &Cold<P, S>, index: usize, len: u32, config: &Config) -> bool {
+    fn holds_back<P, S>(&self, cold: &Cold<P, S>, index: usize, len: u32, config: &Config) -> bool {
         if len >= u32::from(self.mss)
             || !cold.send.is_last(index)
             || self.flags.has(Bits::FIN_QUEUED.or(Bits::OVERRIDE))
@@ -294,7 +304,8 @@ impl Tcb {
             self.recover_on_retransmit(cold, now_ms(cx.now));
             cx.totals.on_retransmit(len);
             self.flags.clear(Bits::RTX_COPY.or(Bits::RTX_IN_RING));
-            if index == 0 {
+            // What may have been late is judged first; the RTO follows from there.
+            if index == 0 && self.timer != Timer::Reorder {
                 self.arm_retransmit(cx.now, cx.config);
             }
         } else {
@@ -356,12 +367,9 @@ impl Tcb {
     #[inline]
     fn watch_new_data(&mut self, now: Instant, config: &Config) {
         match self.timer {
-            Timer::TailProbe | Timer::Retransmit
-                if self.backoff == 0 && !self.flags.has(Bits::TAIL_PROBED) =>
-            {
-                self.postpone_probe(now, config);
-            }
-            Timer::TailProbe | Timer::Retransmit | Timer::Reorder => {}
+            Timer::TailProbe => self.postpone_probe(now, config),
+            Timer::Retransmit => self.probe_before_rto(now),
+            Timer::Reorder => {}
             Timer::Idle | Timer::Persist | Timer::FinWait2 | Timer::TimeWait | Timer::Report => {
                 self.backoff = 0;
                 self.tries = 0;

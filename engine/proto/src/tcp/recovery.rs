@@ -25,10 +25,10 @@ use self::prr::Reduction;
 pub(super) use self::tail::TailProbe;
 use self::undo::Undo;
 use super::cold::Cold;
-use super::send_queue::{Evidence, RecordFlags};
+use super::send_queue::{AckedRecords, Evidence, RecordFlags};
 use super::tcb::{Bits, Tcb, Timer};
 use super::{Acked, Config, SendBuf};
-use crate::SeqNum;
+use crate::{Instant, SeqNum};
 
 /// RFC 5681 3.2
 const DUP_THRESHOLD: u32 = 3;
@@ -114,6 +114,12 @@ impl Reordering {
     }
 }
 
+/// Whether SND.UNA turns a quarter of the number space. A mark that is two of them behind would seem to lie ahead.
+#[inline]
+pub(super) fn are_marks_due(una_before: SeqNum, una: SeqNum) -> bool {
+    (una_before.0 ^ una.0) >> 30 != 0
+}
+
 impl Recovery {
     /// Starts an episode; the caller has changed the window.
     fn begin(&mut self, phase: Phase, recover: SeqNum) {
@@ -123,6 +129,22 @@ impl Recovery {
         self.resent_segs = 0;
         self.stale_dup_acks = 0;
         self.frto = Frto::Off;
+    }
+
+    /// Drops the marks that `una` has passed; see [`are_marks_due`].
+    #[cold]
+    pub(super) fn retire_marks(&mut self, una: SeqNum) {
+        let Self { small_end, cwr_end, limited_to, widened_to, .. } = self;
+        for mark in [small_end, cwr_end, limited_to, widened_to] {
+            if mark.is_some_and(|mark| mark.before(una)) {
+                *mark = None;
+            }
+        }
+    }
+
+    /// Bytes in flight when the episode began.
+    pub(super) fn flight_when_begun(&self) -> u32 {
+        self.reduction.flight()
     }
 
     /// Data left, new or again.
@@ -165,7 +187,7 @@ impl Tcb {
     pub(super) fn recover_on_ack<P, S>(
         &mut self,
         cold: &mut Cold<P, S>,
-        segs: u32,
+        records: &AckedRecords,
         acked: &Acked,
         config: &Config,
     ) {
@@ -199,7 +221,7 @@ impl Tcb {
                 cold.congestion.on_recovery_ack(acked);
                 // RFC 6582 3.2 (3), partial acknowledgement: the next hole is the new snd.una. One segment of the acknowledged
                 // ones was that hole, the others had caused duplicate ACKs.
-                recovery.dup_acks = recovery.dup_acks.saturating_sub(segs.saturating_sub(1));
+                recovery.dup_acks = recovery.dup_acks.saturating_sub(records.segs.saturating_sub(1));
                 let resent = cold.send.get(0).is_none_or(|head| head.flags.has(RecordFlags::RETRANSMITTED));
                 if !resent && !self.flags.has(Bits::SACK) {
                     cold.send.mark_lost(0);
@@ -207,12 +229,12 @@ impl Tcb {
                 self.flags.set(Bits::TX_RTX);
             }
             Phase::Loss => {
-                recovery.dup_acks = recovery.dup_acks.saturating_sub(segs.saturating_sub(1));
+                recovery.dup_acks = recovery.dup_acks.saturating_sub(records.segs.saturating_sub(1));
                 if self.snd.una.after_eq(recovery.recover) {
                     recovery.end();
                     self.leave_recovery(cold, config);
                 } else {
-                    self.advance_frto(cold);
+                    self.advance_frto(cold, records.retransmitted, config);
                 }
                 cold.congestion.on_ack(config.congestion, &mut self.window, acked);
             }
@@ -225,7 +247,7 @@ impl Tcb {
         if sent == 0 {
             return;
         }
-        let threshold = self.dup_threshold(cold, sent);
+        let threshold = self.dup_threshold(cold, sent, config);
         let recovery = &mut cold.recovery;
         if recovery.dup_acks == 0 {
             recovery.dup_acks_most = sent.saturating_sub(1).max(1);
@@ -258,52 +280,60 @@ impl Tcb {
         (advanced_bytes, evidence): (u32, &Evidence),
         config: &Config,
     ) {
-        let una = self.snd.una;
+        let mut duplicate = None;
         if !blocks.is_empty() {
-            let news = cold.send.on_sack(blocks, (una, self.snd.nxt), evidence);
+            let news = cold.send.on_sack(blocks, (self.snd.una, self.snd.nxt), evidence);
+            duplicate = news.duplicate;
             if news.bytes > 0 {
                 self.flags.set(Bits::TX_DATA);
             }
             if news.bytes > 0 && advanced_bytes == 0 {
                 self.refuse_frto(cold);
             }
-            if news.duplicate.is_some() {
+            if duplicate.is_some() {
                 self.on_duplicate_reported(cold);
             }
         }
-        self.resolve_probe(cold, (advanced_bytes, blocks), config);
+        let is_bare = advanced_bytes == 0 && blocks.is_empty() && evidence.ack == self.snd.una;
+        self.resolve_probe(cold, advanced_bytes, (is_bare, duplicate), config);
         if cold.send.sacked_bytes() == 0 && cold.recovery.phase == Phase::Open {
             return;
         }
         self.flags.set(Bits::RECOVERY);
-        self.look_for_losses(cold, evidence, config);
+        let is_lost = self.look_for_losses(cold, evidence, config);
         if !config.congestion.is_model() {
-            self.reduce(cold, advanced_bytes);
+            self.reduce(cold, advanced_bytes > 0 && !is_lost);
         }
     }
 
-    /// RACK's verdict, from an ACK or when its timer fires.
+    /// RACK's verdict, from an ACK or when its timer fires: whether it is that something was lost.
     pub(super) fn look_for_losses<P, S>(
         &mut self,
         cold: &mut Cold<P, S>,
         evidence: &Evidence,
         config: &Config,
-    ) {
+    ) -> bool {
         let verdict = cold.send.detect_losses(evidence.now, self.reordering_window_ns(cold));
         match cold.recovery.phase {
             Phase::Open if verdict.is_lost => self.enter_fast_recovery(cold, config),
             Phase::Open => {}
-            Phase::FastRecovery | Phase::Loss => self.flags.set(Bits::TX_RTX),
+            Phase::FastRecovery | Phase::Loss => {
+                self.flags.set(Bits::TX_RTX);
+                if verdict.is_lost {
+                    self.blame_congestion(cold, config);
+                }
+            }
         }
         if let Some(wait_ns) = verdict.wait_ns {
             let deadline = evidence.now.add_nanos(wait_ns);
             if matches!(self.timer, Timer::Idle | Timer::TailProbe) || deadline < self.timer_at {
                 self.arm(Timer::Reorder, deadline);
             }
-        } else if self.timer == Timer::TailProbe {
-            // RFC 8985 7.2: what is SACKed tells more than a probe would.
+        } else if matches!(self.timer, Timer::TailProbe | Timer::Reorder) {
+            // RFC 8985 7.2: what is SACKed tells more than a probe would. Nothing may be late any more.
             self.arm_rto(evidence.now, config);
         }
+        verdict.is_lost
     }
 
     /// RFC 8985 6.2, step 4: none before any reordering was seen, when there is evidence enough.
@@ -332,7 +362,7 @@ impl Tcb {
     }
 
     /// The RTO fired with data in flight.
-    pub(super) fn recover_on_timeout<P, S>(&mut self, cold: &mut Cold<P, S>, config: &Config) {
+    pub(super) fn recover_on_timeout<P, S>(&mut self, cold: &mut Cold<P, S>, config: &Config, now: Instant) {
         self.drop_path_probe(cold);
         // RFC 5681 3.1: ssthresh is set once per loss, not by each timeout of the same segment.
         if cold.recovery.phase != Phase::Loss {
@@ -343,16 +373,23 @@ impl Tcb {
             self.window.cwnd = u32::from(self.mss);
         }
         let is_first = cold.recovery.phase == Phase::Open;
-        self.resend_all(cold);
+        self.begin_repair(cold);
+        // RFC 8985 6.3, RACK_mark_losses_on_RTO: without SACK nothing would tell later.
+        let young_ns = self.flags.has(Bits::SACK).then(|| self.reordering_window_ns(cold));
+        cold.send.mark_lost_by_timeout(now, young_ns);
         self.begin_frto(cold, is_first);
     }
 
     /// Everything in flight is lost and goes again as the window allows; nothing is said about the window.
     pub(super) fn resend_all<P, S>(&mut self, cold: &mut Cold<P, S>) {
+        self.begin_repair(cold);
+        cold.send.mark_all_lost();
+    }
+
+    fn begin_repair<P, S>(&mut self, cold: &mut Cold<P, S>) {
         self.end_probe(cold);
         cold.recovery.begin(Phase::Loss, self.snd.nxt);
         cold.recovery.dup_acks = 0;
-        cold.send.mark_all_lost();
         self.flags.set(Bits::RECOVERY.or(Bits::TX_RTX).or(Bits::TX_DATA));
     }
 
@@ -408,14 +445,13 @@ impl Tcb {
         }
     }
 
-    fn dup_threshold<P, S: SendBuf>(&self, cold: &Cold<P, S>, sent: u32) -> u32 {
-        let usable = self.snd.wnd.saturating_sub(self.flight());
-        let more = cold.send.first_unsent().is_some_and(|(_, next)| {
-            next.len <= usable
-                && (next.len >= u32::from(self.mss) || cold.send.segs() > cold.send.sent_segs() + 1)
-        });
+    fn dup_threshold<P, S>(&self, cold: &Cold<P, S>, sent: u32, config: &Config) -> u32 {
         // RFC 5827 3.1: with few segments out and nothing to send, fewer duplicates than three can ever come.
-        let threshold = if (2..=DUP_THRESHOLD).contains(&sent) && !more { sent - 1 } else { DUP_THRESHOLD };
+        let threshold = if (2..=DUP_THRESHOLD).contains(&sent) && !self.has_sendable(cold, config) {
+            sent - 1
+        } else {
+            DUP_THRESHOLD
+        };
         threshold + cold.recovery.stale_dup_acks
     }
 }

@@ -297,14 +297,28 @@ impl<S> SendQueue<S> {
 
     /// Presumes everything sent lost, also what the receiver once said it had (RFC 2018 8).
     pub(super) fn mark_all_lost(&mut self) {
+        self.mark_lost_older_than(0, Instant::ZERO);
+    }
+
+    /// Presumes lost the first record, and of the others those that left a round trip and the reordering window ago: `None` all.
+    pub(super) fn mark_lost_by_timeout(&mut self, now: Instant, reo_wnd_ns: Option<u64>) {
+        let age_ns = reo_wnd_ns.and_then(|reo_wnd_ns| self.rack.age_of_loss_ns(reo_wnd_ns)).unwrap_or(0);
+        self.mark_lost_older_than(age_ns, now);
+    }
+
+    /// What the receiver said it had does not count any more (RFC 2018 8).
+    fn mark_lost_older_than(&mut self, age_ns: u64, now: Instant) {
         self.scoreboard.forget();
         (self.sacked_bytes, self.sacked_segs) = (0, 0);
         for index in 0..self.sent {
-            if let Some(record) = self.records.get_mut(index) {
-                record.flags.clear(RecordFlags::SACKED);
+            let Some(record) = self.records.get_mut(index) else { break };
+            record.flags.clear(RecordFlags::SACKED);
+            if index == 0 || now.nanos_since(record.sent_at) >= age_ns {
+                self.mark_lost(index);
             }
-            self.mark_lost(index);
         }
+        // Those that are left are judged by what arrives from now on.
+        self.scoreboard.judge_anew(self.records.front().map(|front| front.seq));
     }
 
     /// The first record that wants retransmission.

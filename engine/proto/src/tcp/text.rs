@@ -52,12 +52,14 @@ impl Tcb {
         let Some(pointer) = arrival.urgent else { return Step::Next };
         let up = arrival.first_seq + u32::from(pointer);
         if let Some(cold) = cx.cold.get_mut(self.cold)
-            && !cold.unread.is_empty()
             && up.after(cold.urgent.unwrap_or(self.rcv.nxt - self.rcv.held_bytes))
         {
-            // RFC 9293 3.8.5 (MUST-32): when there was none, and whenever it moves on.
+            // RFC 9293 3.8.5 (MUST-32): when there was none, and whenever it moves on; what is not in order yet will be told of with
+            // its text.
             cold.urgent = Some(up);
-            arrival.outcome.signals |= Signals::READABLE;
+            if !cold.unread.is_empty() {
+                arrival.outcome.signals |= Signals::READABLE;
+            }
         }
         Step::Next
     }

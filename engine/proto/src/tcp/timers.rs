@@ -23,7 +23,7 @@ const OVERRIDE: Duration = Duration::from_millis(200);
 const SLACK_MS: u64 = 50;
 
 /// More doublings than any bound of the RTO allows; 2^32 us shifted by it still fits 64 bits.
-const MAX_BACKOFF: u8 = 31;
+pub(super) const MAX_BACKOFF: u8 = 31;
 
 impl Tcb {
     /// Time passed: call at [`Tcb::next_timer`] or later. Early calls do nothing.
@@ -81,7 +81,7 @@ impl Tcb {
     fn on_reorder_timer<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) {
         self.arm_rto(cx.now, cx.config);
         if let Some(cold) = cx.cold.get_mut(self.cold) {
-            let evidence = Evidence { now: cx.now, echo_ms: None, srtt_ns: 0 };
+            let evidence = Evidence { now: cx.now, ack: self.snd.una, echo_ms: None, srtt_ns: 0 };
             self.look_for_losses(cold, &evidence, cx.config);
         }
     }
@@ -124,7 +124,7 @@ impl Tcb {
             if cx.config.mtu_probing {
                 self.suspect_black_hole(cold, cx.now);
             }
-            self.recover_on_timeout(cold, cx.config);
+            self.recover_on_timeout(cold, cx.config, cx.now);
         }
         if self.flags.has(Bits::FIN_SENT) {
             self.flags.set(Bits::FIN_LOST.or(Bits::TX_RTX));
@@ -199,6 +199,14 @@ impl Tcb {
     #[inline]
     pub(super) fn postpone_probe(&mut self, now: Instant, config: &Config) {
         self.arm_before(now, self.retransmit_deadline(self.progress_at, config).max(now));
+    }
+
+    /// More data joins what is out, and makes a probe worth while before the RTO, which stays where it is (RFC 6298 (5.1)).
+    #[inline]
+    pub(super) fn probe_before_rto(&mut self, now: Instant) {
+        if let Some(deadline) = self.probe_deadline(now, self.timer_at) {
+            self.arm(Timer::TailProbe, deadline);
+        }
     }
 
     #[inline]

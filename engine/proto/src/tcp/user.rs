@@ -285,7 +285,9 @@ impl Tcb {
 
     /// The caller changed the connection's [`super::Config`]: takes over what is not read anew each time.
     pub fn on_config_change<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) {
-        self.flags.set(Bits::TX_DATA);
+        // What waits for the pacer says so anew: keepalive may take its deadline.
+        self.flags.set(Bits::TX_DATA.or(Bits::TX_RTX));
+        self.leave_model(cx);
         if self.rcv_wnd() < 2 * u32::from(self.mss) {
             // A larger buffer is news for a peer that waits for window; any other learns of it with the next acknowledgement.
             self.flags.set(Bits::TX_WINDOW);
@@ -333,6 +335,11 @@ impl Tcb {
 
     /// The application took the last unread piece.
     fn on_unread_drained<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) {
+        if let Some(cold) = cx.cold.get_mut(self.cold)
+            && cold.urgent.is_some_and(|up| up.before_eq(self.rcv.nxt))
+        {
+            cold.urgent = None;
+        }
         self.free_idle_cold(cx);
         if self.state == State::Closed {
             self.arm(Timer::Report, cx.now);

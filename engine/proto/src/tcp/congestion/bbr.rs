@@ -171,6 +171,7 @@ impl CongestionControl for Bbr {
     fn on_undo(&mut self, window: &mut Window) {
         self.restore_cwnd(window);
         self.short.is_loss_in_round = false;
+        self.lost_ranges = 0;
         self.full_bw = FullBw::default();
         let Some(saved) = self.saved.take() else { return };
         self.short.bw = self.short.bw.max(saved.short.bw);

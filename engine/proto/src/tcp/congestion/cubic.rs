@@ -42,7 +42,7 @@ impl CongestionControl for Cubic {
             if self.w_max == 0 {
                 self.hystart.on_ack(window, acked);
             } else {
-                // RFC 9406 4.3: only the first slow start.
+                // RFC 9406 4.3: only the first slow start, as far as is known: what this holds is forgotten with an empty send queue.
                 window.grow_slow_start(acked, 1);
             }
             return;

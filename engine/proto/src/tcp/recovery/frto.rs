@@ -4,7 +4,8 @@
 //! new segments go; if the second moves it too, it acknowledges what was never sent again: that was late, not lost. A duplicate instead
 //! says that the new segments met a gap: the loss was real.
 
-use super::{Cold, Tcb};
+use super::{Cold, Recovery, Tcb};
+use crate::tcp::Config;
 use crate::tcp::tcb::Bits;
 
 /// How far the test has come.
@@ -19,6 +20,17 @@ pub(in crate::tcp) enum Frto {
     Probing,
 }
 
+impl Recovery {
+    /// While it is being found out whether the timeout was spurious, one retransmission is enough.
+    pub(in crate::tcp) fn holds_back_old(&self) -> bool {
+        match self.frto {
+            Frto::Off => false,
+            Frto::Retransmitted => self.resent_segs > 0,
+            Frto::Probing => true,
+        }
+    }
+}
+
 impl Tcb {
     /// RFC 5682 2.1 (1): the first timeout of an episode, with nothing sent again before. Echoed timestamps know at the first
     /// acknowledgement (RFC 3522).
@@ -28,15 +40,17 @@ impl Tcb {
     }
 
     /// RFC 5682 2.1 (2), (3): SND.UNA has moved, and not behind the episode's end. The rest is retransmitted, or not yet, or not at all.
-    pub(super) fn advance_frto<P, S>(&mut self, cold: &mut Cold<P, S>) {
+    pub(super) fn advance_frto<P, S>(&mut self, cold: &mut Cold<P, S>, was_resent: bool, config: &Config) {
         match cold.recovery.frto {
             Frto::Off => self.flags.set(Bits::TX_RTX),
-            Frto::Retransmitted if self.has_new_segment(cold) => {
+            Frto::Retransmitted if self.has_sendable(cold, config) => {
                 cold.recovery.frto = Frto::Probing;
                 self.flags.set(Bits::TX_DATA);
             }
             // (2b): nothing new that could find out.
             Frto::Retransmitted => self.end_frto(cold),
+            // A part of what was sent again.
+            Frto::Probing if was_resent => self.end_frto(cold),
             Frto::Probing => self.undo(cold),
         }
     }
@@ -51,13 +65,5 @@ impl Tcb {
     fn end_frto<P, S>(&mut self, cold: &mut Cold<P, S>) {
         cold.recovery.frto = Frto::Off;
         self.flags.set(Bits::TX_RTX);
-    }
-
-    /// Whether something unsent can leave now: it fits the peer's window, and no rule holds it back for company.
-    fn has_new_segment<P, S>(&self, cold: &Cold<P, S>) -> bool {
-        let usable = self.snd.wnd.saturating_sub(self.flight());
-        cold.send.first_unsent().is_some_and(|(index, next)| {
-            next.len <= usable && (next.len >= u32::from(self.mss) || !cold.send.is_last(index))
-        })
     }
 }

@@ -10,6 +10,9 @@ pub(super) struct Reduction {
     flight: u32,
     /// prr_delivered
     delivered: u32,
+    /// What the slow-start bound let go beyond it, a segment for each acknowledgement; summed up, since several of them may come before
+    /// anything can be sent.
+    bonus: u32,
     /// prr_out
     sent: u32,
     /// The queue's count of delivered bytes at the last look.
@@ -19,7 +22,11 @@ pub(super) struct Reduction {
 impl Reduction {
     /// `unreplaced_bytes` have been delivered, of those in flight, without anything being sent for them.
     pub(super) fn begin(flight: u32, unreplaced_bytes: u32, delivered_bytes: u32) -> Reduction {
-        Reduction { flight, delivered: unreplaced_bytes, sent: 0, seen: delivered_bytes }
+        Reduction { flight, delivered: unreplaced_bytes, bonus: 0, sent: 0, seen: delivered_bytes }
+    }
+
+    pub(super) fn flight(&self) -> u32 {
+        self.flight
     }
 
     pub(super) fn on_sent(&mut self, len: u32) {
@@ -28,8 +35,8 @@ impl Reduction {
 }
 
 impl Tcb {
-    /// RFC 6937 3: what this ACK lets go.
-    pub(super) fn reduce<P, S>(&mut self, cold: &mut Cold<P, S>, advanced_bytes: u32) {
+    /// RFC 6937 3: what this ACK lets go. It is safe (SafeACK of RFC 9937 6) if it moved SND.UNA and told of no further loss.
+    pub(super) fn reduce<P, S>(&mut self, cold: &mut Cold<P, S>, is_safe: bool) {
         if cold.recovery.phase != Phase::FastRecovery || !self.flags.has(Bits::SACK) {
             return;
         }
@@ -44,10 +51,10 @@ impl Tcb {
             let share = share.div_ceil(u64::from(reduction.flight.max(1)));
             u32::try_from(share).unwrap_or(u32::MAX).saturating_sub(reduction.sent)
         } else {
-            // Slow start reduction bound only while the holes are being filled (RFC 9937 6, SafeACK).
-            let bonus = if advanced_bytes > 0 { mss } else { 0 };
-            let owed = reduction.delivered.saturating_sub(reduction.sent).max(now_delivered);
-            (ssthresh - pipe).min(owed.saturating_add(bonus))
+            // The slow start reduction bound only while the holes are being filled, else the conservative one.
+            reduction.bonus = reduction.bonus.saturating_add(if is_safe { mss } else { 0 });
+            let granted = reduction.delivered.saturating_add(reduction.bonus);
+            (ssthresh - pipe).min(granted.saturating_sub(reduction.sent).max(now_delivered))
         };
         if reduction.sent == 0 {
             // The first retransmission goes in any case.

@@ -1,7 +1,5 @@
 //! Tail loss probes (RFC 8985 7): when the last segments of a flight are lost, no acknowledgement tells of it.
 
-use ringwire_wire::tcp::SackBlocks;
-
 use super::{Cold, Phase, Tcb};
 use crate::tcp::Config;
 use crate::tcp::tcb::{Bits, Timer};
@@ -48,9 +46,7 @@ impl Tcb {
             self.flags.set(Bits::FIN_LOST.or(Bits::TX_RTX));
         } else if let Some(cold) = cold {
             self.flags.set(Bits::TAIL_PROBED);
-            let usable = self.snd.wnd.saturating_sub(self.flight());
-            let next_len = cold.send.first_unsent().map(|(_, record)| record.len);
-            let is_new = next_len.is_some_and(|len| len <= usable);
+            let is_new = self.has_sendable(cold, config);
             cold.recovery.probe = Some(TailProbe { end: self.snd.nxt, is_retransmission: !is_new });
             self.flags.set(if is_new { Bits::TX_DATA } else { Bits::TX_RTX });
         }
@@ -72,19 +68,20 @@ impl Tcb {
         }
     }
 
-    /// RFC 8985 7.4.2: whether the probe repaired a loss that nobody else will report.
+    /// RFC 8985 7.4.2: whether the probe repaired a loss that nobody else will report. An acknowledgement may repeat the last one, or
+    /// report a duplicate.
     pub(super) fn resolve_probe<P, S>(
         &mut self,
         cold: &mut Cold<P, S>,
-        (advanced_bytes, blocks): (u32, &SackBlocks),
+        advanced_bytes: u32,
+        (is_repeated, duplicate): (bool, Option<(SeqNum, SeqNum)>),
         config: &Config,
     ) {
         let Some(probe) = cold.recovery.probe else { return };
         if self.snd.una.before(probe.end) {
             return;
         }
-        let is_reported = blocks.as_slice().first().is_some_and(|&(_, right)| SeqNum(right) == probe.end);
-        let is_repeated = advanced_bytes == 0 && blocks.is_empty();
+        let is_reported = duplicate.is_some_and(|(_, right)| right == probe.end);
         let is_masked = self.snd.una.after(probe.end);
         if probe.is_retransmission && !is_reported && !is_repeated && !is_masked {
             // The last segment arrived, but which copy? The next acknowledgement tells.

@@ -5,13 +5,14 @@
 //! in flight as before. That works for fast retransmissions too; for timeouts without timestamps see `frto`.
 
 use super::{Cold, Phase, Tcb};
-use crate::tcp::Window;
 use crate::tcp::tcb::Bits;
+use crate::tcp::{Cubic, Window};
 
 /// What an episode would give back.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Undo {
     window: Window,
+    congestion: Cubic,
     /// Our clock at the first retransmission, on the ring of milliseconds.
     resent_at_ms: Option<u32>,
     /// Retransmissions not reported as duplicates.
@@ -32,7 +33,8 @@ impl Tcb {
     pub(super) fn remember_for_undo<P, S>(&self, cold: &mut Cold<P, S>) {
         if cold.recovery.phase == Phase::Open {
             let is_resent = cold.send.lost_bytes() > cold.send.missing_bytes();
-            let undo = Undo { window: self.window, resent_at_ms: None, unreported: 0 };
+            let congestion = cold.congestion.memory();
+            let undo = Undo { window: self.window, congestion, resent_at_ms: None, unreported: 0 };
             cold.recovery.undo = (!is_resent).then_some(undo);
         }
     }
@@ -70,7 +72,7 @@ impl Tcb {
         let Some(undo) = cold.recovery.undo.take() else { return };
         self.window.cwnd = self.window.cwnd.max(undo.window.cwnd);
         self.window.ssthresh = self.window.ssthresh.max(undo.window.ssthresh);
-        cold.congestion.on_undo(&mut self.window);
+        cold.congestion.on_undo(&mut self.window, undo.congestion);
         cold.send.forget_losses();
         cold.recovery.end();
         self.backoff = 0;

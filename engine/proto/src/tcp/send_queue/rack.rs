@@ -8,6 +8,8 @@ use crate::{Instant, SeqNum};
 #[derive(Debug, Clone, Copy)]
 pub(in crate::tcp) struct Evidence {
     pub now: Instant,
+    /// Its acknowledgement number; below SND.UNA if others overtook it.
+    pub ack: SeqNum,
     /// TSecr on the ring of [`now_ms`]; `None` without the option.
     pub echo_ms: Option<u32>,
     /// Smoothed round-trip time before it; 0: none was measured.
@@ -77,6 +79,11 @@ impl Rack {
         }
     }
 
+    /// What left so long ago, and before the latest arrival, is lost (RFC 8985 6.2, step 5); none before anything has arrived.
+    pub(super) fn age_of_loss_ns(&self, reo_wnd_ns: u64) -> Option<u64> {
+        (self.rtt_ns > 0).then(|| self.rtt_ns.saturating_add(reo_wnd_ns))
+    }
+
     fn is_newer_than<S>(&self, record: &Record<S>) -> bool {
         is_sent_after((self.sent_at, self.end), (record.sent_at, record.end()))
     }
@@ -110,10 +117,7 @@ impl<S> SendQueue<S> {
     /// that may still come (CVE-2019-11478). Of those sent again only the first few are looked at.
     pub(in crate::tcp) fn detect_losses(&mut self, now: Instant, reo_wnd_ns: u64) -> Verdict {
         let mut verdict = Verdict { is_lost: false, wait_ns: None };
-        if self.rack.rtt_ns == 0 {
-            return verdict;
-        }
-        let limit_ns = self.rack.rtt_ns.saturating_add(reo_wnd_ns);
+        let Some(limit_ns) = self.rack.age_of_loss_ns(reo_wnd_ns) else { return verdict };
         let mut index = self.first_ending_after(self.judged_to());
         while index < self.sent {
             let Some(record) = self.records.get(index) else { break };

@@ -153,6 +153,10 @@ impl RateSampler {
 
     /// A segment that was out is presumed lost.
     pub(super) fn on_lost(&mut self, index: usize, (seq, len): (SeqNum, u32)) {
+        if self.snapshots.get(index).is_some_and(|snapshot| snapshot.is_delivered) {
+            // The receiver had it; only the timeout sends it again.
+            return;
+        }
         self.lost += u64::from(len);
         if self.lost_to != Some(seq) {
             self.lost_ranges += 1;
@@ -239,7 +243,7 @@ impl<S> SendQueue<S> {
         }
     }
 
-    /// Bytes delivered, while the connection is limited by its application; else none.
+    /// Whether samples say what the application sent, not what the path can do.
     pub(in crate::tcp) fn is_app_limited(&self) -> bool {
         self.rate.as_ref().is_some_and(|rate| rate.app_limited_to != 0)
     }

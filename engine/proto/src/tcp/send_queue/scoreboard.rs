@@ -57,7 +57,7 @@ impl<S> SendQueue<S> {
             self.scoreboard.judge_to(una);
         }
         let before = self.delivered_bytes;
-        let duplicate = duplicate_of(blocks.as_slice(), una);
+        let duplicate = duplicate_of(blocks.as_slice(), evidence.ack);
         for (left, right) in in_order(blocks, usize::from(duplicate.is_some()), una) {
             if left.after(una) && right.after(left) && right.before_eq(nxt) {
                 self.mark_sacked(left, right, evidence);
@@ -128,12 +128,12 @@ fn in_order(blocks: &SackBlocks, skipped: usize, una: SeqNum) -> impl Iterator<I
     sorted.into_iter().take(count)
 }
 
-/// RFC 2883 4: the first block reports a duplicate if it lies below the acknowledgement, or within the second block.
-fn duplicate_of(blocks: &[(u32, u32)], una: SeqNum) -> Option<(SeqNum, SeqNum)> {
+/// RFC 2883 4: the first block reports a duplicate if it lies below the acknowledgement of the same segment, or within the second block.
+fn duplicate_of(blocks: &[(u32, u32)], ack: SeqNum) -> Option<(SeqNum, SeqNum)> {
     let &(left, right) = blocks.first()?;
     let (left, right) = (SeqNum(left), SeqNum(right));
     let is_within = blocks.get(1).is_some_and(|&(outer_left, outer_right)| {
         left.after_eq(SeqNum(outer_left)) && right.before_eq(SeqNum(outer_right))
     });
-    (right.after(left) && (right.before_eq(una) || is_within)).then_some((left, right))
+    (right.after(left) && (right.before_eq(ack) || is_within)).then_some((left, right))
 }

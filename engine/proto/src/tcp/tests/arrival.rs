@@ -426,3 +426,18 @@ fn odd_flags_do_no_harm() {
     expect_ack(host.exchange(&peer(ringwire_wire::tcp::Flags(0xf9), 7, 0).text(b"x")), 0, 9);
     assert_eq!((host.read(), host.state()), (b"x".to_vec(), State::CloseWait));
 }
+
+#[test]
+fn urgent_data_that_arrives_ahead_of_a_gap_is_told_of_with_its_text() {
+    let urg = ringwire_wire::tcp::Flags::URG;
+    let mut host = established(&plain());
+    let mut ahead = peer(ACK | urg, 4, 0).text(b"!");
+    ahead.header.urgent = 1;
+    let outcome = host.deliver(&ahead);
+    assert!(!outcome.signals.contains(Signals::READABLE));
+    let outcome = host.deliver(&peer(ACK, 0, 0).text(b"gap."));
+    assert!(outcome.signals.contains(Signals::READABLE));
+    assert_eq!(host.call(|tcb, cx| tcb.info(cx)).urgent_bytes, 5);
+    host.read();
+    assert_eq!(host.call(|tcb, cx| tcb.info(cx)).urgent_bytes, 0);
+}

@@ -97,3 +97,65 @@ fn the_model_outlives_silence_and_ends_with_the_algorithm() {
     host.exchange(&peer(ACK, 0, 2_000));
     assert_eq!(host.cold.in_use(), 0);
 }
+
+#[test]
+fn a_window_after_a_pause_is_spread_too() {
+    let mut host = measured(&Config { pacing: true, sack: true, ..plain() });
+    host.write(&[1; 10_000]);
+    while host.tcb.snd.nxt != ISS + 10_001 {
+        host.run_timer();
+    }
+    host.now += ROUND_TRIP;
+    host.exchange(&peer(ACK, 0, 10_000));
+    assert_eq!(host.cold.in_use(), 0, "the pacer is forgotten");
+    host.now += ROUND_TRIP / 2;
+    assert_eq!(host.write(&[1; 20_000]).len(), 1);
+}
+
+#[test]
+fn a_retransmission_that_waits_for_its_pace_outlives_a_change_of_options() {
+    let mut host = measured(&bbr());
+    host.send(&[1; 8_000]);
+    let mut sent = host.transmit().len();
+    while sent < 8 {
+        sent += host.run_timer().len();
+    }
+    // Less than a segment takes.
+    host.now += Duration::from_millis(1);
+    for arrived in 2..=7 {
+        let _ = host.deliver(&peer(ACK, 0, 0).sack(ISS + 1001, ISS + 1 + arrived * 1000));
+    }
+    assert_eq!(host.transmit(), [], "it waits");
+    host.config.keepalive = None;
+    host.call(|tcb, cx| tcb.on_config_change(cx));
+    assert_eq!(host.transmit(), []);
+    let next = host.tcb.next_timer().unwrap();
+    assert!(next <= host.now + Duration::from_millis(20), "the pacer's deadline, not the RTO");
+    assert_eq!(host.run_timer()[0].kind, TransmitKind::Retransmission);
+}
+
+#[test]
+fn leaving_the_model_in_recovery_leaves_a_threshold() {
+    let mut host = measured(&bbr());
+    host.send(&[1; 20_000]);
+    let mut sent = host.transmit().len();
+    while sent < 8 {
+        sent += host.run_timer().len();
+    }
+    host.now += ROUND_TRIP;
+    for arrived in 2..=7 {
+        host.exchange(&peer(ACK, 0, 0).sack(ISS + 1001, ISS + 1 + arrived * 1000));
+    }
+    let cwnd = host.tcb.window.cwnd;
+    host.config.congestion = Algorithm::Cubic;
+    host.call(|tcb, cx| tcb.on_config_change(cx));
+    assert_eq!(host.tcb.window.ssthresh, cwnd);
+    let mut out = host.transmit();
+    while !out.iter().any(|wire| wire.kind == TransmitKind::Retransmission) {
+        out = host.run_timer();
+    }
+    host.now += ROUND_TRIP;
+    let sent = host.tcb.snd.nxt.distance(ISS + 1);
+    host.exchange(&peer(ACK, 0, sent));
+    assert!(host.tcb.window.cwnd <= cwnd, "{:?}", host.tcb.window);
+}

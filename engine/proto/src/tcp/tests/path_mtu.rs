@@ -79,6 +79,8 @@ impl Path {
             if let Some((from, to)) = ahead.last() {
                 ack = ack.sack(at(*from), at(*to));
             }
+            // One after the other: what left first is told apart by its time.
+            self.host.now += Duration::from_micros(1);
             let sent = self.host.exchange(&ack);
             self.carry(sent);
         }
@@ -322,4 +324,58 @@ fn icmp_bounds_the_search() {
         path.write(60_000);
     }
     assert_eq!((path.mss(), path.swallowed), (1100, swallowed));
+}
+
+/// A connection of which four timeouts have made the segments shorter, and whose path is whole again.
+fn healed() -> Host {
+    let mut host = Path::new(&config(), 1100).host;
+    host.write(&std::vec![1; FULL as usize]);
+    while u32::from(host.tcb.mss) == FULL {
+        host.run_timer();
+    }
+    let sent = host.tcb.snd.nxt.distance(ISS + 1);
+    host.now += ROUND_TRIP;
+    host.exchange(&peer(ACK, 0, sent));
+    host.now += Duration::from_secs(3);
+    (host.tcb.window.cwnd, host.tcb.window.ssthresh) = (20_000, 20_000);
+    host
+}
+
+#[test]
+fn a_probe_that_icmp_cut_up_has_not_got_through() {
+    let mut host = healed();
+    let sent = host.write(&[1; 10_000]);
+    assert_eq!(sent[0].payload.len(), 1212);
+    let error = crate::tcp::IcmpError::PacketTooBig { mtu: 988 };
+    let outcome = host.call(|tcb, cx| tcb.on_icmp_error(cx, error, sent[0].seq()));
+    assert_eq!((outcome.drop, host.tcb.mss), (None, 948));
+    host.transmit();
+    host.now += ROUND_TRIP;
+    let out = host.tcb.snd.nxt.distance(ISS + 1);
+    host.exchange(&peer(ACK, 0, out));
+    assert_eq!(host.tcb.mss, 948);
+}
+
+#[test]
+fn congestion_beside_a_lost_probe_counts() {
+    // RFC 4821 7.6.2 forgives a probe that is lost alone.
+    let mut host = healed();
+    let acked = host.tcb.snd.una.distance(ISS + 1);
+    let sent = host.write(&[1; 16_000]);
+    let seq = |index: usize| sent[index].seq();
+    let ahead = |to: usize| peer(ACK, 0, acked).sack(seq(1), seq(to));
+    host.now += ROUND_TRIP;
+    for to in 2..=4 {
+        host.exchange(&ahead(to));
+    }
+    assert_eq!(host.call(|tcb, cx| tcb.info(cx)).congestion, CongestionPhase::Recovery);
+    let before = host.tcb.window.ssthresh;
+    for to in 7..=8 {
+        host.exchange(&peer(ACK, 0, acked).sack(seq(6), seq(to)).sack(seq(1), seq(4)));
+    }
+    assert!(host.tcb.window.ssthresh <= before * 7 / 10, "two more were lost: {:?}", host.tcb.window);
+    host.now += ROUND_TRIP;
+    let out = host.tcb.snd.nxt.distance(ISS + 1);
+    host.exchange(&peer(ACK, 0, out));
+    assert!(host.tcb.window.cwnd <= before * 7 / 10, "{:?}", host.tcb.window);
 }

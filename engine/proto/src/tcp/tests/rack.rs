@@ -6,6 +6,7 @@ use std::vec::Vec;
 use super::host::{Host, Wire};
 use super::script::*;
 use crate::SeqNum;
+use crate::tcp::tcb::Timer;
 use crate::tcp::{Config, CongestionPhase, TransmitKind};
 
 const ROUND_TRIP: Duration = Duration::from_millis(50);
@@ -321,4 +322,88 @@ fn a_batch_of_acknowledgements_does_not_shrink_what_was_in_flight() {
     // One by one they would have let twelve go; together not more than what the reduced window holds.
     let sent = host.transmit().len();
     assert!((4..=7).contains(&sent), "{sent}");
+}
+
+/// Where the timeout stands after a retransmission, whatever new data leaves behind it.
+#[test]
+fn new_data_in_recovery_leaves_the_timeout_of_the_retransmission_alone() {
+    // RFC 6298 (5.1): a timer that runs is not set anew by data.
+    let mut host = in_flight(&sacking(), 10, 20);
+    let rto = host.call(|tcb, cx| tcb.info(cx)).rto;
+    host.now += rto - ROUND_TRIP - Duration::from_millis(1);
+    let mut sent = Vec::new();
+    for arrived in 2..=10 {
+        sent.extend(host.exchange(&peer(ACK, 0, 0).sack(at(1), at(arrived))));
+    }
+    assert!(sent.iter().any(|wire| wire.kind == TransmitKind::Data), "recovery lets new data go");
+    assert_eq!(host.tcb.timer, Timer::Retransmit);
+    assert!(host.tcb.next_timer() >= Some(host.now + rto), "from the retransmission");
+}
+
+#[test]
+fn what_may_be_late_is_still_judged_after_a_retransmission() {
+    // RFC 8985 6.2, step 5: a path that reorders; one segment is lost, those that left 2 ms later may be late.
+    let mut host = in_flight(&sacking(), 1, 0);
+    ack(&mut host, 1);
+    host.tcb.window.cwnd = 10_000;
+    host.write(&[1; 1_000]);
+    host.now += Duration::from_millis(2);
+    host.write(&[1; 4_000]);
+    host.call(|tcb, cx| cx.cold.get_mut(tcb.cold).unwrap().send.recall_reordering(true));
+    host.now += ROUND_TRIP;
+    host.exchange(&peer(ACK, 0, 1000).sack(at(5), at(6)));
+    let first = host.run_timer();
+    assert_eq!((number(&first[0]), first.len(), host.tcb.timer), (1, 1, Timer::Reorder));
+    let judged_from = host.now;
+    assert_eq!(number(&host.run_timer()[0]), 2);
+    assert!(host.now.nanos_since(judged_from) <= 2_000_000, "a quarter of a round trip after they were due");
+}
+
+#[test]
+fn a_block_of_an_overtaken_acknowledgement_is_no_duplicate() {
+    // RFC 2883 4 compares it with that segment's own acknowledgement.
+    let mut host = in_flight(&sacking(), 20, 0);
+    for arrived in 2..=6 {
+        host.exchange(&peer(ACK, 0, 0).sack(at(1), at(arrived)));
+    }
+    host.now += ROUND_TRIP;
+    let _ = host.deliver(&peer(ACK, 0, 6000));
+    let window = host.tcb.window;
+    let _ = host.deliver(&peer(ACK, 0, 0).sack(at(1), at(5)));
+    assert_eq!(
+        (phase(&mut host), host.tcb.window),
+        (CongestionPhase::Recovery, window),
+        "nothing is taken back"
+    );
+}
+
+#[test]
+fn small_segments_do_not_make_a_timeout_look_spurious() {
+    // RFC 5682 2.1 (1): one retransmission, then the test.
+    let mut host = in_flight(&Config { nodelay: true, ..sacking() }, 1, 0);
+    ack(&mut host, 1);
+    host.tcb.window.cwnd = 2_000;
+    for _ in 0..20 {
+        host.write(&[1; 100]);
+    }
+    host.send(&[1; 3_000]);
+    while phase(&mut host) != CongestionPhase::Loss {
+        host.run_timer();
+    }
+    host.now += ROUND_TRIP;
+    assert!(host.exchange(&peer(ACK, 0, 1_100)).iter().all(|wire| wire.kind == TransmitKind::Data));
+    host.exchange(&peer(ACK, 0, 1_100).sack(ISS + 1 + 3_000, ISS + 1 + 3_100));
+    assert_eq!(phase(&mut host), CongestionPhase::Loss, "nineteen were lost");
+}
+
+#[test]
+fn a_probe_does_not_wait_for_company() {
+    // RFC 8985 7.3: what Nagle's rule holds back is not there to be sent.
+    let mut host = in_flight(&sacking(), 1, 0);
+    ack(&mut host, 1);
+    host.tcb.window.cwnd = 10_000;
+    host.write(&[1; 4_100]);
+    assert_eq!(host.write(&[2; 100]), []);
+    let probe = one(host.run_timer());
+    assert_eq!((probe.kind, probe.payload.len()), (TransmitKind::Retransmission, 100));
 }

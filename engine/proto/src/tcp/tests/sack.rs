@@ -9,6 +9,7 @@ use super::host::{Host, Wire};
 use super::script::*;
 use crate::DropReason;
 use crate::SeqNum;
+use crate::tcp::tcb::Timer;
 use crate::tcp::{Config, CongestionPhase, TransmitKind};
 
 const ROUND_TRIP: Duration = Duration::from_millis(10);
@@ -309,4 +310,35 @@ fn a_keepalive_without_text_is_no_duplicate() {
     assert_eq!(answer.options.sack, SackBlocks::default());
     let answer = one(host.exchange(&peer(ACK, 3, 0).text(b"t")));
     assert_ne!(answer.options.sack, SackBlocks::default(), "a byte of it is one");
+}
+
+#[test]
+fn a_timeout_leaves_what_has_just_left_in_flight() {
+    // RFC 8985 6.3: the first segment, and what is as old as a round trip and the reordering window.
+    let mut host = in_flight(4, 0);
+    host.now += Duration::from_millis(100);
+    ack(&mut host, 1, &[]);
+    host.tcb.window.cwnd = 20_000;
+    host.now = host.tcb.next_timer().unwrap();
+    while host.tcb.timer != Timer::Retransmit {
+        host.run_timer();
+    }
+    host.now = host.tcb.next_timer().unwrap() - Duration::from_millis(1);
+    let young = host.write(&[1; 3000]).len();
+    assert_eq!(young, 3);
+    host.run_timer();
+    let info = host.call(|tcb, cx| tcb.info(cx));
+    assert_eq!((info.congestion, info.lost_bytes), (CongestionPhase::Loss, 3000));
+    assert_eq!(info.unacked_bytes, 6000);
+}
+
+#[test]
+fn marks_of_long_ago_are_dropped_before_they_would_lie_ahead() {
+    let mut host = in_flight(10, 20);
+    let marks = |host: &mut Host| host.call(|tcb, cx| cx.cold.get(tcb.cold).unwrap().recovery.limited_to);
+    let limited_to = marks(&mut host).expect("the window kept data back");
+    // Two gigabytes further on, without the work: the connection has moved, the mark has not.
+    let una = limited_to + (1 << 30);
+    host.call(|tcb, cx| cx.cold.get_mut(tcb.cold).unwrap().recovery.retire_marks(una));
+    assert_eq!(marks(&mut host), None);
 }

@@ -415,3 +415,15 @@ fn silence_does_not_age_the_window_of_a_connection_that_keeps_its_state() {
     let (without, with) = (grown(Duration::ZERO), grown(Duration::from_secs(100)));
     assert!(without > 14_000 && with <= without + 1000, "{with} {without}");
 }
+
+#[test]
+fn a_syn_is_repeated_at_bounded_intervals_however_often() {
+    let mut host = Host::connect(&Config { syn_retries: 127, ..plain() }, ISS.0);
+    host.transmit();
+    for _ in 0..100 {
+        let before = host.now;
+        assert_eq!(host.run_timer().len(), 1);
+        let waited = host.now.saturating_since(before);
+        assert!((Duration::from_millis(900)..=Duration::from_secs(121)).contains(&waited), "{waited:?}");
+    }
+}
