@@ -23,7 +23,7 @@ const DEFAULT_MSS: u16 = 536;
 pub enum Rule {
     /// RFC 9293 3.10.7.4: only what came is acknowledged.
     AckBeyondReceived,
-    /// RFC 9293 3.8.6 (SHLD-14): the right edge of the window does not move left, by more than scaling rounds away.
+    /// RFC 9293 3.8.6 (SHLD-14): the right edge of the window does not move left, not even by what scaling cannot say.
     RightEdgeMovesLeft,
     /// RFC 7323 5.4: the timestamp clock does not go back.
     TimestampGoesBack,
@@ -166,10 +166,10 @@ impl Flow {
             judge.expect(!is_after(header.ack, bound), Rule::AckBeyondReceived, (header.ack, bound));
             let shift = self.shift(&self.ours, header.flags);
             let edge = right_edge(segment, shift);
-            if let Some(bound) = self.ours.edge {
-                // RFC 7323 appendix F: a scaled window is rounded.
-                let rounded = edge.wrapping_add((1 << shift) - 1);
-                judge.expect(!is_after(bound, rounded), Rule::RightEdgeMovesLeft, (edge, bound));
+            // RFC 7323 2.2: a SYN that is sent again has no scale to say what has been announced since.
+            let is_cramped = header.flags.contains(Flags::SYN) && header.window == u16::MAX;
+            if let Some(bound) = self.ours.edge.filter(|_| !is_cramped) {
+                judge.expect(!is_after(bound, edge), Rule::RightEdgeMovesLeft, (edge, bound));
             }
         }
         if let (Some(now), Some(before)) = (segment.options().timestamps, self.ours.tsval) {

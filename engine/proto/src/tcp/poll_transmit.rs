@@ -435,10 +435,7 @@ impl Tcb {
         }
         let options = self.syn_options(config, now, answer);
         let header = if answer {
-            let mut header = self.ack_header(iss, Flags::SYN | self.ecn_answer_flags());
-            // RFC 7323 2.2: never scaled.
-            header.window = u16::try_from(self.rcv_wnd()).unwrap_or(u16::MAX);
-            header
+            self.ack_header(iss, Flags::SYN | self.ecn_answer_flags())
         } else {
             let window = u16::try_from(config.recv_buffer_bytes).unwrap_or(u16::MAX);
             let flags = Flags::SYN | self.ecn_syn_flags(config);

@@ -173,7 +173,7 @@ pub(super) struct SendSpace {
 #[repr(C)]
 pub(super) struct RecvSpace {
     pub nxt: SeqNum,
-    /// Right edge that was announced: rcv.nxt + rcv.wnd. It never moves back.
+    /// Right edge that was announced, or will be with the next segment: rcv.nxt + rcv.wnd. It never moves back.
     pub adv: SeqNum,
     /// Last.ACK.sent (RFC 7323 4.3).
     pub ack_sent: SeqNum,

@@ -124,6 +124,20 @@ fn an_acknowledgement_of_what_never_came() {
 fn a_window_that_shrinks() {
     let faults = judge(&with(7, |said| said.window = 92));
     assert_eq!(faults, [(7, Rule::RightEdgeMovesLeft)]);
+    // By 24 bytes, as one that rounds down what its scale cannot say.
+    assert_eq!(judge(&with(5, |said| said.window = 92)), [(5, Rule::RightEdgeMovesLeft)]);
+}
+
+#[test]
+fn a_syn_that_cannot_say_more() {
+    let mut all = conversation();
+    (all[1].window, all[4].window) = (u16::MAX, 600);
+    for said in all.iter_mut().skip(5) {
+        said.window = 600;
+    }
+    let again = Said { tsval: all[4].tsval, ..all[1] };
+    all.insert(5, again);
+    assert_eq!(judge(&all), []);
 }
 
 #[test]

@@ -281,9 +281,9 @@ fn rfc7323_2_3_shift_is_at_most_14() {
     });
 }
 
-/// RFC 7323 2.4: a window that cannot be said exactly is rounded down, never up.
+/// RFC 7323 2.4: a window that cannot be said exactly is opened by what can be said.
 #[test]
-fn rfc7323_2_4_announced_window_is_never_rounded_up() {
+fn rfc7323_2_4_opened_window_is_rounded_down() {
     script(|s| {
         s.options.recv_buffer_bytes = 300_001;
         s.offer.window_scale = Some(0);
@@ -295,6 +295,34 @@ fn rfc7323_2_4_announced_window_is_never_rounded_up() {
         s.inject(data(vec![1; 1000]));
         let sent = s.expect_after(0..=499, ack());
         assert!((u32::from(sent.header.window) << shift) + 1000 <= 300_001);
+    });
+}
+
+/// RFC 7323 2.4: what is not read closes the window, of which nothing is taken back by rounding, and all that fits it is taken.
+#[test]
+fn rfc7323_2_4_edge_does_not_go_back_by_rounding() {
+    script(|s| {
+        s.options.recv_buffer_bytes = 100_000;
+        s.options.quick_acks = 255;
+        s.offer.window_scale = Some(0);
+        s.listen();
+        s.inject(s.peer_syn());
+        let syn_ack = s.expect_only(syn_ack());
+        let shift = syn_ack.options.window_scale.expect("agreed");
+        assert!(shift >= 5, "{shift}");
+        s.inject(ack());
+        s.accept();
+        let (mut sent, mut edge) = (1, u32::from(syn_ack.header.window) + 1);
+        while sent + 999 <= edge {
+            s.inject(data(vec![1; 999]).seq(sent));
+            sent += 999;
+            let window = u32::from(s.expect_after(0..=1, ack().ack(sent)).header.window) << shift;
+            assert!(sent + window >= edge, "{} is left of {edge}", sent + window);
+            edge = sent + window;
+        }
+        assert!((99_000..=115_000).contains(&sent), "{sent}");
+        assert_eq!(s.read().len() as u32, sent - 1);
+        s.ignore_sent();
     });
 }
 

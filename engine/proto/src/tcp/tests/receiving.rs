@@ -373,3 +373,28 @@ fn text_that_cannot_be_kept_still_acknowledges() {
     host.exchange(&last);
     assert_eq!((host.read().len(), host.state()), (100, State::CloseWait));
 }
+
+#[test]
+fn the_window_closes_though_it_is_never_taken_back() {
+    const LIMIT: u32 = 64_000;
+    // Lengths that a unit of 128 does not divide; each is acknowledged on its own.
+    for len in [513, 777, 1000] {
+        let config = Config {
+            window_scale: Some(7),
+            recv_buffer_bytes: LIMIT,
+            recv_buffer_segs: LIMIT / 512,
+            quick_acks: u8::MAX,
+            ..plain()
+        };
+        let mut host = established_by(&config, &peer_syn_ack().scale(0));
+        let (mut sent, mut window) = (0, LIMIT - LIMIT % 128);
+        while len <= window {
+            let answer = one(host.exchange(&peer(ACK, sent, 0).text(&std::vec![1; len as usize])));
+            sent += len;
+            window = u32::from(answer.header.window) << 7;
+            assert_eq!(answer.ack(), IRS + 1 + sent, "all that fits the window is taken");
+        }
+        assert!(sent <= LIMIT / 3 * 4, "{sent} with segments of {len}");
+        assert_eq!(host.read().len() as u32, sent);
+    }
+}
