@@ -42,6 +42,7 @@ enum Domain {
     Ident,
     Generic,
     Cookie,
+    FastOpen,
 }
 
 impl Prf {
@@ -80,6 +81,14 @@ impl Prf {
         hasher.write(&irs.to_be_bytes());
         hasher.write(&period.to_be_bytes());
         hasher.finish() as u32
+    }
+
+    /// The Fast Open cookie of a peer in this period (RFC 7413 4.1.2): of the addresses alone, for every port.
+    pub fn fast_open_cookie(&self, local: IpAddr, remote: IpAddr, period: u32) -> u64 {
+        let mut hasher = self.hasher(Domain::FastOpen);
+        write_flow(&mut hasher, &Flow { local, local_port: 0, remote, remote_port: 0 });
+        hasher.write(&period.to_be_bytes());
+        hasher.finish()
     }
 
     /// Hashes any message, apart from all uses above.
@@ -211,6 +220,9 @@ mod tests {
             prf.cookie(&portless, 0, 0),
             prf.cookie(&portless, 1, 0),
             prf.cookie(&portless, 0, 1),
+            prf.fast_open_cookie(portless.local, portless.remote, 0) as u32,
+            prf.fast_open_cookie(portless.local, portless.remote, 1) as u32,
+            prf.fast_open_cookie(portless.remote, portless.local, 0) as u32,
         ];
         assert_eq!(values.iter().collect::<HashSet<_>>().len(), values.len());
     }

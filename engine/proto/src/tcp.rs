@@ -12,7 +12,8 @@
 //!            poll_transmit: rst | syn | retransmission | duplicate ack | data | fin | ack | probe
 //! ```
 //!
-//! LISTEN has no block of its own: [`on_listen`] judges a segment for a listener, [`Tcb::accept`] makes the connection.
+//! LISTEN has no block of its own: [`on_listen`] judges a segment for a listener, [`Tcb::accept`] makes the connection. What Fast Open
+//! adds to both kinds of open is in [`fast_open`].
 
 mod ack;
 mod arrival;
@@ -21,6 +22,7 @@ mod config;
 mod congestion;
 pub mod cookie;
 mod ecn;
+pub mod fast_open;
 mod fast_path;
 mod handshake;
 mod icmp;

@@ -317,6 +317,13 @@ pub struct TcpOptions {
     /// Shorter segments when long ones vanish on the path without a word, and longer ones again later (RFC 8899; Linux's
     /// `tcp_mtu_probing` of 1). The search upwards takes what is written with `send`.
     pub mtu_probing: bool,
+    /// Fast Open (RFC 7413): a listener gives cookies, and hands over the text of a SYN with a valid one before the handshake is over
+    /// (`TCP_FASTOPEN`); an active open asks for a cookie, or takes what is sent in the turn of its `connect` along with the SYN. Off
+    /// until the application can bear to get the same request twice, by two connections, when the network repeats a SYN.
+    pub fast_open: bool,
+    /// Connections of a listener that the application may have before the end of their handshake; those that are reset meanwhile count
+    /// for a minute more (RFC 7413 5.1). Beyond that SYNs with text open in the ordinary way. The value of `TCP_FASTOPEN`.
+    pub fast_open_backlog: u32,
     /// Type of service of what is sent: DSCP in the upper six bits (`IP_TOS`). The lower two are those of `ecn`.
     pub tos: u8,
     /// TTL of what is sent, at least 1 (`IP_TTL`).
@@ -349,6 +356,8 @@ impl Default for TcpOptions {
             window_scaling: true,
             quick_acks: 0,
             mtu_probing: true,
+            fast_open: false,
+            fast_open_backlog: 256,
             tos: 0,
             ttl: 64,
             backlog: 4096,

@@ -83,6 +83,12 @@ counters! {
     cookies_accepted,
     /// Acknowledgements that no SYN-ACK of this time explains, met while cookies were out; answered by a reset.
     cookies_refused,
+    /// Connections that the application got with their SYN (Fast Open); counted in `accepted` too.
+    fast_opened,
+    /// SYNs with a wrong Fast Open cookie, or one too many: they open in the ordinary way.
+    fast_open_refused,
+    /// Connections opened by the application whose peers took the text of the SYN; counted in `connected` too.
+    fast_connected,
     /// Resets sent for segments without a connection.
     resets_sent,
     /// Turns of the loop.

@@ -309,13 +309,24 @@ impl Worker {
         core.streams.close_listener(&mut core.io, listener);
     }
 
-    /// Opens a connection; [`Event::Connected`] or [`Event::Closed`] follows.
+    /// Opens a connection; [`Event::Connected`] or [`Event::Closed`] follows. With [`TcpOptions::fast_open`], what is sent before the next
+    /// [`Worker::poll`] leaves with the SYN, as far as [`Worker::allows_syn_text`].
     ///
     /// # Errors
     /// What is known at once: no route, no port, a bad address, too many connections.
     pub fn connect(&mut self, peer: SocketAddr, options: &TcpOptions) -> Result<Conn, ConnectError> {
         let core = self.core_mut();
         core.streams.connect(&mut core.io, peer, options)
+    }
+
+    /// Whether what is sent right after `connect` to this peer leaves with the SYN: there is a cookie of the peer, and none was lost on
+    /// the way lately (RFC 7413 4.1.3).
+    pub fn allows_syn_text(&self, peer: SocketAddr, options: &TcpOptions) -> bool {
+        let core = self.core();
+        match peer {
+            SocketAddr::V4(peer) => core.streams.allows_syn_text(&core.io, *peer.ip(), options),
+            SocketAddr::V6(_) => false,
+        }
     }
 
     /// The next in-order piece. The window reopens when the [`RxBuf`] is dropped.

@@ -1,4 +1,4 @@
-//! TCP headers (RFC 9293 3.1) and options (RFC 9293 3.2, RFC 7323, RFC 2018).
+//! TCP headers (RFC 9293 3.1) and options (RFC 9293 3.2, RFC 7323, RFC 2018, RFC 7413).
 
 use core::fmt;
 use core::ops::{BitOr, BitOrAssign};
@@ -6,8 +6,10 @@ use core::ops::{BitOr, BitOrAssign};
 use crate::checksum::Sum;
 use crate::{Malformed, be16, be32};
 
+mod fast_open;
 mod options;
 
+pub use fast_open::{FastOpen, MAX_COOKIE_LEN};
 pub use options::{MAX_WINDOW_SCALE, Options, SackBlocks, Timestamps};
 
 /// Bytes of a header without options.

@@ -9,7 +9,7 @@ use crate::checksum::Sum;
 use crate::eth::{EtherType, Mac};
 use crate::ipv4::Protocol;
 use crate::packet::{self, Net, Transport};
-use crate::tcp::{Flags, Options, SackBlocks, Timestamps};
+use crate::tcp::{FastOpen, Flags, Options, SackBlocks, Timestamps};
 use crate::{Malformed, arp, eth, icmp, ipv4, tcp, udp};
 
 mod attacks;
@@ -51,7 +51,7 @@ prop_compose! {
         let mut sack = SackBlocks::NONE;
         blocks.iter().for_each(|(left, len)| sack.push(*left, left.wrapping_add(*len)));
         let timestamps = timestamps.map(|(value, echo)| Timestamps { value, echo });
-        Options { mss, window_scale, sack_permitted, timestamps, sack }
+        Options { mss, window_scale, sack_permitted, timestamps, sack, fast_open: None }
     }
 }
 
@@ -274,6 +274,16 @@ proptest! {
         let mut bytes = [0; 40];
         let len = options.emit(&mut bytes);
         prop_assert_eq!(len, options.encoded_len());
+        prop_assert_eq!(Options::parse(&bytes[..len]), options);
+    }
+
+    #[test]
+    fn a_syn_with_a_cookie_round_trips(mut options in tcp_options(), halves in 1..=8usize, cookie in any::<[u8; 16]>()) {
+        options.sack = SackBlocks::NONE;
+        options.fast_open = if halves == 1 { Some(FastOpen::REQUEST) } else { FastOpen::cookie(&cookie[..halves * 2]) };
+        let mut bytes = [0; 40];
+        let len = options.emit(&mut bytes);
+        prop_assert_eq!((len, len % 4), (options.encoded_len(), 0));
         prop_assert_eq!(Options::parse(&bytes[..len]), options);
     }
 

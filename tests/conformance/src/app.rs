@@ -32,6 +32,18 @@ impl Script {
 
     /// Opens a connection to port 7 of the peer, from port 80 so that scripts need not learn the port.
     pub fn connect(&mut self) {
+        self.begin_connect();
+        self.settle();
+    }
+
+    /// The same, and writes before the SYN leaves.
+    #[track_caller]
+    pub fn connect_with(&mut self, text: impl AsRef<[u8]>) {
+        self.begin_connect();
+        self.send(text);
+    }
+
+    fn begin_connect(&mut self) {
         let mut options = self.options.clone();
         options.local = Some((WORKER.into(), PORT));
         self.peer_port = SERVER_PORT;
@@ -40,7 +52,6 @@ impl Script {
         let conn = self.worker.connect(SocketAddr::from((PEER, SERVER_PORT)), &options);
         self.conn = Some(conn.expect("nothing stands in the way of a connect"));
         self.note("  connect");
-        self.settle();
     }
 
     /// The peer's SYN, with the options of [`Script::offer`].

@@ -92,6 +92,8 @@ fn compare_options(expected: &Segment, sent: &Sent) -> Result<(), String> {
         (expected.has_timestamps && stamps.is_none(), "timestamps at all"),
         (expected.has_no_timestamps && stamps.is_some(), "no timestamps"),
         (expected.echo.is_some() && expected.echo != stamps.map(|stamps| stamps.echo), "TSecr"),
+        (wanted.fast_open.is_some() && wanted.fast_open != got.fast_open, "Fast Open"),
+        (expected.has_no_fast_open && got.fast_open.is_some(), "no Fast Open"),
         (!wanted.sack.is_empty() && wanted.sack != got.sack, "SACK blocks"),
         (expected.has_no_sack && !got.sack.is_empty(), "no SACK blocks"),
     ];

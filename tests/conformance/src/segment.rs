@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ringwire_wire::tcp::{Flags, Options, SackBlocks, Timestamps};
+use ringwire_wire::tcp::{FastOpen, Flags, Options, SackBlocks, Timestamps};
 
 /// A segment to inject, or what is expected of one that leaves.
 ///
@@ -27,6 +27,7 @@ pub struct Segment {
     pub(crate) has_no_sack_permitted: bool,
     pub(crate) has_sack_permitted: bool,
     pub(crate) has_timestamps: bool,
+    pub(crate) has_no_fast_open: bool,
     pub(crate) echo: Option<u32>,
     pub(crate) spoilt: Vec<Spoilt>,
     pub(crate) port: Option<u16>,
@@ -156,6 +157,18 @@ impl Segment {
         self
     }
 
+    /// The Fast Open option with this cookie, or the request for one.
+    pub fn fast_open(mut self, option: FastOpen) -> Segment {
+        self.options.fast_open = Some(option);
+        self
+    }
+
+    /// Expected: no Fast Open option.
+    pub fn no_fast_open(mut self) -> Segment {
+        self.has_no_fast_open = true;
+        self
+    }
+
     /// The timestamps option.
     pub fn ts(mut self, value: u32, echo: u32) -> Segment {
         self.options.timestamps = Some(Timestamps { value, echo });
@@ -269,6 +282,7 @@ impl Segment {
             (self.has_no_mss, "no MSS"),
             (self.has_no_window_scale, "no wscale"),
             (self.has_no_sack_permitted, "no sackOK"),
+            (self.has_no_fast_open, "no FO"),
         ];
         named.into_iter().filter(|(is_named, _)| *is_named).map(|(_, text)| text).collect()
     }
@@ -313,6 +327,7 @@ pub(crate) fn show_options(options: &Options) -> String {
     parts.extend(options.sack_permitted.then(|| "sackOK".to_owned()));
     parts.extend(options.timestamps.map(|ts| format!("TS val {} ecr {}", ts.value, ts.echo)));
     parts.extend(options.window_scale.map(|shift| format!("wscale {shift}")));
+    parts.extend(options.fast_open.map(|option| format!("FO {:02x?}", option.as_slice())));
     parts.extend((!options.sack.is_empty()).then(|| format!("sack {:?}", options.sack.as_slice())));
     if parts.is_empty() { String::new() } else { format!(" <{}>", parts.join(", ")) }
 }

@@ -254,7 +254,8 @@ impl Tcb {
         cx: &mut Cx<'_, P, A>,
         arrival: &mut Arrival<P>,
     ) -> Step {
-        if self.state == State::SynReceived && arrival.has(Flags::SYN) && arrival.seq + 1 == self.rcv.nxt {
+        // SND.WL1 is the peer's initial number until the handshake is over; RCV.NXT may count the SYN's text.
+        if self.state == State::SynReceived && arrival.has(Flags::SYN) && arrival.seq == self.snd.wl1 {
             return self.on_repeated_syn(arrival, cx.now);
         }
         let (nxt, edge) = (self.rcv.nxt, self.rcv.adv);
@@ -322,7 +323,7 @@ impl Tcb {
         if !arrival.has(Flags::SYN) {
             return Step::Next;
         }
-        if self.state == State::SynReceived && !self.flags.has(Bits::ACTIVE) {
+        if self.state == State::SynReceived && !self.flags.has(Bits::ACTIVE.or(Bits::FAST_OPENED)) {
             // Back to LISTEN: the peer began anew, its next SYN finds the listener.
             return Step::Close(CloseReason::Reset);
         }

@@ -7,6 +7,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::congestion::Congestion;
+use super::fast_open::Opening;
 use super::pacing::Pacer;
 use super::path_mtu::Search;
 use super::reassembly::Reassembly;
@@ -41,6 +42,8 @@ pub(super) struct Cold<P, S> {
     pub run_ends: VecDeque<SeqNum>,
     /// On a path that swallowed long segments.
     pub path: Option<Search>,
+    /// Until the first SYN or SYN-ACK has left.
+    pub opening: Option<Opening>,
 }
 
 impl<P, S> Cold<P, S> {
@@ -55,17 +58,23 @@ impl<P, S> Cold<P, S> {
             pacer: Pacer::default(),
             run_ends: VecDeque::new(),
             path: None,
+            opening: None,
         }
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.send.is_empty() && self.unread.is_empty() && self.reassembly.is_empty() && self.path.is_none()
+        self.send.is_empty()
+            && self.unread.is_empty()
+            && self.reassembly.is_empty()
+            && self.path.is_none()
+            && self.opening.is_none()
     }
 
     /// Drops what is queued and keeps the memory.
     fn reset(&mut self) {
-        let Self { send, unread, reassembly, urgent, recovery, congestion, pacer, run_ends, path } = self;
-        (*urgent, *path) = (None, None);
+        let Self { send, unread, reassembly, urgent, recovery, congestion, pacer, path, run_ends, opening } =
+            self;
+        (*urgent, *path, *opening) = (None, None, None);
         send.clear();
         unread.clear();
         reassembly.clear();

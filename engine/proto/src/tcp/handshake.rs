@@ -6,7 +6,7 @@ use super::arrival::{Arrival, Step};
 use super::options::now_ms;
 use super::tcb::{Bits, State, Tcb, Timer};
 use super::timers::{Limit, MAX_BACKOFF};
-use super::{CloseReason, Config, Cx, Payload, Seed, SegmentIn, SendPool, Signals, Window};
+use super::{CloseReason, Config, Cx, Outcome, Payload, Seed, SegmentIn, SendPool, Signals, Window};
 use crate::{DropReason, Instant, SeqNum};
 
 /// What a listener does with a segment that belongs to no connection.
@@ -69,7 +69,7 @@ impl Tcb {
     }
 
     /// Passive open by a SYN for which [`on_listen`] said [`ListenVerdict::Accept`]: SYN-RECEIVED. Text in the SYN is left to the
-    /// peer's retransmission.
+    /// peer's retransmission, unless [`Tcb::open_fast`] takes it.
     pub fn accept(config: &Config, seed: Seed, syn: &SegmentIn, now: Instant) -> Self {
         let mut tcb = Self::new(config, seed);
         tcb.adopt_syn(config, syn, now);
@@ -103,8 +103,9 @@ impl Tcb {
     ) -> Step {
         let flags = seg.header.flags;
         let acks = flags.contains(Flags::ACK);
-        // First: our SYN is the only thing that can be acknowledged. RFC 5961 3.2: the same holds for a RST.
-        if acks && (SeqNum(seg.header.ack) != self.snd.nxt || self.snd.nxt == self.snd.una) {
+        // First: our SYN and its text are all that can be acknowledged. RFC 5961 3.2: the same holds for a RST.
+        let ack = SeqNum(seg.header.ack);
+        if acks && !(ack.after(self.snd.una) && ack.before_eq(self.snd.nxt)) {
             arrival.outcome.signals |=
                 if flags.contains(Flags::RST) { Signals::NONE } else { Signals::SEND_RESET };
             return Step::Drop(DropReason::TcpSynSentBadAck);
@@ -129,31 +130,43 @@ impl Tcb {
             self.flags.set(Bits::TX_SYN);
             return Step::Done;
         }
-        self.snd.wl2 = SeqNum(seg.header.ack);
-        self.snd.una = self.snd.nxt;
+        self.snd.wl2 = ack;
+        self.snd.una += 1;
         self.establish(cx, arrival);
+        if self.snd.nxt != self.snd.una {
+            self.settle_syn_text(cx, seg, &mut arrival.outcome);
+        }
         // The third step of the handshake leaves at once; first data may carry it.
         self.flags.set(Bits::TX_ACK);
         arrival.skip_syn();
         Step::Next
     }
 
-    /// RFC 9293 3.10.7.4, fifth, SYN-RECEIVED: the ACK of our SYN. Everything else that acknowledges something is reset.
+    /// RFC 9293 3.10.7.4, fifth, SYN-RECEIVED: the ACK of our SYN, and of what Fast Open let follow it. Everything else that
+    /// acknowledges something is reset.
     pub(super) fn on_syn_received_ack<P: Payload, A: SendPool>(
         &mut self,
         cx: &mut Cx<'_, P, A>,
         arrival: &mut Arrival<P>,
     ) -> Step {
-        if arrival.ack != self.snd.una + 1 || self.snd.nxt == self.snd.una {
+        if !(arrival.ack.after(self.snd.una) && arrival.ack.before_eq(self.snd.nxt)) {
             arrival.outcome.signals |= Signals::SEND_RESET;
             return Step::Drop(DropReason::TcpAckUnsent);
         }
-        self.snd.una = arrival.ack;
+        let (is_fast_opened, had_syn_text) = (self.is_fast_opened(), self.has_syn_text());
+        self.snd.una += 1;
         self.snd.wnd = arrival.window << self.shifts.snd();
         self.snd.max_wnd = self.snd.max_wnd.max(self.snd.wnd);
         self.snd.wl1 = arrival.seq;
         self.snd.wl2 = arrival.ack;
         self.establish(cx, arrival);
+        if had_syn_text {
+            self.flags.set(Bits::SYN_TEXT);
+        }
+        if !is_fast_opened {
+            // What a SYN took along that has crossed the peer's.
+            self.confirm(cx, true);
+        }
         Step::Next
     }
 
@@ -183,9 +196,12 @@ impl Tcb {
             Some(rtt_us) => self.rtt.on_sample(rtt_us, cx.config),
             None => self.rtt.on_unmeasured_handshake(cx.config),
         }
-        // RFC 5681 3.1: a lost SYN or SYN-ACK leaves an initial window of one segment.
-        let segs = if resent { 1 } else { cx.config.initial_window_segs };
-        self.window = Window::initial(self.mss, segs);
+        let is_known = self.is_fast_opened();
+        if resent || !is_known {
+            // RFC 5681 3.1: a lost SYN or SYN-ACK leaves an initial window of one segment.
+            let segs = if resent { 1 } else { cx.config.initial_window_segs };
+            self.window = Window::initial(self.mss, segs);
+        }
         self.backoff = 0;
         self.tries = 0;
         self.cancel_timers();
@@ -194,7 +210,13 @@ impl Tcb {
         self.arm_keepalive(cx.now, cx.config);
         if let Some(cold) = cx.cold.get_mut(self.cold) {
             cold.send.resegment(0, self.mss);
+            if resent {
+                cold.send.doubt_round_trips();
+            }
         }
+        let is_active = self.flags.has(Bits::ACTIVE);
+        // Their places are others' from here on.
+        self.flags.clear(Bits::ACTIVE.or(Bits::FAST_OPENED));
         self.transition(State::Established);
         // A FIN queued before goes out now, so FIN-WAIT-1 begins at once.
         if self.flags.has(Bits::FIN_QUEUED) {
@@ -202,14 +224,25 @@ impl Tcb {
         }
         self.flags.clear(Bits::TX_SYN);
         self.flags.set(Bits::TX_DATA);
+        if is_known {
+            self.confirm(cx, resent);
+            arrival.outcome.signals |= Signals::CONFIRMED;
+            return;
+        }
         arrival.outcome.signals |= Signals::CONNECTED | Signals::WRITABLE;
+        if is_active && !resent {
+            arrival.outcome.signals |= Signals::CONFIRMED;
+        }
     }
 
     /// The timer fired before our SYN was acknowledged; false when it is time to give up.
-    pub(super) fn on_syn_timeout(&mut self, config: &Config) -> Limit {
+    pub(super) fn on_syn_timeout(&mut self, config: &Config, outcome: &mut Outcome) -> Limit {
         let limit = if self.flags.has(Bits::ACTIVE) { config.syn_retries } else { config.synack_retries };
         if self.tries >= limit {
             return Limit::Reached;
+        }
+        if self.state() == State::SynSent && self.backoff == 0 {
+            outcome.signals |= Signals::SYN_LOST;
         }
         self.tries += 1;
         self.backoff = (self.backoff + 1).min(MAX_BACKOFF);

@@ -55,9 +55,11 @@ impl Tcb {
         };
         match self.state {
             // RFC 5461 4.1: during connect an unreachable peer is news for the application.
-            State::SynSent | State::SynReceived => self.close_with(cx, reason, &mut outcome),
+            State::SynSent => self.close_with(cx, reason, &mut outcome),
+            State::SynReceived if !self.is_fast_opened() => self.close_with(cx, reason, &mut outcome),
             // RFC 9293 3.9.2.2 (MUST-56), RFC 5927 5.2: never abort an existing connection; the timers decide.
             State::Closed
+            | State::SynReceived
             | State::Established
             | State::FinWait1
             | State::FinWait2
@@ -82,6 +84,11 @@ impl Tcb {
         self.mss = mss;
         let Some(cold) = cx.cold.get_mut(self.cold) else { return };
         cold.send.resegment(0, mss);
+        if self.state == State::SynSent {
+            // It was our SYN with its text (RFC 7413 4.1.3.1): the next one has none.
+            self.flags.set(Bits::TX_SYN);
+            return;
+        }
         self.resend_all(cold);
     }
 }

@@ -99,6 +99,8 @@ pub struct Info {
     pub sack: bool,
     /// Whether explicit congestion notification was agreed on.
     pub ecn: bool,
+    /// Whether text of our or the peer's SYN was taken (RFC 7413).
+    pub syn_text: bool,
 }
 
 impl Tcb {
@@ -159,13 +161,15 @@ impl Tcb {
             timestamps: self.flags.has(Bits::TIMESTAMPS),
             sack: self.flags.has(Bits::SACK),
             ecn: self.flags.has(Bits::ECN),
+            syn_text: self.has_syn_text(),
         }
     }
 
     /// What is in flight, without SYN and FIN.
     fn payload_in_flight(&self) -> u32 {
         match self.state {
-            State::SynSent | State::SynReceived => 0,
+            // The SYN's text (RFC 7413), or what followed the SYN-ACK.
+            State::SynSent | State::SynReceived => self.flight().saturating_sub(1),
             State::Closed
             | State::Established
             | State::FinWait1

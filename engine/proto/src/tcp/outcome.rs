@@ -44,6 +44,14 @@ impl Signals {
     pub const CLOSED: Self = Self(1 << 4);
     /// Answer this segment with [`super::reset_for`].
     pub const SEND_RESET: Self = Self(1 << 5);
+    /// The first SYN of an active open was not answered in time: perhaps because of what it carried ([`super::fast_open`]).
+    pub const SYN_LOST: Self = Self(1 << 6);
+    /// The handshake of a connection that [`super::Tcb::open_fast`] reported is complete; with [`Signals::CONNECTED`]: the peer has
+    /// answered our first SYN.
+    pub const CONFIRMED: Self = Self(1 << 7);
+
+    /// What is between the machine and its owner.
+    pub const NOT_FOR_THE_APPLICATION: Self = Self(Self::SEND_RESET.0 | Self::SYN_LOST.0 | Self::CONFIRMED.0);
 
     /// Whether all of `other` are in the set.
     pub const fn contains(self, other: Self) -> bool {

@@ -3,6 +3,7 @@
 use ringwire_wire::tcp::{Flags, Header, Options};
 
 use super::cold::Cold;
+use super::fast_open::Opening;
 use super::options::{MAX_SACK_LEN, now_ms};
 use super::send_queue::RecordFlags;
 use super::tcb::{Bits, State, Tcb, Timer};
@@ -194,6 +195,7 @@ impl Tcb {
     fn plan_data<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) -> Option<Plan> {
         match self.state {
             State::Established | State::FinWait1 | State::CloseWait | State::Closing | State::LastAck => {}
+            State::SynReceived if self.is_fast_opened() => {}
             State::Closed | State::SynSent | State::SynReceived | State::FinWait2 | State::TimeWait => {
                 return None;
             }
@@ -251,7 +253,9 @@ impl Tcb {
     }
 
     fn plan_fin<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>, usable: u32) -> Option<Plan> {
-        if !self.flags.has(Bits::FIN_QUEUED) || self.flags.has(Bits::FIN_SENT) {
+        // A FIN queued during the handshake waits for its end.
+        let is_opening = self.state == State::SynReceived;
+        if !self.flags.has(Bits::FIN_QUEUED) || self.flags.has(Bits::FIN_SENT) || is_opening {
             return None;
         }
         if usable > 0 {
@@ -382,7 +386,7 @@ impl Tcb {
     fn fin_may_ride(&self, seq: SeqNum) -> bool {
         let due = self.flags.has(Bits::FIN_QUEUED)
             && (!self.flags.has(Bits::FIN_SENT) || self.flags.has(Bits::FIN_LOST));
-        due && seq.before(self.snd.una + self.snd.wnd)
+        due && self.state != State::SynReceived && seq.before(self.snd.una + self.snd.wnd)
     }
 
     fn note_fin_sent(&mut self, seq: SeqNum) {
@@ -419,7 +423,7 @@ impl Tcb {
         }
     }
 
-    fn emit_syn<'a, P, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) -> Transmit<'a, A::Buf> {
+    fn emit_syn<'a, P: Payload, A: SendPool>(&'a mut self, cx: &'a mut Cx<'_, P, A>) -> Transmit<'a, A::Buf> {
         let (config, now) = (cx.config, cx.now);
         self.flags.clear(Bits::TX_SYN);
         let answer = self.state == State::SynReceived;
@@ -433,7 +437,12 @@ impl Tcb {
         if self.timer != Timer::Retransmit {
             self.arm_retransmit(now, config);
         }
-        let options = self.syn_options(config, now, answer);
+        let opening = cx.cold.get_mut(self.cold).and_then(Cold::take_opening);
+        let mut options = self.syn_options(config, now, answer);
+        options.fast_open = opening.map(Opening::option);
+        if opening.is_some() {
+            self.free_idle_cold(cx);
+        }
         let header = if answer {
             self.ack_header(iss, Flags::SYN | self.ecn_answer_flags())
         } else {
@@ -442,7 +451,11 @@ impl Tcb {
             Header { seq: iss.0, flags, window, ..Header::default() }
         };
         let ecn = Self::ecn_of_syn(config, header.flags);
-        Transmit { header, options, body: Body::None, kind: TransmitKind::Handshake, ecn }
+        let body = match opening {
+            Some(opening) => self.take_syn_text(cx, opening, &options),
+            None => Body::None,
+        };
+        Transmit { header, options, body, kind: TransmitKind::Handshake, ecn }
     }
 
     fn emit_reset<'a, S>(&mut self, config: &Config, now: Instant) -> Transmit<'a, S> {

@@ -359,6 +359,13 @@ impl<S> SendQueue<S> {
         self.scoreboard.judge_anew(self.records.front().map(|front| front.seq));
     }
 
+    /// What was sent may have been sent twice, as far as an acknowledgement of it can tell.
+    pub(super) fn doubt_round_trips(&mut self) {
+        for record in self.records.iter_mut().take(self.sent) {
+            record.flags.set(RecordFlags::EVER_RETRANSMITTED);
+        }
+    }
+
     /// Marks the end of a write.
     pub(super) fn push_last(&mut self) {
         if let Some(last) = self.records.back_mut() {

@@ -242,14 +242,18 @@ impl Bits {
     pub(super) const TX_BUT_RST: Self = Self(Self::TX.0 & !Self::TX_RST.0);
 
     pub(super) const TIMESTAMPS: Self = Self(1 << 8);
-    /// We opened actively.
+    /// Until the handshake is over: we opened actively.
     pub(super) const ACTIVE: Self = Self(1 << 9);
+    /// From then on: text of our or the peer's SYN was taken (RFC 7413).
+    pub(super) const SYN_TEXT: Self = Self::ACTIVE;
     pub(super) const CORKED: Self = Self(1 << 10);
     /// The application has nothing more to send.
     pub(super) const FIN_QUEUED: Self = Self(1 << 11);
     /// snd.nxt counts our FIN.
     pub(super) const FIN_SENT: Self = Self(1 << 12);
     pub(super) const FIN_LOST: Self = Self(1 << 13);
+    /// In SYN-RECEIVED, where no FIN has left: the application has the connection already (RFC 7413 4.2.2).
+    pub(super) const FAST_OPENED: Self = Self::FIN_LOST;
     /// rcv.nxt counts the peer's FIN.
     pub(super) const FIN_RECEIVED: Self = Self(1 << 14);
     pub(super) const READ_SHUT: Self = Self(1 << 15);

@@ -14,6 +14,7 @@ mod bulk;
 mod cookie;
 mod dctcp;
 mod ecn;
+mod fast_open;
 mod fuzz;
 mod info;
 mod rack;

@@ -53,7 +53,7 @@ impl Tcb {
         match self.timer {
             Timer::Idle => {}
             Timer::Retransmit => {
-                if self.on_retransmit_timer(cx) == Limit::Reached {
+                if self.on_retransmit_timer(cx, outcome) == Limit::Reached {
                     self.close_with(cx, CloseReason::TimedOut, outcome);
                 }
             }
@@ -87,13 +87,17 @@ impl Tcb {
     }
 
     /// RFC 6298 (5.4) to (5.6)
-    fn on_retransmit_timer<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) -> Limit {
+    fn on_retransmit_timer<P: Payload, A: SendPool>(
+        &mut self,
+        cx: &mut Cx<'_, P, A>,
+        outcome: &mut Outcome,
+    ) -> Limit {
         if self.user_timeout_passed(cx.now, cx.config) {
             return Limit::Reached;
         }
         match self.state {
             State::SynSent | State::SynReceived => {
-                let limit = self.on_syn_timeout(cx.config);
+                let limit = self.on_syn_timeout(cx.config, outcome);
                 self.arm_retransmit(cx.now, cx.config);
                 return limit;
             }

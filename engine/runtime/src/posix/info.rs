@@ -18,6 +18,7 @@ const TIMESTAMPS: u8 = 1;
 const SACK: u8 = 2;
 const WINDOW_SCALE: u8 = 4;
 const ECN: u8 = 8;
+const SYN_DATA: u8 = 32;
 
 /// Linux's TCP_INFINITE_SSTHRESH.
 const NO_THRESHOLD_SEGS: u32 = 0x7fff_ffff;
@@ -77,6 +78,7 @@ fn fill(to: &mut Layout, info: &TcpInfo) {
         (info.sack, SACK),
         (info.window_scales.is_some(), WINDOW_SCALE),
         (info.ecn, ECN),
+        (info.syn_text, SYN_DATA),
     ];
     to.byte(5, flags.iter().filter(|(is_set, _)| *is_set).fold(0, |all, (_, flag)| all | flag));
     let (snd, rcv) = info.window_scales.unwrap_or_default();

@@ -96,6 +96,8 @@ fn every_key_of_tcp_reaches_its_option() {
         ("window_scaling = false", TcpOptions { window_scaling: false, ..default() }),
         ("quick_acks = 16", TcpOptions { quick_acks: 16, ..default() }),
         ("mtu_probing = false", TcpOptions { mtu_probing: false, ..default() }),
+        ("fast_open = true", TcpOptions { fast_open: true, ..default() }),
+        ("fast_open_backlog = 16", TcpOptions { fast_open_backlog: 16, ..default() }),
         ("tos = 0xb8", TcpOptions { tos: 0xb8, ..default() }),
         ("ttl = 5", TcpOptions { ttl: 5, ..default() }),
         ("pacing = true", TcpOptions { pacing: true, ..default() }),

@@ -28,6 +28,7 @@ use crate::event::{Conn, Event, Events, Listener};
 use crate::metrics::Counters;
 use crate::slab::{Key, Slab};
 
+mod fast_open;
 mod listen;
 mod open;
 mod option_sets;
@@ -38,7 +39,8 @@ mod time_wait;
 mod transmit;
 mod user;
 
-use listen::{Listened, Listening};
+use fast_open::FastOpens;
+use listen::{Listened, Listening, Syn};
 pub(crate) use open::PortUse;
 use option_sets::OptionSets;
 use orphans::Orphans;
@@ -52,6 +54,9 @@ pub(crate) struct OptionSet {
     pub(crate) config: tcp::Config,
     pub(crate) backlog: u32,
     pub(crate) mark: IpMark,
+    /// Whether it takes part in Fast Open.
+    pub(crate) fast_open: bool,
+    pub(crate) fast_open_backlog: u32,
 }
 
 /// How many of what one worker keeps.
@@ -77,6 +82,7 @@ pub(crate) struct Streams {
     parked: Vec<u32>,
     options: OptionSets,
     ports: PortUse,
+    fast_opens: FastOpens,
 }
 
 /// A received segment: where it came from and what it says; its payload travels beside it.
@@ -144,6 +150,7 @@ impl Streams {
             parked: Vec::new(),
             options: OptionSets::default(),
             ports,
+            fast_opens: FastOpens::default(),
         }
     }
 
@@ -237,7 +244,7 @@ impl Streams {
             // RFC 9293 3.10.7.4 (MAY-2): a new SYN ends TIME-WAIT and is treated as if it had met the listener.
             self.remove(io, slot);
             return match self.listener_for(io, at.ingress) {
-                Some(listener) => self.on_syn(io, listener, at, None),
+                Some(listener) => self.on_syn(io, listener, Syn { at, after: None, packet: None }),
                 None => self.refuse(io, at),
             };
         }
@@ -247,6 +254,9 @@ impl Streams {
         }
         if outcome.signals.contains(Signals::SEND_RESET) {
             self.send_reset(io, at);
+        }
+        if outcome.signals.contains(Signals::CONNECTED) && is_application {
+            self.learn_cookie(io, slot, at, outcome.signals);
         }
         self.settle(io, slot, outcome);
     }
@@ -259,9 +269,13 @@ impl Streams {
         error: tcp::IcmpError,
         seq: SeqNum,
     ) -> Result<(), DropReason> {
+        let was_opening = self.flows.at(slot).is_some_and(|flow| flow.tcb.state() == tcp::State::SynSent);
         let outcome = with_machine!(self, io, slot, |flow, cx| flow.tcb.on_icmp_error(&mut cx, error, seq));
         let outcome = outcome.ok_or(DropReason::IcmpUnknownFlow)?;
         let handled = outcome.drop.map_or(Ok(()), Err);
+        if was_opening && handled.is_ok() {
+            self.note_syn_error(io, slot, error);
+        }
         self.settle(io, slot, outcome);
         handled
     }
@@ -270,13 +284,18 @@ impl Streams {
     pub(crate) fn settle(&mut self, io: &mut Io, slot: u32, outcome: Outcome) {
         if outcome.signals.contains(Signals::CONNECTED) {
             self.on_connected(io, slot);
+        } else if outcome.signals.contains(Signals::CONFIRMED) {
+            self.on_confirmed(slot);
+        }
+        if outcome.signals.contains(Signals::SYN_LOST) {
+            self.on_syn_lost(io, slot);
         }
         let Some(flow) = self.flows.at_mut(slot) else { return };
         flow.close_reason = flow.close_reason.or(outcome.closed);
         if outcome.signals.contains(Signals::CLOSED) {
             return self.on_closed(io, slot);
         }
-        flow.signals |= outcome.signals.without(Signals::SEND_RESET);
+        flow.signals |= outcome.signals.without(Signals::NOT_FOR_THE_APPLICATION);
         flow.announce(slot, &mut io.ready);
         self.schedule.follow(slot, flow);
         self.remember(io, slot);
@@ -332,6 +351,7 @@ impl Streams {
         let Some(flow) = self.flows.remove(slot) else { return };
         self.options.release(flow.options);
         self.leave_queue(flow.owner, flow.signals);
+        self.leave_pending(slot, flow.close_reason, io.now);
         if flow.orphaned_ms.is_some() {
             self.orphans.on_gone();
         }

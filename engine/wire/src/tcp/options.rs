@@ -1,5 +1,6 @@
 //! TCP options: a bounded parser that keeps what was good, and Linux's order on output.
 
+use super::fast_open::FastOpen;
 use crate::be32;
 
 /// The largest shift that may be used (RFC 7323 2.3).
@@ -15,6 +16,7 @@ const WINDOW_SCALE: u8 = 3;
 const SACK_PERMITTED: u8 = 4;
 const SACK: u8 = 5;
 const TIMESTAMPS: u8 = 8;
+const FAST_OPEN: u8 = 34;
 
 /// Bytes on the wire, with the NOPs that align them.
 const MSS_LEN: usize = 4;
@@ -39,6 +41,8 @@ pub struct Options {
     pub timestamps: Option<Timestamps>,
     /// What the sender holds beyond the acknowledgement (RFC 2018 3).
     pub sack: SackBlocks,
+    /// A Fast Open cookie, or the request for one (RFC 7413 4.1.1).
+    pub fast_open: Option<FastOpen>,
 }
 
 /// The timestamps option (RFC 7323 3.2).
@@ -129,7 +133,7 @@ impl Options {
     /// bytes are left out, the oldest first.
     ///
     /// With timestamps `mss, sackOK, TS, nop, wscale`; without `mss, nop, nop, sackOK, nop, wscale`;
-    /// after the handshake `nop, nop, TS, nop, nop, SACK`.
+    /// then Fast Open, with NOPs behind it; after the handshake `nop, nop, TS, nop, nop, SACK`.
     ///
     /// # Panics
     /// If `out` is shorter than [`Options::encoded_len`].
@@ -155,6 +159,9 @@ impl Options {
         }
         if !self.sack.is_empty() {
             self.emit_sack(&mut writer);
+        }
+        if let Some(fast_open) = &self.fast_open {
+            emit_fast_open(fast_open, &mut writer);
         }
         writer.len
     }
@@ -183,13 +190,15 @@ impl Options {
         };
         let mss = if self.mss.is_some() { MSS_LEN } else { 0 };
         let window_scale = if self.window_scale.is_some() { ALIGNED_WINDOW_SCALE_LEN } else { 0 };
-        mss + sack_permitted + window_scale
+        let fast_open = self.fast_open.as_ref().map_or(0, FastOpen::encoded_len);
+        mss + sack_permitted + window_scale + fast_open
     }
 
     #[inline]
     fn sack_that_fits(&self) -> &[(u32, u32)] {
         let blocks = self.sack.as_slice();
-        let room = (MAX_OPTIONS_LEN - ALIGNED_SACK_LEN - self.len_without_sack()) / SACK_BLOCK_LEN;
+        let used = ALIGNED_SACK_LEN + self.len_without_sack();
+        let room = MAX_OPTIONS_LEN.saturating_sub(used) / SACK_BLOCK_LEN;
         blocks.get(..room).unwrap_or(blocks)
     }
 
@@ -226,8 +235,23 @@ impl Options {
                     self.sack = SackBlocks::parse(blocks);
                 }
             }
+            (FAST_OPEN, body) => {
+                if let Some(fast_open) = FastOpen::parse(body) {
+                    self.fast_open = Some(fast_open);
+                }
+            }
             _ => {}
         }
+    }
+}
+
+#[cold]
+fn emit_fast_open(fast_open: &FastOpen, writer: &mut Writer<'_>) {
+    let end = writer.len + fast_open.encoded_len();
+    writer.put([FAST_OPEN, fast_open.option_len()]);
+    fast_open.as_slice().iter().for_each(|byte| writer.put([*byte]));
+    while writer.len < end {
+        writer.put([NOP]);
     }
 }
 

@@ -154,6 +154,42 @@ fn tcp_option_values_that_must_not_be_used_as_they_are() {
     assert_eq!(parse_options(&[1, 3, 3, 14]).window_scale, Some(14));
 }
 
+/// RFC 7413 4.1.1: 4 to 16 bytes, an even number; none is a request. Others are ignored.
+#[test]
+fn fast_open_cookies_of_other_lengths_are_ignored() {
+    let cookie = |len: u8| {
+        let mut options = std::vec![34, len + 2];
+        options.extend(1..=len);
+        options.resize(options.len().next_multiple_of(4), 1);
+        parse_options(&options).fast_open
+    };
+    assert_eq!(cookie(0), Some(FastOpen::REQUEST));
+    for len in 1..=24 {
+        let is_legal = matches!(len, 4 | 6 | 8 | 10 | 12 | 14 | 16);
+        let expected: Option<std::vec::Vec<u8>> = is_legal.then(|| (1..=len).collect());
+        assert_eq!(cookie(len).map(|cookie| cookie.as_slice().to_vec()), expected, "{len}");
+    }
+    // Cut off, and another kind's length.
+    assert_eq!(parse_options(&[34, 10, 1, 2, 3, 4, 5, 6]).fast_open, None);
+    assert_eq!(parse_options(&[34, 1, 1, 1]).fast_open, None);
+}
+
+#[test]
+fn sack_blocks_beside_the_longest_cookie_have_no_room() {
+    let mut options = Options {
+        mss: Some(1460),
+        window_scale: Some(7),
+        timestamps: Some(Timestamps::default()),
+        fast_open: FastOpen::cookie(&[7; 16]),
+        ..Options::default()
+    };
+    assert_eq!(options.encoded_len(), 40);
+    options.sack.push(1, 2);
+    let mut bytes = [0; 40];
+    assert_eq!((options.emit(&mut bytes), options.encoded_len()), (40, 40));
+    assert!(parse_options(&bytes).sack.is_empty());
+}
+
 #[test]
 fn sack_blocks_that_are_empty_or_backwards_are_ignored() {
     let block = |left: u32, right: u32| {
@@ -198,6 +234,13 @@ fn options_leave_in_linux_order() {
     assert_eq!(encode(syn), [2, 4, 5, 180, 1, 1, 4, 2, 1, 3, 3, 7]);
     assert_eq!(encode(Options { timestamps, ..Options::default() }), [1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(encode(Options::default()), []);
+    let cookie = FastOpen::cookie(&[1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(
+        encode(Options { fast_open: cookie, ..syn }),
+        [2, 4, 5, 180, 1, 1, 4, 2, 1, 3, 3, 7, 34, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 1]
+    );
+    let request = Some(FastOpen::REQUEST);
+    assert_eq!(encode(Options { fast_open: request, ..Options::default() }), [34, 2, 1, 1]);
     let mut sack = Options { timestamps, ..Options::default() };
     sack.sack.push(1, 2);
     assert_eq!(encode(sack)[12..], [1, 1, 5, 10, 0, 0, 0, 1, 0, 0, 0, 2]);

@@ -24,6 +24,7 @@ mod congestion;
 mod cookies;
 mod dctcp;
 mod ecn;
+mod fast_open;
 mod host;
 mod liveness;
 mod matrix;

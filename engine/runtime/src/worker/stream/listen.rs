@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! SYN -> SYN queue full? -- no --> flow in SYN-RECEIVED -- ACK, accept queue not full --> accept queue -> Event::Accepted
+//!                                        `-- valid Fast Open cookie: at once ------------^
 //!                        -- yes -> cookie, no flow ...... ACK with the cookie .............^
 //! ```
 //! Both queues hold as many as the backlog says, as on Linux: with a full accept queue SYNs are dropped, and so is the last step of
@@ -9,8 +10,10 @@
 
 use std::net::SocketAddrV4;
 
+use ringwire_proto::tcp::fast_open::{self, Offer};
 use ringwire_proto::tcp::{ListenVerdict, cookie};
 
+use super::fast_open::Pending;
 use super::*;
 
 #[derive(Debug)]
@@ -27,6 +30,17 @@ pub(crate) struct Listening {
     queued: u32,
     /// Until then an acknowledgement may answer a cookie; the past while none are out.
     cookies_until: Instant,
+    /// Connections that the application has before the end of their handshake.
+    pub(super) pending: Pending,
+}
+
+/// A SYN for a listener.
+pub(super) struct Syn<'a> {
+    pub(super) at: Arrived<'a>,
+    /// Our numbers come after those of the connection that it succeeds, if there was one.
+    pub(super) after: Option<SeqNum>,
+    /// It, if its text may be taken.
+    pub(super) packet: Option<RxBuf>,
 }
 
 /// What became of a segment that met a listener and no connection.
@@ -46,6 +60,7 @@ impl Listening {
             waiting: 0,
             queued: 0,
             cookies_until: Instant::ZERO,
+            pending: Pending::default(),
         }
     }
 
@@ -102,6 +117,10 @@ impl Streams {
     #[cold]
     fn has_no_place_for(&self, flow: &Flow, at: Arrived<'_>) -> bool {
         let Owner::Listener(listener) = flow.owner else { return false };
+        if flow.tcb.is_fast_opened() {
+            // It has its place.
+            return false;
+        }
         let flags = at.seg.header.flags;
         let Some(set) = self.options.get(usize::from(flow.options)) else { return false };
         let is_full = |listening: &Listening| listening.is_accept_queue_full(set.backlog);
@@ -121,7 +140,7 @@ impl Streams {
     ) -> Listened {
         let flags = at.seg.header.flags;
         if flags.contains(Flags::SYN) {
-            self.on_syn(io, listener, at, None);
+            self.on_syn(io, listener, Syn { at, after: None, packet: Some(packet) });
             return Listened::Taken;
         }
         if !flags.intersects(Flags::ACK | Flags::RST) {
@@ -139,13 +158,12 @@ impl Streams {
         Listened::Taken
     }
 
-    /// Our numbers come after those of the connection that it succeeds, if there was one.
     #[cold]
-    pub(super) fn on_syn(&mut self, io: &mut Io, listener: u32, at: Arrived<'_>, after: Option<SeqNum>) {
-        let taken = match tcp::on_listen(at.seg) {
-            ListenVerdict::Accept => self.accept(io, listener, at, after),
+    pub(super) fn on_syn(&mut self, io: &mut Io, listener: u32, syn: Syn<'_>) {
+        let taken = match tcp::on_listen(syn.at.seg) {
+            ListenVerdict::Accept => self.accept(io, listener, syn),
             ListenVerdict::Reset => {
-                self.send_reset(io, at);
+                self.send_reset(io, syn.at);
                 Err(DropReason::TcpListenNotSyn)
             }
             ListenVerdict::Drop(reason) => Err(reason),
@@ -157,26 +175,26 @@ impl Streams {
     }
 
     /// Begins a passive open, here or in a cookie, or says why not.
-    fn accept(
-        &mut self,
-        io: &mut Io,
-        listener: u32,
-        at: Arrived<'_>,
-        after: Option<SeqNum>,
-    ) -> Result<(), DropReason> {
+    fn accept(&mut self, io: &mut Io, listener: u32, syn: Syn<'_>) -> Result<(), DropReason> {
+        let at = syn.at;
         let (set, listening) = self.place_for_one(io, listener)?;
         if listening.half_open >= set.backlog {
             return self.send_cookie(io, listener, at);
         }
         let tuple = at.tuple();
         let mut seed = seed(io, &tuple);
-        if let Some(after) = after.filter(|after| !seed.iss.after(*after)) {
+        if let Some(after) = syn.after.filter(|after| !seed.iss.after(*after)) {
             // A fast connection outruns the clock of initial numbers. Linux's distance: more than an unscaled window.
             seed.iss = after + 65_537;
         }
         let tcb = Tcb::accept(&set.config, seed, at.seg, io.now);
+        let judge = || fast_open::judge(&io.prf, &tuple.prf_flow(), at.seg, io.now);
+        let offer = if set.fast_open { judge() } else { Offer::None };
         let slot = self.enqueue(io, listener, at, tcb)?;
-        self.reschedule(slot);
+        match offer {
+            Offer::None => self.reschedule(slot),
+            offer => self.answer_fast_open(io, slot, (listener, offer), syn),
+        }
         Ok(())
     }
 

@@ -190,6 +190,7 @@ impl Streams {
                 return Err(ConnectError::TooManyConnections);
             };
             self.ports.on_reserved(addr);
+            self.begin_fast_open(io, slot);
             self.reschedule(slot);
             return self.conn(slot).ok_or(ConnectError::TooManyConnections);
         }
@@ -236,6 +237,7 @@ impl Streams {
             return false;
         }
         self.ports.on_flow_made(port);
+        self.begin_fast_open(io, slot);
         self.reschedule(slot);
         true
     }
@@ -334,7 +336,13 @@ impl OptionSet {
             ..usual
         };
         let mark = IpMark { tos: options.tos & !ECN_BITS, ttl: options.ttl.max(1) };
-        OptionSet { config, backlog: options.backlog, mark }
+        OptionSet {
+            config,
+            backlog: options.backlog,
+            mark,
+            fast_open: options.fast_open,
+            fast_open_backlog: options.fast_open_backlog,
+        }
     }
 }
 

@@ -248,7 +248,9 @@ impl Streams {
                 let after = entry.state.snd_nxt();
                 self.forget(io, slot);
                 match self.listener_for(io, at.ingress) {
-                    Some(listener) => self.on_syn(io, listener, at, Some(after)),
+                    Some(listener) => {
+                        self.on_syn(io, listener, Syn { at, after: Some(after), packet: None });
+                    }
                     None => self.refuse(io, at),
                 }
             }

@@ -1,0 +1,312 @@
+//! TCP Fast Open (RFC 7413): text in the SYN, on the word of a cookie that the peer was given before.
+//!
+//! ```text
+//! server: SYN -> judge -> Offer -> give_cookie (SYN-ACK carries one) | open_fast (the application has the connection and the text)
+//! client: Cookies::offer -> begin_fast_open -> SYN with cookie and text -> SYN-ACK: Cookies::on_answer; no answer: Cookies::on_lost
+//! ```
+//! A cookie is a keyed function of both addresses, the same on all workers of an engine. What the text of a SYN asks for may happen
+//! twice: a repeated SYN may outlive the memory of the connection that the first one made (RFC 7413 2.1).
+
+use alloc::collections::BTreeMap;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use ringwire_wire::tcp::{FastOpen, Options};
+
+use super::cold::{Cold, ColdStore};
+use super::tcb::{Bits, State, Tcb};
+use super::{Body, Cx, Outcome, Payload, SegmentIn, SendPool, Signals, Window};
+use crate::prf::Prf;
+use crate::{Flow, Instant};
+
+/// How long one function of the cookies is in use; the last one is accepted as long again (RFC 7413 4.1.2).
+const PERIOD_NS: u64 = 3_600_000_000_000;
+
+/// Peers whose cookies a client keeps.
+pub const MAX_PEERS: usize = 1024;
+
+/// Lost SYNs in a row after which Fast Open rests (RFC 7413 4.1.3.1); one may be lost for any reason.
+const SUSPICIOUS_LOSSES: u8 = 2;
+
+/// For how long: doubled with each loss in a row, six times at most.
+const REST: Duration = Duration::from_secs(60);
+
+/// RFC 9293 3.7.1 (MUST-15): what a peer takes that does not say.
+const DEFAULT_MSS: u16 = 536;
+
+/// What a listener that offers Fast Open makes of a SYN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offer {
+    /// The SYN does not mention it.
+    None,
+    /// It asks for a cookie, or has a wrong one: the SYN-ACK carries this, and the text waits for the handshake.
+    Cookie(FastOpen),
+    /// The cookie is right: the text may be taken. The SYN-ACK carries a new one if the old one is about to expire.
+    Take(Option<FastOpen>),
+}
+
+/// Judges the Fast Open option of a SYN (RFC 7413 4.2.2).
+pub fn judge(prf: &Prf, flow: &Flow, syn: &SegmentIn, now: Instant) -> Offer {
+    let Some(theirs) = syn.options.fast_open else { return Offer::None };
+    // 2^32 periods are longer than any host is up.
+    let period = (now.as_nanos() / PERIOD_NS) as u32;
+    let ours = cookie(prf, flow, period);
+    if theirs == ours {
+        return Offer::Take(None);
+    }
+    if period > 0 && theirs == cookie(prf, flow, period - 1) {
+        return Offer::Take(Some(ours));
+    }
+    Offer::Cookie(ours)
+}
+
+fn cookie(prf: &Prf, flow: &Flow, period: u32) -> FastOpen {
+    let bytes = prf.fast_open_cookie(flow.local, flow.remote, period).to_be_bytes();
+    // Eight is a legal length.
+    FastOpen::cookie(&bytes).unwrap_or(FastOpen::REQUEST)
+}
+
+/// What the first SYN or SYN-ACK carries; later ones do not, for it may be what does not get through (RFC 7413 4.1.3.1).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Opening {
+    option: FastOpen,
+    /// The peer's MSS, if the cookie allows text.
+    text_mss: Option<u16>,
+}
+
+impl<P, S> Cold<P, S> {
+    /// The option of the SYN or SYN-ACK that leaves now.
+    pub(super) fn take_opening(&mut self) -> Option<Opening> {
+        self.opening.take()
+    }
+}
+
+impl Opening {
+    pub(super) fn option(self) -> FastOpen {
+        self.option
+    }
+}
+
+impl Tcb {
+    /// After [`Tcb::accept`]: the SYN-ACK carries this cookie.
+    pub fn give_cookie<P, S>(&mut self, cold: &mut ColdStore<P, S>, cookie: FastOpen) {
+        self.cold_mut(cold).opening = Some(Opening { option: cookie, text_mss: None });
+    }
+
+    /// After [`Tcb::accept`] of a SYN with a valid cookie: the connection is the application's at once, which reads the SYN's text and
+    /// may write. [`Signals::CONFIRMED`] follows when the handshake is over.
+    pub fn open_fast<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>, text: Option<P>) -> Outcome {
+        let mut outcome = Outcome::default();
+        self.flags.set(Bits::FAST_OPENED);
+        self.window = Window::initial(self.mss, cx.config.initial_window_segs);
+        // What is in flight counts our SYN.
+        self.window.cwnd += 1;
+        if let Some(mut text) = text.filter(|text| !text.is_empty()) {
+            text.truncate(text.len().min(self.rcv_wnd() as usize));
+            // The SYN-ACK acknowledges it.
+            let _ = self.take_in_order(cx, text, &mut outcome);
+        }
+        outcome.signals |= Signals::CONNECTED | Signals::WRITABLE;
+        outcome
+    }
+
+    /// Whether the application has a connection whose handshake is not over (RFC 7413 4.2.2).
+    pub fn is_fast_opened(&self) -> bool {
+        self.state == State::SynReceived && self.flags.has(Bits::FAST_OPENED)
+    }
+
+    /// Whether text of our or the peer's SYN was taken.
+    pub(super) fn has_syn_text(&self) -> bool {
+        match self.state {
+            State::Closed | State::SynSent => false,
+            // SND.WL1 is the peer's initial number until the handshake is over.
+            State::SynReceived => self.is_fast_opened() && self.rcv.nxt != self.snd.wl1 + 1,
+            State::Established
+            | State::FinWait1
+            | State::FinWait2
+            | State::CloseWait
+            | State::Closing
+            | State::LastAck
+            | State::TimeWait => self.flags.has(Bits::SYN_TEXT),
+        }
+    }
+
+    /// After [`Tcb::connect`]: the SYN asks for a cookie or, with one, takes along what is written until it leaves.
+    pub fn begin_fast_open<P, S>(&mut self, cold: &mut ColdStore<P, S>, offer: ClientOffer) {
+        let text_mss = (!offer.option.is_request()).then_some(offer.mss);
+        self.cold_mut(cold).opening = Some(Opening { option: offer.option, text_mss });
+    }
+
+    /// Together with [`Signals::CONNECTED`] of an active open: whether the SYN had text that the peer did not take.
+    pub fn is_syn_text_refused(&self) -> bool {
+        self.snd.nxt != self.snd.una
+    }
+
+    /// The text that the SYN with these options takes along (RFC 7413 4.2.1); it counts as sent.
+    pub(super) fn take_syn_text<'c, P: Payload, A: SendPool>(
+        &mut self,
+        cx: &'c mut Cx<'_, P, A>,
+        opening: Opening,
+        options: &Options,
+    ) -> Body<'c, A::Buf> {
+        let Some(peers) = opening.text_mss else { return Body::None };
+        let Some(cold) = cx.cold.get_mut(self.cold) else { return Body::None };
+        let room = u32::from(peers.min(cx.config.mss)).saturating_sub(options.encoded_len() as u32);
+        let Some((index, record)) = cold.send.first_unsent() else { return Body::None };
+        let (is_long, len) = (record.len > room, record.len.min(room));
+        if len == 0 || (is_long && !cold.send.split(index, room)) {
+            return Body::None;
+        }
+        cold.send.mark_sent(index, cx.now, 0);
+        self.snd.nxt += len;
+        cold.recovery.on_sent(len);
+        cx.totals.data_segs_out = cx.totals.data_segs_out.wrapping_add(1);
+        cold.send.body(index).unwrap_or(Body::None)
+    }
+
+    /// The peer's SYN-ACK acknowledges all, some or nothing of the text in our SYN: what is left goes again at once (RFC 7413 4.2.1).
+    #[cold]
+    pub(super) fn settle_syn_text<P: Payload, A: SendPool>(
+        &mut self,
+        cx: &mut Cx<'_, P, A>,
+        seg: &SegmentIn,
+        outcome: &mut Outcome,
+    ) {
+        let ack = crate::SeqNum(seg.header.ack);
+        if ack.after(self.snd.una) {
+            self.flags.set(Bits::SYN_TEXT);
+            self.on_ack_advance(cx, ack, seg.options.timestamps, outcome);
+        }
+        if self.snd.nxt != self.snd.una
+            && let Some(cold) = cx.cold.get_mut(self.cold)
+        {
+            self.resend_all(cold);
+            self.arm_rto(cx.now, cx.config);
+        }
+    }
+
+    /// The handshake is over, and something besides the SYN has left: it is watched from now on, or goes again.
+    pub(super) fn confirm<P, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>, has_resent: bool) {
+        if self.snd.nxt == self.snd.una {
+            return;
+        }
+        if let Some(cold) = cx.cold.get_mut(self.cold).filter(|_| has_resent) {
+            // Whoever had not seen our SYN-ACK has dropped what followed it.
+            self.resend_all(cold);
+        }
+        self.arm_rto(cx.now, cx.config);
+    }
+}
+
+/// What a client's SYN carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientOffer {
+    /// The peer's cookie, or the request for one.
+    pub option: FastOpen,
+    /// The peer's MSS when it gave the cookie.
+    pub mss: u16,
+}
+
+/// Our address and the peer's: a cookie is for both (RFC 7413 4.1.3).
+pub type Path = (IpAddr, IpAddr);
+
+/// What a peer's SYN-ACK says of Fast Open.
+#[derive(Debug, Clone, Copy)]
+pub struct Answer<'a> {
+    /// The options of the SYN-ACK.
+    pub options: &'a Options,
+    /// It answers the first SYN, with what that carried, for all that is known.
+    pub is_first: bool,
+    /// See [`Tcb::is_syn_text_refused`].
+    pub is_text_refused: bool,
+}
+
+/// A client's cookies, and where Fast Open does not get through: [`MAX_PEERS`] paths at most, the ones used last.
+#[derive(Debug, Default)]
+pub struct Cookies {
+    peers: BTreeMap<Path, Peer>,
+    /// Uses so far.
+    clock: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Peer {
+    option: FastOpen,
+    mss: u16,
+    /// SYNs in a row that got no answer.
+    losses: u8,
+    /// Nothing is tried before.
+    rests_until: Instant,
+    used_at: u64,
+}
+
+impl Cookies {
+    /// What a SYN to this peer is to carry; none while Fast Open rests.
+    pub fn offer(&mut self, path: Path, now: Instant) -> Option<ClientOffer> {
+        let used_at = self.tick();
+        let Some(peer) = self.peers.get_mut(&path) else {
+            return Some(ClientOffer { option: FastOpen::REQUEST, mss: DEFAULT_MSS });
+        };
+        peer.used_at = used_at;
+        (peer.rests_until <= now).then_some(ClientOffer { option: peer.option, mss: peer.mss })
+    }
+
+    /// Whether a SYN to this peer may take text along.
+    pub fn allows_text(&self, path: Path, now: Instant) -> bool {
+        self.peers.get(&path).is_some_and(|peer| peer.rests_until <= now && !peer.option.is_request())
+    }
+
+    /// A SYN with the option was not answered, or ICMP said that it did not get through (RFC 7413 4.1.3.1).
+    pub fn on_lost(&mut self, path: Path, now: Instant) {
+        let peer = self.peer(path);
+        if peer.rests_until > now {
+            // That one did not carry it.
+            return;
+        }
+        peer.losses = peer.losses.saturating_add(1);
+        if peer.losses >= SUSPICIOUS_LOSSES {
+            let doublings = u32::from(peer.losses - SUSPICIOUS_LOSSES).min(6);
+            peer.rests_until = now + REST * 2_u32.pow(doublings);
+        }
+    }
+
+    /// A peer that was sent the option has answered.
+    pub fn on_answer(&mut self, path: Path, answer: &Answer<'_>) {
+        let mss = answer.options.mss.unwrap_or(DEFAULT_MSS);
+        if let Some(option) = answer.options.fast_open.filter(|option| !option.is_request()) {
+            let peer = self.peer(path);
+            (peer.option, peer.mss) = (option, mss);
+            (peer.losses, peer.rests_until) = (0, Instant::ZERO);
+            return;
+        }
+        let Some(peer) = self.peers.get_mut(&path).filter(|_| answer.is_first) else { return };
+        peer.losses = 0;
+        peer.mss = mss;
+        if answer.is_text_refused {
+            // It does not take it any more; perhaps it gives another cookie.
+            peer.option = FastOpen::REQUEST;
+        }
+    }
+
+    fn tick(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock
+    }
+
+    fn peer(&mut self, path: Path) -> &mut Peer {
+        let used_at = self.tick();
+        if self.peers.len() >= MAX_PEERS && !self.peers.contains_key(&path) {
+            let oldest = self.peers.iter().min_by_key(|(_, peer)| peer.used_at).map(|(path, _)| *path);
+            oldest.map(|path| self.peers.remove(&path));
+        }
+        let peer = self.peers.entry(path).or_insert(Peer {
+            option: FastOpen::REQUEST,
+            mss: DEFAULT_MSS,
+            losses: 0,
+            rests_until: Instant::ZERO,
+            used_at,
+        });
+        peer.used_at = used_at;
+        peer
+    }
+}

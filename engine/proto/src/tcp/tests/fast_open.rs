@@ -1,0 +1,376 @@
+//! Fast Open on both sides (RFC 7413), and the client's cookies.
+
+use core::net::{IpAddr, Ipv4Addr};
+use core::time::Duration;
+
+use ringwire_wire::tcp::{FastOpen, Options};
+
+use super::host::{Bytes, Host, Wire};
+use super::script::*;
+use crate::prf::Prf;
+use crate::tcp::fast_open::{Answer, ClientOffer, Cookies, MAX_PEERS, Offer, Path, judge};
+use crate::tcp::{CloseReason, Config, IcmpError, SegmentIn, SendError, Signals, State};
+use crate::{DropReason, Flow, Instant, SeqNum};
+
+const COOKIE: [u8; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
+
+fn cookie() -> FastOpen {
+    FastOpen::cookie(&COOKIE).expect("a legal length")
+}
+
+/// A client that has the peer's cookie.
+fn client(config: &Config) -> Host {
+    let mut host = Host::connect(config, ISS.0);
+    host.call(|tcb, cx| tcb.begin_fast_open(cx.cold, ClientOffer { option: cookie(), mss: 1000 }));
+    host
+}
+
+/// A server that has taken `text` from the SYN and sent its SYN-ACK.
+fn server(text: &[u8]) -> Host {
+    let mut host = Host::accept(&plain(), ISS.0, &peer_syn());
+    let payload = (!text.is_empty()).then(|| Bytes::new(text));
+    let outcome = host.call(|tcb, cx| tcb.open_fast(cx, payload));
+    assert!(outcome.signals.contains(Signals::CONNECTED | Signals::WRITABLE));
+    assert_eq!(outcome.signals.contains(Signals::READABLE), !text.is_empty());
+    let syn_ack = one(host.transmit());
+    expect(&syn_ack, SYN | ACK, u32::MAX, text.len() as u32, 0);
+    host
+}
+
+#[test]
+fn the_text_of_a_syn_is_the_application_s_before_the_handshake_is_over() {
+    let mut host = server(b"GET");
+    assert_eq!((host.state(), host.read()), (State::SynReceived, b"GET".to_vec()));
+    assert!(host.tcb.is_fast_opened());
+    assert!(host.call(|tcb, cx| tcb.info(cx)).syn_text);
+    // RFC 7413 4.2.2: the answer does not wait.
+    expect(&one(host.write(b"answer")), PSH | ACK, 0, 3, 6);
+    expect_none(host.exchange(&peer(ACK, 3, 6)));
+    assert_eq!((host.state(), host.tcb.is_fast_opened()), (State::Established, false));
+    assert!(host.signals.contains(Signals::CONFIRMED) && !host.signals.contains(Signals::CONNECTED));
+    assert!(host.call(|tcb, cx| tcb.info(cx)).syn_text);
+    assert_eq!(host.call(|tcb, cx| tcb.info(cx)).unacked_bytes, 0);
+}
+
+#[test]
+fn a_repeated_syn_with_its_text_is_answered_and_not_read_again() {
+    let mut host = server(b"once");
+    let again = peer_syn().text(b"once");
+    let answer = host.refuse(&again, DropReason::TcpDuplicate);
+    assert_eq!((one(answer).ack(), host.read()), (IRS + 5, b"once".to_vec()));
+    // Without text, as clients repeat it.
+    host.now += Duration::from_secs(1);
+    let answer = host.refuse(&peer_syn(), DropReason::TcpDuplicate);
+    assert_eq!((one(answer).ack(), host.read()), (IRS + 5, b"".to_vec()));
+    // The client that never saw the SYN-ACK's number sends the text again after the handshake.
+    host.exchange(&peer(ACK, 4, 0));
+    let _ = host.deliver(&peer(ACK | PSH, 0, 0).text(b"once"));
+    assert_eq!((host.state(), host.read()), (State::Established, b"".to_vec()));
+}
+
+#[test]
+fn an_answer_that_nobody_acknowledges_is_watched_from_the_end_of_the_handshake_on() {
+    let mut host = server(b"GET");
+    host.write(b"answer");
+    expect_none(host.exchange(&peer(ACK, 3, 0)));
+    assert_eq!(host.state(), State::Established);
+    expect(&one(host.run_timer()), PSH | ACK, 0, 3, 6);
+}
+
+#[test]
+fn what_followed_a_lost_syn_ack_goes_again_with_the_end_of_the_handshake() {
+    let mut host = server(b"GET");
+    host.write(b"answer");
+    let syn_ack = one(host.run_timer());
+    assert_eq!((syn_ack.header.flags, syn_ack.ack()), (SYN | ACK, IRS + 4));
+    expect(&one(host.exchange(&peer(ACK, 3, 0))), PSH | ACK, 0, 3, 6);
+}
+
+#[test]
+fn a_fin_waits_for_the_handshake() {
+    let mut host = server(b"GET");
+    host.read();
+    host.send(b"answer");
+    expect(&one(host.shutdown_write()), PSH | ACK, 0, 3, 6);
+    assert_eq!(host.state(), State::SynReceived);
+    expect(&one(host.exchange(&peer(ACK, 3, 6))), FIN | ACK, 6, 3, 0);
+    assert_eq!(host.state(), State::FinWait1);
+}
+
+#[test]
+fn a_connection_of_the_application_is_not_ended_by_icmp_nor_by_another_syn() {
+    let mut host = server(b"GET");
+    let outcome = host.call(|tcb, cx| tcb.on_icmp_error(cx, IcmpError::HostUnreachable, ISS));
+    assert_eq!((outcome.closed, host.state()), (None, State::SynReceived));
+    host.refuse(&Wire::new(SYN, IRS + 20, SeqNum(0)), DropReason::TcpSynChallenged);
+    // A reset does.
+    let _ = host.deliver(&peer(RST, 3, 0));
+    assert_eq!(host.closed, Some(CloseReason::Reset));
+}
+
+#[test]
+fn a_valid_cookie_without_text_lets_the_server_speak_first() {
+    let mut host = server(b"");
+    assert!(!host.call(|tcb, cx| tcb.info(cx)).syn_text);
+    expect(&one(host.write(b"banner")), PSH | ACK, 0, 0, 6);
+    host.exchange(&peer(ACK, 0, 6));
+    assert_eq!(host.state(), State::Established);
+    assert!(!host.call(|tcb, cx| tcb.info(cx)).syn_text);
+}
+
+#[test]
+fn only_the_first_syn_ack_carries_the_cookie() {
+    let mut host = Host::accept(&plain(), ISS.0, &peer_syn());
+    host.call(|tcb, cx| tcb.give_cookie(cx.cold, cookie()));
+    assert_eq!(one(host.transmit()).options.fast_open, Some(cookie()));
+    assert_eq!(host.cold.in_use(), 0);
+    assert_eq!(one(host.run_timer()).options.fast_open, None);
+}
+
+#[test]
+fn a_client_without_a_cookie_asks_for_one_and_sends_text_after_the_handshake() {
+    let mut host = Host::connect(&plain(), ISS.0);
+    let ask = ClientOffer { option: FastOpen::REQUEST, mss: 536 };
+    host.call(|tcb, cx| tcb.begin_fast_open(cx.cold, ask));
+    host.send(b"text");
+    let syn = one(host.transmit());
+    assert_eq!((syn.options.fast_open, syn.payload.len()), (Some(FastOpen::REQUEST), 0));
+    expect(&one(host.exchange(&peer_syn_ack())), PSH | ACK, 0, 0, 4);
+    assert!(host.signals.contains(Signals::CONNECTED | Signals::CONFIRMED));
+}
+
+#[test]
+fn a_cookie_takes_the_text_along() {
+    let mut host = client(&plain());
+    host.send(b"text");
+    let syn = one(host.transmit());
+    assert_eq!((syn.header.flags, syn.seq(), &syn.payload[..]), (SYN, ISS, &b"text"[..]));
+    assert_eq!(syn.options.fast_open, Some(cookie()));
+    let mut syn_ack = peer_syn_ack();
+    syn_ack.header.ack = (ISS + 5).0;
+    expect_ack(host.exchange(&syn_ack), 4, 0);
+    assert!(!host.tcb.is_syn_text_refused() && host.call(|tcb, cx| tcb.info(cx)).syn_text);
+    assert_eq!(host.cold.in_use(), 0);
+    expect(&one(host.write(b"more")), PSH | ACK, 4, 0, 4);
+}
+
+#[test]
+fn text_that_the_syn_ack_does_not_acknowledge_goes_again_at_once() {
+    let mut host = client(&plain());
+    host.send(b"text");
+    host.transmit();
+    let _ = host.deliver(&peer_syn_ack());
+    assert!(host.tcb.is_syn_text_refused());
+    expect(&one(host.transmit()), PSH | ACK, 0, 0, 4);
+    assert!(!host.call(|tcb, cx| tcb.info(cx)).syn_text);
+    expect_none(host.exchange(&peer(ACK, 0, 4)));
+    assert_eq!(host.call(|tcb, cx| tcb.info(cx)).unacked_bytes, 0);
+}
+
+#[test]
+fn text_that_is_acknowledged_in_part_goes_again_with_its_record() {
+    let mut host = client(&plain());
+    host.send(b"text");
+    host.transmit();
+    let mut syn_ack = peer_syn_ack();
+    syn_ack.header.ack = (ISS + 3).0;
+    let sent = one(host.exchange(&syn_ack));
+    assert_eq!((sent.seq() + sent.payload.len() as u32, host.state()), (ISS + 5, State::Established));
+    expect_none(host.exchange(&peer(ACK, 0, 4)));
+    assert_eq!(host.call(|tcb, cx| tcb.info(cx)).unacked_bytes, 0);
+}
+
+#[test]
+fn a_syn_ack_beyond_the_text_is_refused() {
+    let mut host = client(&plain());
+    host.send(b"text");
+    host.transmit();
+    let mut syn_ack = peer_syn_ack();
+    syn_ack.header.ack = (ISS + 6).0;
+    host.refuse(&syn_ack, DropReason::TcpSynSentBadAck);
+}
+
+#[test]
+fn the_second_syn_has_neither_cookie_nor_text() {
+    let mut host = client(&plain());
+    host.send(b"text");
+    host.transmit();
+    let again = one(host.run_timer());
+    assert_eq!((again.header.flags, again.seq(), again.payload.len()), (SYN, ISS, 0));
+    assert_eq!(again.options.fast_open, None);
+    assert!(host.signals.contains(Signals::SYN_LOST));
+    // The first one had arrived all the same.
+    let mut late = peer_syn_ack();
+    late.header.ack = (ISS + 5).0;
+    expect_ack(host.exchange(&late), 4, 0);
+    assert!(host.signals.contains(Signals::CONNECTED) && !host.signals.contains(Signals::CONFIRMED));
+    // RFC 6298 (3): which of them was answered is not known.
+    assert_eq!(host.call(|tcb, cx| tcb.info(cx)).srtt, Duration::ZERO);
+}
+
+#[test]
+fn a_syn_takes_what_fits_with_its_options_and_the_rest_follows() {
+    let config = Config { timestamps: true, sack: true, window_scale: Some(7), nodelay: true, ..plain() };
+    let mut host = client(&config);
+    host.send(&[7; 2000]);
+    let syn = one(host.transmit());
+    assert_eq!((syn.options.encoded_len(), syn.payload.len()), (32, 1000 - 32));
+    let mut syn_ack = peer_syn_ack().stamp(1, syn.options.timestamps.expect("offered").value);
+    syn_ack.header.ack = (ISS + 1 + 968).0;
+    let sent = host.exchange(&syn_ack);
+    let bytes: usize = sent.iter().map(|wire| wire.payload.len()).sum();
+    assert_eq!((sent[0].seq(), bytes), (ISS + 1 + 968, 2000 - 968));
+}
+
+#[test]
+fn icmp_too_big_sends_a_plain_syn() {
+    let mut host = client(&plain());
+    host.send(&[7; 900]);
+    assert_eq!(one(host.transmit()).payload.len(), 900);
+    let _ = host.call(|tcb, cx| tcb.on_icmp_error(cx, IcmpError::PacketTooBig { mtu: 600 }, ISS));
+    let again = one(host.transmit());
+    assert_eq!((again.header.flags, again.payload.len()), (SYN, 0));
+    let sent = host.exchange(&peer_syn_ack());
+    assert_eq!(sent.iter().map(|wire| wire.payload.len()).sum::<usize>(), 900);
+}
+
+#[test]
+fn syns_with_text_that_cross_lose_nothing() {
+    let mut host = client(&plain());
+    host.send(b"text");
+    host.transmit();
+    let syn_ack = one(host.exchange(&peer_syn().text(b"theirs")));
+    assert_eq!((syn_ack.header.flags, syn_ack.ack(), host.state()), (SYN | ACK, IRS + 1, State::SynReceived));
+    expect(&one(host.exchange(&peer(ACK, 0, 0))), PSH | ACK, 0, 0, 4);
+}
+
+#[test]
+fn a_close_before_the_answer_forgets_the_text() {
+    let mut host = client(&plain());
+    host.send(b"text");
+    host.transmit();
+    host.close();
+    assert_eq!((host.state(), host.cold.in_use()), (State::Closed, 0));
+    assert_eq!(host.call(|tcb, cx| tcb.send(cx, b"x")), Err(SendError::ShutDown));
+}
+
+fn flow(remote: u8, port: u16) -> Flow {
+    Flow::v4(Ipv4Addr::new(192, 0, 2, 1), 80, Ipv4Addr::new(192, 0, 2, remote), port)
+}
+
+fn syn_with(option: Option<FastOpen>) -> SegmentIn {
+    let mut syn = peer_syn();
+    syn.options.fast_open = option;
+    syn.seg()
+}
+
+/// The cookie that a server gives.
+fn given(prf: &Prf, flow: &Flow, now: Instant) -> FastOpen {
+    match judge(prf, flow, &syn_with(Some(FastOpen::REQUEST)), now) {
+        Offer::Cookie(cookie) => cookie,
+        other => panic!("{other:?} for a request"),
+    }
+}
+
+#[test]
+fn a_cookie_is_for_one_address_any_port_and_one_to_two_hours() {
+    let prf = Prf::new([3; 16]);
+    let start = Instant::from_secs(3600);
+    let cookie = given(&prf, &flow(2, 4000), start);
+    let at = |remote, after_s| {
+        let now = start + Duration::from_secs(after_s);
+        judge(&prf, &flow(remote, 4001), &syn_with(Some(cookie)), now)
+    };
+    assert_eq!(at(2, 0), Offer::Take(None));
+    assert_eq!(at(2, 3599), Offer::Take(None));
+    let renewed = given(&prf, &flow(2, 1), start + Duration::from_secs(3600));
+    assert_eq!(at(2, 3600), Offer::Take(Some(renewed)));
+    assert_eq!(at(2, 7199), Offer::Take(Some(renewed)));
+    assert!(matches!(at(2, 7200), Offer::Cookie(_)));
+    assert_eq!(at(3, 0), Offer::Cookie(given(&prf, &flow(3, 1), start)));
+    let other_key = judge(&Prf::new([4; 16]), &flow(2, 4000), &syn_with(Some(cookie)), start);
+    assert!(matches!(other_key, Offer::Cookie(_)));
+    assert_eq!(judge(&prf, &flow(2, 4000), &syn_with(None), start), Offer::None);
+}
+
+const NOW: Instant = Instant::from_secs(10);
+
+fn path(last: u16) -> Path {
+    let [high, low] = last.to_be_bytes();
+    (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), IpAddr::V4(Ipv4Addr::new(10, 1, high, low)))
+}
+
+fn answered(cookies: &mut Cookies, path: Path, fast_open: Option<FastOpen>, is_text_refused: bool) {
+    let options = Options { mss: Some(1400), fast_open, ..Options::default() };
+    cookies.on_answer(path, &Answer { options: &options, is_first: true, is_text_refused });
+}
+
+#[test]
+fn a_client_keeps_the_last_cookie_with_the_mss() {
+    let mut cookies = Cookies::default();
+    assert_eq!(cookies.offer(path(1), NOW), Some(ClientOffer { option: FastOpen::REQUEST, mss: 536 }));
+    assert!(!cookies.allows_text(path(1), NOW));
+    answered(&mut cookies, path(1), Some(cookie()), false);
+    assert_eq!(cookies.offer(path(1), NOW), Some(ClientOffer { option: cookie(), mss: 1400 }));
+    assert!(cookies.allows_text(path(1), NOW) && !cookies.allows_text(path(2), NOW));
+    let next = FastOpen::cookie(&[9; 16]).expect("a legal length");
+    answered(&mut cookies, path(1), Some(next), true);
+    assert_eq!(cookies.offer(path(1), NOW).map(|offer| offer.option), Some(next));
+    // Not mentioned: it is still good.
+    answered(&mut cookies, path(1), None, false);
+    assert_eq!(cookies.offer(path(1), NOW).map(|offer| offer.option), Some(next));
+    // Text refused without another cookie: it is not.
+    answered(&mut cookies, path(1), None, true);
+    assert_eq!(cookies.offer(path(1), NOW).map(|offer| offer.option), Some(FastOpen::REQUEST));
+}
+
+#[test]
+fn after_two_lost_syns_in_a_row_fast_open_rests_longer_and_longer() {
+    let mut cookies = Cookies::default();
+    answered(&mut cookies, path(1), Some(cookie()), false);
+    cookies.on_lost(path(1), NOW);
+    assert!(cookies.allows_text(path(1), NOW));
+    answered(&mut cookies, path(1), None, false);
+    cookies.on_lost(path(1), NOW);
+    assert!(cookies.allows_text(path(1), NOW), "not in a row");
+    let mut now = NOW;
+    for rest_s in [60, 120, 240, 480, 960, 1920, 3840, 3840] {
+        cookies.on_lost(path(1), now);
+        assert_eq!(cookies.offer(path(1), now), None);
+        assert!(!cookies.allows_text(path(1), now));
+        // A plain SYN that is lost says nothing.
+        cookies.on_lost(path(1), now);
+        now += Duration::from_secs(rest_s - 1);
+        assert_eq!(cookies.offer(path(1), now), None, "{rest_s}");
+        now += Duration::from_secs(1);
+        assert!(cookies.allows_text(path(1), now), "{rest_s}");
+    }
+    answered(&mut cookies, path(1), Some(cookie()), false);
+    cookies.on_lost(path(1), now);
+    assert!(cookies.allows_text(path(1), now));
+}
+
+#[test]
+fn an_answer_to_a_repeated_syn_says_nothing_of_the_first() {
+    let mut cookies = Cookies::default();
+    answered(&mut cookies, path(1), Some(cookie()), false);
+    cookies.on_lost(path(1), NOW);
+    let answer = Answer { options: &Options::default(), is_first: false, is_text_refused: true };
+    cookies.on_answer(path(1), &answer);
+    assert!(cookies.allows_text(path(1), NOW));
+    cookies.on_lost(path(1), NOW);
+    assert!(!cookies.allows_text(path(1), NOW));
+}
+
+#[test]
+fn the_path_used_longest_ago_makes_room() {
+    let mut cookies = Cookies::default();
+    for peer in 0..MAX_PEERS as u16 {
+        answered(&mut cookies, path(peer), Some(cookie()), false);
+    }
+    let _ = cookies.offer(path(0), NOW);
+    answered(&mut cookies, path(5000), Some(cookie()), false);
+    assert!(cookies.allows_text(path(0), NOW) && cookies.allows_text(path(5000), NOW));
+    assert!(!cookies.allows_text(path(1), NOW));
+    assert_eq!((0..6000).filter(|peer| cookies.allows_text(path(*peer), NOW)).count(), MAX_PEERS);
+}
