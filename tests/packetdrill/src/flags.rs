@@ -100,6 +100,7 @@ impl Settings {
             "timestamps" => tcp.timestamps = switch(value)?,
             "sack" => tcp.sack = switch(value)?,
             "wscale" => tcp.window_scaling = switch(value)?,
+            "fastopen" => tcp.fast_open = switch(value)?,
             "quickack" => tcp.quick_acks = number(value)?,
             "rcvbuf" => tcp.recv_buffer_bytes = number(value)?,
             "rcvbuf_max" => tcp.recv_buffer_max_bytes = number(value)?,
@@ -109,7 +110,7 @@ impl Settings {
             _ => {
                 return Err(
                     "unknown; there are time, address, gateway, mtu, patience, cc, ecn, timestamps, sack, \
-                            wscale, quickack, rcvbuf, rcvbuf_max, sndbuf, sndbuf_max, time_wait"
+                            wscale, fastopen, quickack, rcvbuf, rcvbuf_max, sndbuf, sndbuf_max, time_wait"
                         .to_owned(),
                 );
             }
@@ -140,7 +141,7 @@ mod tests {
     #[test]
     fn every_flag_is_taken() {
         let all = "time=real,address=10.1.0.1/24, gateway=10.1.0.9,mtu=1280,patience=7,cc=reno,ecn=ask,timestamps=off,\
-                   sack=off,wscale=off,quickack=0,rcvbuf=1,rcvbuf_max=2,sndbuf=3,sndbuf_max=4,time_wait=5";
+                   sack=off,wscale=off,fastopen=on,quickack=0,rcvbuf=1,rcvbuf_max=2,sndbuf=3,sndbuf_max=4,time_wait=5";
         let settings = Settings::parse(all).unwrap();
         let mut tcp = TcpOptions::default();
         (tcp.congestion_control, tcp.ecn) = (CongestionControl::NewReno, Ecn::Ask);
@@ -148,6 +149,7 @@ mod tests {
         (tcp.recv_buffer_bytes, tcp.recv_buffer_max_bytes) = (1, 2);
         (tcp.send_buffer_bytes, tcp.send_buffer_max_bytes) = (3, 4);
         tcp.time_wait = Duration::from_secs(5);
+        tcp.fast_open = true;
         let expected = Settings {
             time: Time::Real,
             address: "10.1.0.1/24".parse().unwrap(),

@@ -175,7 +175,7 @@ impl Tcb {
         let ack = crate::SeqNum(seg.header.ack);
         if ack.after(self.snd.una) {
             self.flags.set(Bits::SYN_TEXT);
-            self.on_ack_advance(cx, ack, seg.options.timestamps, outcome);
+            self.on_ack_advance(cx, (ack, false), seg.options.timestamps, outcome);
         }
         if self.snd.nxt != self.snd.una
             && let Some(cold) = cx.cold.get_mut(self.cold)

@@ -217,7 +217,8 @@ fn recv_into(fd: Fd, flags: i32) -> impl FnMut(&mut Sockets, &mut [u8]) -> Progr
     }
 }
 
-/// `send` that waits until everything was taken. What was taken when the time is over or the stream fails is the result.
+/// `send` that waits until everything was taken, and for the handshake if it has begun to connect. What was taken when the time is over
+/// or the stream fails is the result; if the connect fails, its error is.
 pub fn send(
     fd: Fd,
     bytes: impl AsRef<[u8]>,
@@ -225,16 +226,34 @@ pub fn send(
     to: Option<SocketAddrV4>,
 ) -> impl FnMut(&mut Sockets) -> Progress<Result<usize, Errno>> {
     let mut deadline = Deadline::new(fd, Direction::Send);
-    let mut done = 0;
+    let (mut done, mut is_opening, mut flags) = (0, false, flags);
     move |sockets| {
         let bytes = bytes.as_ref();
         let waits = sockets.waits(fd) && flags & libc::MSG_DONTWAIT == 0;
+        if is_opening {
+            if sockets.is_connecting(fd) {
+                return deadline.wait(sockets, (done > 0).then_some(done), Errno::INPROGRESS);
+            }
+            is_opening = false;
+            match sockets.end_opening(fd) {
+                Ok(()) if done == bytes.len() => return Progress::Done(Ok(done)),
+                Ok(()) => {}
+                Err(error) => return Progress::Done(Err(error)),
+            }
+        }
         let rest = bytes.get(done..).unwrap_or_default();
         if done > 0 && sockets.has_error(fd) {
             // The next call is told of it.
             return Progress::Done(Ok(done));
         }
-        match sockets.send(fd, &[IoSlice::new(rest)], flags, to) {
+        let was_connecting = sockets.is_connecting(fd);
+        let sent = sockets.send(fd, &[IoSlice::new(rest)], flags, to);
+        if waits && !was_connecting && sockets.is_connecting(fd) {
+            (done, is_opening) = (sent.unwrap_or(0), true);
+            flags &= !libc::MSG_FASTOPEN;
+            return deadline.wait(sockets, (done > 0).then_some(done), Errno::INPROGRESS);
+        }
+        match sent {
             Ok(sent) if sent < rest.len() && waits => done += sent,
             Ok(sent) => return Progress::Done(Ok(done + sent)),
             Err(Errno::AGAIN) if waits => {}

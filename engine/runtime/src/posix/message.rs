@@ -3,7 +3,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::net::SocketAddrV4;
 
-use super::stream::Reading;
+use super::stream::{Phase, Reading, StreamId};
 use super::{Errno, Fd, Kind, Sockets};
 use crate::config::Cork;
 use crate::event::Conn;
@@ -26,7 +26,7 @@ const RECV_FLAGS: i32 = libc::MSG_DONTWAIT
     | libc::MSG_TRUNC
     | libc::MSG_NOSIGNAL
     | libc::MSG_CMSG_CLOEXEC;
-const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_MORE;
+const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_MORE | libc::MSG_FASTOPEN;
 
 impl Sockets {
     /// `recvmsg(2)` without control data; `read`, `readv`, `recv` and `recvfrom` are this too. `MSG_WAITALL` waits in
@@ -67,7 +67,9 @@ impl Sockets {
     /// for; [`super::call::send`] waits for the rest. An address is ignored by a connected stream, as on Linux.
     ///
     /// # Errors
-    /// [`Errno::AGAIN`], [`Errno::PIPE`], what the connection died of (once), [`Errno::DESTADDRREQ`], [`Errno::MSGSIZE`],
+    /// [`Errno::AGAIN`], [`Errno::PIPE`], what the connection died of (once), [`Errno::DESTADDRREQ`], [`Errno::MSGSIZE`];
+    /// [`Errno::INPROGRESS`] when it has begun to connect (`MSG_FASTOPEN`, `TCP_FASTOPEN_CONNECT`) and nothing could go along with the
+    /// SYN, and what `connect` says;
     /// [`Errno::OPNOTSUPP`] for flags that are not offered here, [`Errno::BADF`], [`Errno::NOTSOCK`].
     pub fn send(
         &mut self,
@@ -83,13 +85,13 @@ impl Sockets {
         let has_more = flags & libc::MSG_MORE != 0;
         let id = match &file.kind {
             Kind::Stream(id) => *id,
-            // Joining datagrams is not offered.
-            Kind::Datagram(_) if has_more => return Err(Errno::OPNOTSUPP),
+            // Neither joining datagrams nor opening anything with one is offered.
+            Kind::Datagram(_) if has_more || flags & libc::MSG_FASTOPEN != 0 => return Err(Errno::OPNOTSUPP),
             Kind::Datagram(_) => return self.send_datagram(fd, bufs, to),
             Kind::Epoll(_) => return Err(Errno::NOTSOCK),
         };
+        let (conn, is_opening) = self.conn_to_send(id, flags, to)?;
         let stream = self.streams.get_mut(&id).ok_or(Errno::BADF)?;
-        let conn = stream.may_send()?;
         let is_held_back = std::mem::replace(&mut stream.choices.is_more_to_come, has_more);
         let is_corked = stream.choices.is_corked;
         if has_more && !is_corked {
@@ -99,6 +101,9 @@ impl Sockets {
         if is_held_back && !has_more && !is_corked {
             self.worker.set_cork(conn, Cork::Out)?;
         }
+        if is_opening && !matches!(sent, Ok(1..)) {
+            return Err(Errno::INPROGRESS);
+        }
         let (sent, wanted) = (sent?, bufs.iter().map(|buf| buf.len()).sum());
         if sent < wanted
             && let Some(stream) = self.streams.get_mut(&id)
@@ -106,6 +111,31 @@ impl Sockets {
             stream.is_writable = false;
         }
         if sent == 0 && wanted > 0 { Err(Errno::AGAIN) } else { Ok(sent) }
+    }
+
+    /// The connection that a write is for, and whether this write has begun it.
+    fn conn_to_send(
+        &mut self,
+        id: StreamId,
+        flags: i32,
+        to: Option<SocketAddrV4>,
+    ) -> Result<(Conn, bool), Errno> {
+        let stream = self.streams.get_mut(&id).ok_or(Errno::BADF)?;
+        let is_fast = flags & libc::MSG_FASTOPEN != 0;
+        let to = match &stream.phase {
+            Phase::Deferred(to) => *to,
+            Phase::Idle if is_fast => to.ok_or(Errno::INVAL)?,
+            Phase::Connecting(_) if is_fast => return Err(Errno::ALREADY),
+            Phase::Connected { .. } | Phase::Listening(_) if is_fast => return Err(Errno::ISCONN),
+            Phase::Idle
+            | Phase::Listening(_)
+            | Phase::Connecting(_)
+            | Phase::Connected { .. }
+            | Phase::Failed
+            | Phase::Ended => return stream.may_send().map(|conn| (conn, false)),
+        };
+        stream.phase = Phase::Idle;
+        self.connect_to_send(id, to).map(|conn| (conn, true))
     }
 
     /// One write, whatever it was gathered from: only its last segment is pushed.

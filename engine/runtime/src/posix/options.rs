@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::info::tcp_info_bytes;
 use super::stream::{Phase, Stream, StreamId};
+use super::stream_calls::MAX_BACKLOG;
 use super::{Errno, Fd, Kind, Sockets};
 use crate::config::{Cork, KeepAlive};
 use crate::{CongestionControl, TcpOptions};
@@ -15,6 +16,8 @@ pub(super) struct StreamChoices {
     pub(super) is_corked: bool,
     /// The last `send` said `MSG_MORE`.
     pub(super) is_more_to_come: bool,
+    /// `TCP_FASTOPEN_CONNECT`
+    pub(super) is_connect_deferred: bool,
     is_kept_alive: bool,
     keepalive: KeepAlive,
     pub(super) timeouts: Timeouts,
@@ -29,6 +32,7 @@ impl Default for StreamChoices {
             reuse_address: false,
             is_corked: false,
             is_more_to_come: false,
+            is_connect_deferred: false,
             is_kept_alive: false,
             keepalive,
             timeouts: Timeouts::default(),
@@ -105,7 +109,7 @@ impl Sockets {
             Phase::Connecting(conn) | Phase::Connected { conn, .. } => {
                 self.worker.set_options(*conn, &stream.options)?;
             }
-            Phase::Idle | Phase::Failed | Phase::Ended => {}
+            Phase::Idle | Phase::Deferred(_) | Phase::Failed | Phase::Ended => {}
         }
         Ok(())
     }
@@ -249,10 +253,29 @@ impl Stream {
                 let ms = u64::try_from(number).map_err(|_| Errno::INVAL)?;
                 self.options.user_timeout = (ms > 0).then(|| Duration::from_millis(ms));
             }
+            libc::TCP_FASTOPEN | libc::TCP_FASTOPEN_CONNECT => self.set_fast_open(name, number)?,
             _ => return Err(Errno::NOPROTOOPT),
         }
         self.keep_alive();
         Ok(())
+    }
+
+    /// Linux: a queue of none turns it off, and the queue is no longer than somaxconn.
+    fn set_fast_open(&mut self, name: i32, number: i32) -> Result<(), Errno> {
+        let is_closed = matches!(self.phase, Phase::Idle | Phase::Failed | Phase::Ended);
+        let is_listening = matches!(self.phase, Phase::Listening(_));
+        match (name, number) {
+            (libc::TCP_FASTOPEN, 0..) if is_closed || is_listening => {
+                self.options.fast_open = number > 0;
+                self.options.fast_open_backlog = number.min(MAX_BACKLOG).unsigned_abs();
+                Ok(())
+            }
+            (libc::TCP_FASTOPEN_CONNECT, 0 | 1) if is_closed => {
+                self.choices.is_connect_deferred = number != 0;
+                Ok(())
+            }
+            _ => Err(Errno::INVAL),
+        }
     }
 
     fn set_ip_option(&mut self, name: i32, number: i32) -> Result<(), Errno> {
@@ -308,6 +331,11 @@ impl Stream {
             libc::TCP_KEEPIDLE => seconds(self.choices.keepalive.time),
             libc::TCP_KEEPINTVL => seconds(self.choices.keepalive.interval),
             libc::TCP_KEEPCNT => int(i32::from(self.choices.keepalive.retries)),
+            libc::TCP_FASTOPEN => {
+                let queue = self.options.fast_open_backlog.min(MAX_BACKLOG.unsigned_abs());
+                int(if self.options.fast_open { queue.cast_signed() } else { 0 })
+            }
+            libc::TCP_FASTOPEN_CONNECT => int(i32::from(self.choices.is_connect_deferred)),
             libc::TCP_USER_TIMEOUT => {
                 let ms = self.options.user_timeout.map_or(0, |time| time.as_millis());
                 int(i32::try_from(ms).unwrap_or(i32::MAX))

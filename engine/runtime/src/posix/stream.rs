@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::IoSliceMut;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use super::options::StreamChoices;
@@ -47,6 +47,8 @@ pub(super) enum Phase {
     /// New, or disconnected again.
     Idle,
     Listening(Queue),
+    /// `connect` with `TCP_FASTOPEN_CONNECT`: the first write sends the SYN, and goes along.
+    Deferred(SocketAddrV4),
     Connecting(Conn),
     Connected {
         conn: Conn,
@@ -107,19 +109,27 @@ impl Stream {
         stream
     }
 
+    /// An active open is from where it was bound.
+    pub(super) fn take_local(&mut self) {
+        self.options.local = self.bound.map(|bound| (IpAddr::V4(*bound.ip()), bound.port()));
+    }
+
     pub(super) fn conn(&self) -> Option<Conn> {
         match &self.phase {
             Phase::Connecting(conn) | Phase::Connected { conn, .. } => Some(*conn),
-            Phase::Idle | Phase::Listening(_) | Phase::Failed | Phase::Ended => None,
+            Phase::Idle | Phase::Listening(_) | Phase::Deferred(_) | Phase::Failed | Phase::Ended => None,
         }
     }
 
     pub(super) fn queue(&mut self) -> Option<&mut Queue> {
         match &mut self.phase {
             Phase::Listening(queue) => Some(queue),
-            Phase::Idle | Phase::Connecting(_) | Phase::Connected { .. } | Phase::Failed | Phase::Ended => {
-                None
-            }
+            Phase::Idle
+            | Phase::Deferred(_)
+            | Phase::Connecting(_)
+            | Phase::Connected { .. }
+            | Phase::Failed
+            | Phase::Ended => None,
         }
     }
 
@@ -160,6 +170,27 @@ impl Stream {
         if let Phase::Connecting(conn) = self.phase {
             self.phase = Phase::Connected { conn, is_told: false };
             self.is_writable = true;
+        }
+    }
+
+    /// How a connect has come out, for the program; none: it goes on, or the program knows.
+    pub(super) fn tell_outcome(&mut self) -> Option<Result<(), Errno>> {
+        match &mut self.phase {
+            Phase::Connected { is_told, .. } if !*is_told => {
+                *is_told = true;
+                Some(Ok(()))
+            }
+            Phase::Failed => {
+                let error = self.error.take().unwrap_or(Errno::CONNABORTED);
+                self.disconnect();
+                Some(Err(error))
+            }
+            Phase::Idle
+            | Phase::Listening(_)
+            | Phase::Deferred(_)
+            | Phase::Connecting(_)
+            | Phase::Connected { .. }
+            | Phase::Ended => None,
         }
     }
 
@@ -213,7 +244,7 @@ impl Stream {
             _ if self.is_read_shut => Ok(()),
             Phase::Failed | Phase::Ended => Ok(()),
             Phase::Idle | Phase::Listening(_) => Err(Errno::NOTCONN),
-            Phase::Connecting(_) | Phase::Connected { .. } => Err(Errno::AGAIN),
+            Phase::Deferred(_) | Phase::Connecting(_) | Phase::Connected { .. } => Err(Errno::AGAIN),
         }
     }
 
@@ -250,7 +281,7 @@ impl Stream {
         match self.phase {
             _ if self.is_write_shut => Err(Errno::PIPE),
             Phase::Idle | Phase::Listening(_) | Phase::Failed | Phase::Ended => Err(Errno::PIPE),
-            Phase::Connecting(_) => Err(Errno::AGAIN),
+            Phase::Deferred(_) | Phase::Connecting(_) => Err(Errno::AGAIN),
             Phase::Connected { conn, .. } => Ok(conn),
         }
     }
@@ -274,7 +305,7 @@ impl Stream {
             if !self.received.is_empty() {
                 ready |= Ready::IN;
             }
-            if is_out_shut || self.is_writable || matches!(self.phase, Phase::Idle) {
+            if is_out_shut || self.is_writable || matches!(self.phase, Phase::Idle | Phase::Deferred(_)) {
                 ready |= Ready::OUT;
             }
         }

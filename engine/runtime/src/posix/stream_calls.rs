@@ -1,6 +1,6 @@
 //! `bind`, `listen`, `accept`, `connect`, `shutdown` and `close` of stream sockets.
 
-use std::net::{IpAddr, Shutdown, SocketAddr, SocketAddrV4};
+use std::net::{Shutdown, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use super::addr::Named;
@@ -11,7 +11,7 @@ use crate::error::CloseReason;
 use crate::event::Conn;
 
 /// Linux's somaxconn.
-const MAX_BACKLOG: i32 = 4096;
+pub(super) const MAX_BACKLOG: i32 = 4096;
 
 impl Sockets {
     /// `bind(2)`. A port of 0 becomes a free one at once.
@@ -80,9 +80,11 @@ impl Sockets {
         match &stream.phase {
             Phase::Listening(_) => return self.apply_options(id),
             Phase::Idle => {}
-            Phase::Connecting(_) | Phase::Connected { .. } | Phase::Failed | Phase::Ended => {
-                return Err(Errno::INVAL);
-            }
+            Phase::Deferred(_)
+            | Phase::Connecting(_)
+            | Phase::Connected { .. }
+            | Phase::Failed
+            | Phase::Ended => return Err(Errno::INVAL),
         }
         let bound = match stream.bound {
             Some(bound) => bound,
@@ -135,20 +137,56 @@ impl Sockets {
             }
         };
         let stream = self.streams.get_mut(&id).ok_or(Errno::BADF)?;
-        match &mut stream.phase {
+        if let Some(outcome) = stream.tell_outcome() {
+            return outcome;
+        }
+        match &stream.phase {
+            Phase::Idle if stream.choices.is_connect_deferred => self.defer_connection(id, to),
             Phase::Idle => self.open_connection(id, to),
             Phase::Connecting(_) => Err(Errno::ALREADY),
-            Phase::Connected { is_told, .. } if !*is_told => {
-                *is_told = true;
-                Ok(())
-            }
-            Phase::Failed => {
-                let error = stream.error.take().unwrap_or(Errno::CONNABORTED);
-                stream.disconnect();
-                Err(error)
-            }
-            Phase::Listening(_) | Phase::Connected { .. } | Phase::Ended => Err(Errno::ISCONN),
+            Phase::Listening(_)
+            | Phase::Deferred(_)
+            | Phase::Connected { .. }
+            | Phase::Failed
+            | Phase::Ended => Err(Errno::ISCONN),
         }
+    }
+
+    /// `TCP_FASTOPEN_CONNECT`: the first write will connect if it can go along; else the SYN asks for a cookie now.
+    fn defer_connection(&mut self, id: StreamId, to: SocketAddrV4) -> Result<(), Errno> {
+        if !self.prepare_fast_open(id, to) {
+            return self.open_connection(id, to);
+        }
+        let Some(stream) = self.streams.get_mut(&id) else { return Err(Errno::BADF) };
+        stream.phase = Phase::Deferred(to);
+        Ok(())
+    }
+
+    /// Whether what is written with a connect to this peer can leave with its SYN.
+    fn prepare_fast_open(&mut self, id: StreamId, to: SocketAddrV4) -> bool {
+        let Some(stream) = self.streams.get_mut(&id) else { return false };
+        stream.options.fast_open = true;
+        stream.take_local();
+        self.worker.allows_syn_text(to.into(), &stream.options)
+    }
+
+    /// A write that connects (`MSG_FASTOPEN`, or the first one after a deferred connect): the connection if it may take text now,
+    /// [`Errno::INPROGRESS`] if the text has to wait for the handshake.
+    pub(super) fn connect_to_send(&mut self, id: StreamId, to: SocketAddrV4) -> Result<Conn, Errno> {
+        let allows_text = self.prepare_fast_open(id, to);
+        match self.open_connection(id, to) {
+            Err(Errno::INPROGRESS) => {}
+            Err(error) => return Err(error),
+            Ok(()) => return Err(Errno::ISCONN),
+        }
+        let conn = self.streams.get(&id).and_then(Stream::conn).filter(|_| allows_text);
+        conn.ok_or(Errno::INPROGRESS)
+    }
+
+    /// How the connect that a write has begun came out; for those who have waited for it.
+    pub(super) fn end_opening(&mut self, fd: Fd) -> Result<(), Errno> {
+        let id = self.stream_id(fd)?;
+        self.streams.get_mut(&id).and_then(Stream::tell_outcome).unwrap_or(Ok(()))
     }
 
     fn open_connection(&mut self, id: StreamId, to: SocketAddrV4) -> Result<(), Errno> {
@@ -157,7 +195,7 @@ impl Sockets {
             return Err(Errno::CONNREFUSED);
         }
         let Some(stream) = self.streams.get_mut(&id) else { return Err(Errno::BADF) };
-        stream.options.local = stream.bound.map(|bound| (IpAddr::V4(*bound.ip()), bound.port()));
+        stream.take_local();
         let conn = self.worker.connect(SocketAddr::V4(to), &stream.options)?;
         stream.phase = Phase::Connecting(conn);
         stream.peer = Some(to);
@@ -209,7 +247,7 @@ impl Sockets {
                 }
                 return Ok(());
             }
-            Phase::Connecting(_) => {
+            Phase::Deferred(_) | Phase::Connecting(_) => {
                 self.hang_up(id);
                 return Ok(());
             }
@@ -272,7 +310,12 @@ impl Sockets {
     pub(super) fn peer_of(&self, stream: &Stream) -> Option<SocketAddrV4> {
         match stream.phase {
             Phase::Connected { .. } => stream.peer,
-            Phase::Idle | Phase::Listening(_) | Phase::Connecting(_) | Phase::Failed | Phase::Ended => None,
+            Phase::Idle
+            | Phase::Listening(_)
+            | Phase::Deferred(_)
+            | Phase::Connecting(_)
+            | Phase::Failed
+            | Phase::Ended => None,
         }
     }
 

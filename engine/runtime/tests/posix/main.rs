@@ -2,6 +2,7 @@
 
 mod datagrams;
 mod ends;
+mod fast_open;
 mod misuse;
 mod options;
 mod readiness;

@@ -28,7 +28,8 @@ impl FastOpen {
 
     /// A cookie of 4 to 16 bytes, an even number of them; others do not exist.
     pub fn cookie(cookie: &[u8]) -> Option<FastOpen> {
-        let is_legal = (MIN_COOKIE_LEN..=MAX_COOKIE_LEN).contains(&cookie.len()) && cookie.len() % 2 == 0;
+        let is_legal =
+            (MIN_COOKIE_LEN..=MAX_COOKIE_LEN).contains(&cookie.len()) && cookie.len().is_multiple_of(2);
         let mut bytes = [0; MAX_COOKIE_LEN];
         bytes.get_mut(..cookie.len()).filter(|_| is_legal)?.copy_from_slice(cookie);
         Some(FastOpen { bytes, len: cookie.len() as u8 })

@@ -166,7 +166,7 @@ fn fast_open_cookies_of_other_lengths_are_ignored() {
     assert_eq!(cookie(0), Some(FastOpen::REQUEST));
     for len in 1..=24 {
         let is_legal = matches!(len, 4 | 6 | 8 | 10 | 12 | 14 | 16);
-        let expected: Option<std::vec::Vec<u8>> = is_legal.then(|| (1..=len).collect());
+        let expected: Option<Vec<u8>> = is_legal.then(|| (1..=len).collect());
         assert_eq!(cookie(len).map(|cookie| cookie.as_slice().to_vec()), expected, "{len}");
     }
     // Cut off, and another kind's length.

@@ -151,6 +151,8 @@ fn a_cookie_takes_the_text_along() {
     expect_ack(host.exchange(&syn_ack), 4, 0);
     assert!(!host.tcb.is_syn_text_refused() && host.call(|tcb, cx| tcb.info(cx)).syn_text);
     assert_eq!(host.cold.in_use(), 0);
+    let info = host.call(|tcb, cx| tcb.info(cx));
+    assert_eq!((info.bytes_sent, info.bytes_acked, info.data_segs_out), (4, 4, 1));
     expect(&one(host.write(b"more")), PSH | ACK, 4, 0, 4);
 }
 

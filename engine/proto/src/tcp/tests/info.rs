@@ -68,6 +68,7 @@ fn fresh() -> Info {
         timestamps: false,
         sack: true,
         ecn: true,
+        syn_text: false,
     }
 }
 

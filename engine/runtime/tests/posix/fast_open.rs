@@ -1,0 +1,199 @@
+//! Fast Open as Linux offers it: `TCP_FASTOPEN`, `TCP_FASTOPEN_CONNECT`, `MSG_FASTOPEN`.
+
+use std::io::IoSlice;
+
+use super::*;
+
+const TCP: i32 = libc::IPPROTO_TCP;
+/// TCPI_OPT_SYN_DATA
+const SYN_DATA: u8 = 32;
+
+impl Net {
+    /// A listener on `b` that takes text in SYNs.
+    fn fast_server(&mut self) -> Fd {
+        let server = self.server();
+        set_int(&mut self.b.sockets, server, TCP, libc::TCP_FASTOPEN, 5).unwrap();
+        server
+    }
+
+    /// One connection, which brings `a` the cookie of `b`.
+    fn fetch_cookie(&mut self, server: Fd) {
+        let client = self.stream();
+        let sent = self.wait(call::send(client, b"first", libc::MSG_FASTOPEN, Some(server_addr())));
+        assert_eq!(sent, Ok(5));
+        self.settle();
+        let (accepted, _) = self.b.sockets.accept(server, Mode::Blocking).unwrap();
+        assert_eq!(read(&mut self.b.sockets, accepted), Ok(b"first".to_vec()));
+        assert!(!self.had_syn_text(client));
+        self.a.close(client).unwrap();
+        self.b.sockets.close(accepted).unwrap();
+        self.settle();
+    }
+
+    fn had_syn_text(&mut self, client: Fd) -> bool {
+        self.a.option(client, TCP, libc::TCP_INFO).unwrap()[5] & SYN_DATA != 0
+    }
+
+    fn nonblocking(&mut self) -> Fd {
+        self.a.socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0).unwrap()
+    }
+}
+
+fn server_addr() -> SocketAddrV4 {
+    SocketAddrV4::new(B, PORT)
+}
+
+fn send_to(sockets: &mut Sockets, fd: Fd, text: &[u8], to: Option<SocketAddrV4>) -> Result<usize, Errno> {
+    sockets.send(fd, &[IoSlice::new(text)], libc::MSG_FASTOPEN, to)
+}
+
+#[test]
+fn a_write_that_connects_goes_along_with_the_syn_once_there_is_a_cookie() {
+    let mut net = Net::new();
+    let server = net.fast_server();
+    let first = net.nonblocking();
+    // Linux: nothing was taken, and the connect goes on.
+    assert_eq!(send_to(&mut net.a, first, b"GET", Some(server_addr())), Err(Errno::INPROGRESS));
+    assert_eq!(send_to(&mut net.a, first, b"GET", Some(server_addr())), Err(Errno::ALREADY));
+    assert_eq!(write(&mut net.a, first, b"GET"), Err(Errno::AGAIN));
+    net.settle();
+    assert_eq!(write(&mut net.a, first, b"GET"), Ok(3));
+    net.settle();
+    let (accepted, _) = net.b.sockets.accept(server, Mode::Blocking).unwrap();
+    assert_eq!(read(&mut net.b.sockets, accepted), Ok(b"GET".to_vec()));
+    assert!(!net.had_syn_text(first));
+    let second = net.nonblocking();
+    assert_eq!(send_to(&mut net.a, second, b"GET", Some(server_addr())), Ok(3));
+    net.settle();
+    let (accepted, _) = net.b.sockets.accept(server, Mode::Blocking).unwrap();
+    assert_eq!(read(&mut net.b.sockets, accepted), Ok(b"GET".to_vec()));
+    assert!(net.had_syn_text(second));
+    assert_eq!(net.a.connect(second, at(B, PORT)), Ok(()));
+    assert_eq!(send_to(&mut net.a, second, b"x", Some(server_addr())), Err(Errno::ISCONN));
+}
+
+#[test]
+fn a_blocking_write_that_connects_waits_for_the_handshake() {
+    let mut net = Net::new();
+    let server = net.fast_server();
+    net.fetch_cookie(server);
+    let client = net.stream();
+    let text = vec![7; 3000];
+    let sent = net.wait(call::send(client, text.clone(), libc::MSG_FASTOPEN, Some(server_addr())));
+    assert_eq!(sent, Ok(3000));
+    assert!(net.had_syn_text(client));
+    assert_eq!(net.a.connect(client, at(B, PORT)), Err(Errno::ISCONN));
+    net.settle();
+    let (accepted, _) = net.b.sockets.accept(server, Mode::Blocking).unwrap();
+    let mut got = Vec::new();
+    while let Ok(piece) = read(&mut net.b.sockets, accepted) {
+        got.extend(piece);
+    }
+    assert_eq!(got, text);
+}
+
+#[test]
+fn a_blocking_write_tells_why_the_connect_failed() {
+    let mut net = Net::new();
+    let server = net.fast_server();
+    net.fetch_cookie(server);
+    net.b.sockets.close(server).unwrap();
+    net.settle();
+    // With a cookie, so that text was taken.
+    let client = net.stream();
+    let sent = net.wait(call::send(client, b"GET", libc::MSG_FASTOPEN, Some(server_addr())));
+    assert_eq!(sent, Err(Errno::CONNREFUSED));
+    // Without.
+    let elsewhere = SocketAddrV4::new(B, PORT + 1);
+    let sent = net.wait(call::send(client, b"GET", libc::MSG_FASTOPEN, Some(elsewhere)));
+    assert_eq!(sent, Err(Errno::CONNREFUSED));
+}
+
+#[test]
+fn a_deferred_connect_says_yes_and_leaves_with_the_first_write() {
+    let mut net = Net::new();
+    let server = net.fast_server();
+    let first = net.nonblocking();
+    set_int(&mut net.a, first, TCP, libc::TCP_FASTOPEN_CONNECT, 1).unwrap();
+    assert_eq!(net.a.connect(first, at(B, PORT)), Err(Errno::INPROGRESS), "no cookie: it asks for one");
+    net.settle();
+    net.b.sockets.accept(server, Mode::Blocking).unwrap();
+    let second = net.nonblocking();
+    set_int(&mut net.a, second, TCP, libc::TCP_FASTOPEN_CONNECT, 1).unwrap();
+    assert_eq!(net.a.connect(second, at(B, PORT)), Ok(()));
+    net.settle();
+    assert_eq!(net.b.sockets.accept(server, Mode::Blocking), Err(Errno::AGAIN), "nothing has left");
+    assert_eq!(net.a.connect(second, at(B, PORT)), Err(Errno::ISCONN));
+    assert_eq!(read(&mut net.a, second), Err(Errno::AGAIN));
+    assert_eq!(net.a.listen(second, 1), Err(Errno::INVAL));
+    assert_eq!(write(&mut net.a, second, b"GET"), Ok(3));
+    net.settle();
+    let (accepted, _) = net.b.sockets.accept(server, Mode::Blocking).unwrap();
+    assert_eq!(read(&mut net.b.sockets, accepted), Ok(b"GET".to_vec()));
+    assert!(net.had_syn_text(second));
+    assert_eq!(write(&mut net.b.sockets, accepted, b"200"), Ok(3));
+    net.settle();
+    assert_eq!(read(&mut net.a, second), Ok(b"200".to_vec()));
+}
+
+#[test]
+fn a_deferred_connect_can_be_given_up() {
+    let mut net = Net::new();
+    let server = net.fast_server();
+    net.fetch_cookie(server);
+    let client = net.nonblocking();
+    set_int(&mut net.a, client, TCP, libc::TCP_FASTOPEN_CONNECT, 1).unwrap();
+    assert_eq!(net.a.connect(client, at(B, PORT)), Ok(()));
+    assert_eq!(net.a.shutdown(client, libc::SHUT_RDWR), Ok(()));
+    assert_eq!(write(&mut net.a, client, b"GET"), Err(Errno::PIPE));
+    net.settle();
+    assert_eq!(net.b.sockets.accept(server, Mode::Blocking), Err(Errno::AGAIN));
+}
+
+#[test]
+fn a_server_without_the_option_gives_no_cookie() {
+    let mut net = Net::new();
+    let server = net.server();
+    for _ in 0..2 {
+        let client = net.nonblocking();
+        assert_eq!(send_to(&mut net.a, client, b"GET", Some(server_addr())), Err(Errno::INPROGRESS));
+        net.settle();
+        net.b.sockets.accept(server, Mode::Blocking).unwrap();
+    }
+}
+
+#[test]
+fn what_is_asked_of_the_wrong_socket_is_refused() {
+    let mut net = Net::new();
+    let fd = net.nonblocking();
+    assert_eq!(send_to(&mut net.a, fd, b"x", None), Err(Errno::INVAL));
+    for (name, value) in [(libc::TCP_FASTOPEN, -1), (libc::TCP_FASTOPEN_CONNECT, 2)] {
+        assert_eq!(set_int(&mut net.a, fd, TCP, name, value), Err(Errno::INVAL));
+    }
+    let server = net.server();
+    let b = &mut net.b.sockets;
+    assert_eq!(set_int(b, server, TCP, libc::TCP_FASTOPEN_CONNECT, 1), Err(Errno::INVAL));
+    assert_eq!(send_to(b, server, b"x", Some(server_addr())), Err(Errno::ISCONN));
+    let (client, _) = net.connect_to(server);
+    for name in [libc::TCP_FASTOPEN, libc::TCP_FASTOPEN_CONNECT] {
+        assert_eq!(set_int(&mut net.a, client, TCP, name, 1), Err(Errno::INVAL));
+    }
+    let datagrams = net.a.socket(libc::AF_INET, libc::SOCK_DGRAM, 0).unwrap();
+    assert_eq!(send_to(&mut net.a, datagrams, b"x", Some(server_addr())), Err(Errno::OPNOTSUPP));
+}
+
+#[test]
+fn the_queue_of_a_listener_is_what_was_set_up_to_somaxconn() {
+    let mut net = Net::new();
+    let server = net.server();
+    let b = &mut net.b.sockets;
+    assert_eq!(int_option(b, server, TCP, libc::TCP_FASTOPEN), 0);
+    for (set, got) in [(5, 5), (1 << 20, 4096), (0, 0)] {
+        set_int(b, server, TCP, libc::TCP_FASTOPEN, set).unwrap();
+        assert_eq!(int_option(b, server, TCP, libc::TCP_FASTOPEN), got);
+    }
+    let fd = net.stream();
+    assert_eq!(int_option(&mut net.a, fd, TCP, libc::TCP_FASTOPEN_CONNECT), 0);
+    set_int(&mut net.a, fd, TCP, libc::TCP_FASTOPEN_CONNECT, 1).unwrap();
+    assert_eq!(int_option(&mut net.a, fd, TCP, libc::TCP_FASTOPEN_CONNECT), 1);
+}
