@@ -3,6 +3,7 @@
 use ringwire_wire::tcp::{Flags, Header, Options};
 
 use super::arrival::{Arrival, Step};
+use super::config::micros;
 use super::options::now_ms;
 use super::tcb::{Bits, State, Tcb, Timer};
 use super::timers::{Limit, MAX_BACKOFF};
@@ -178,6 +179,8 @@ impl Tcb {
             arrival.skip_syn();
             return Step::Next;
         }
+        // RFC 7323 4.3 (2): our answer to this one measures a round trip, not how long the peer waited before it asked again.
+        self.note_timestamp(arrival.seq, arrival.timestamps);
         if self.may_challenge(now) {
             self.flags.set(Bits::TX_SYN);
         }
@@ -190,7 +193,13 @@ impl Tcb {
         let elapsed_us = u32::try_from(cx.now.nanos_since(self.progress_at) / 1_000).unwrap_or(u32::MAX);
         // No timer watches the SYN-ACK of a cookie: nobody remembers when it left, and its timestamp is too coarse.
         let is_cookie = self.timer == Timer::Idle;
-        let rtt_us = if resent { self.echo_rtt_us(cx.now, arrival.timestamps) } else { Some(elapsed_us) };
+        // An echo that is older than the timer was for is of a SYN or SYN-ACK that was repeated meanwhile: it says how long that waited.
+        let is_latest = |rtt_us: &u32| *rtt_us < micros(cx.config.rto_initial);
+        let rtt_us = if resent {
+            self.echo_rtt_us(cx.now, arrival.timestamps).filter(is_latest)
+        } else {
+            Some(elapsed_us)
+        };
         match rtt_us {
             _ if is_cookie => {}
             Some(rtt_us) => self.rtt.on_sample(rtt_us, cx.config),

@@ -1,7 +1,7 @@
 //! Path MTU without ICMP (RFC 4821, RFC 8899): black holes are noticed, and larger segments are tried again behind them.
 //!
 //! ```text
-//! 4 timeouts of a long segment -> mss 1024, then halves -> data flows -> probe in the middle between what passes and what did
+//! 4 timeouts of a long segment -> mss 1024, then 512   -> data flows -> probe in the middle between what passes and what did
 //!    ^                                                      |-- acknowledged -> mss is the probe's, next one
 //!    `-- nothing is known of the path before that            `-- lost -> cut up and sent again, cwnd stays, smaller one later
 //! ```
@@ -74,11 +74,10 @@ impl Tcb {
     /// The retransmission timer fired once more: if long segments do not get through, shorter ones may.
     #[cold]
     pub(super) fn suspect_black_hole<P, S: SendBuf>(&mut self, cold: &mut Cold<P, S>, now: Instant) {
-        let mss = if self.mss > BASE_MSS { BASE_MSS } else { (self.mss / 2).max(LEAST_MSS) };
-        let is_long = cold.send.get(0).is_some_and(|head| head.len > u32::from(mss));
-        if self.tries < SUSPICIOUS_TRIES || mss >= self.mss || !is_long {
+        if self.tries < SUSPICIOUS_TRIES {
             return;
         }
+        let Some(mss) = cold.send.get(0).and_then(|head| self.shorter_mss(head.len)) else { return };
         let top = cold.path.map_or(self.mss, |search| search.top);
         cold.path = Some(Search {
             top,
@@ -90,6 +89,11 @@ impl Tcb {
         });
         self.mss = mss;
         cold.send.resegment(0, mss);
+    }
+
+    /// The next smaller size that cuts a segment of `len`: those between that and what it is say nothing new.
+    fn shorter_mss(&self, len: u32) -> Option<u16> {
+        [BASE_MSS, LEAST_MSS].into_iter().find(|mss| *mss < self.mss && u32::from(*mss) < len)
     }
 
     /// Makes a probe out of what waits to be sent, if one is due.

@@ -155,6 +155,10 @@ fn a_black_hole_is_noticed_after_four_timeouts_and_passed() {
     let mut path = Path::new(&config(), 600);
     path.write(10_000);
     assert_eq!(path.longest, 512);
+    // A segment that is below the first step anyway goes on to the next.
+    let mut path = Path::new(&config(), 600);
+    path.write(929);
+    assert_eq!(path.longest, 512);
 }
 
 #[test]

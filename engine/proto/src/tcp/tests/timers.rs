@@ -165,6 +165,35 @@ fn an_unmeasured_handshake_makes_the_rto_3_s_and_the_window_one_segment() {
 }
 
 #[test]
+fn an_echo_of_an_earlier_syn_measures_nothing() {
+    // Karn: it would say how long the SYN-ACK that was lost was waited for.
+    let config = Config { timestamps: true, ..plain() };
+    for (echoed, rto_ms) in [(0, 3000), (1, 200 + 20)] {
+        let mut host = Host::connect(&config, ISS.0);
+        let sent = [one(host.transmit()), one(host.run_timer())];
+        let stamp = sent[echoed].options.timestamps.expect("offered").value;
+        host.now += 20 * MS;
+        host.exchange(&peer_syn_ack().stamp(7, stamp));
+        let info = host.call(|tcb, cx| tcb.info(cx));
+        assert_eq!(info.rto.as_millis(), rto_ms, "{echoed}");
+    }
+}
+
+#[test]
+fn the_answer_to_a_repeated_syn_echoes_that_one() {
+    // RFC 7323 4.3 (2)
+    let config = Config { timestamps: true, ..plain() };
+    let mut host = Host::accept(&config, ISS.0, &peer_syn().stamp(100, 0));
+    let echo = |wire: Wire| wire.options.timestamps.expect("agreed").echo;
+    assert_eq!(echo(one(host.transmit())), 100);
+    host.now += 900 * MS;
+    assert_eq!(echo(one(host.exchange(&peer_syn().stamp(1000, 0)))), 1000);
+    host.now += 900 * MS;
+    let late = host.exchange(&peer_syn().stamp(99, 0));
+    assert!(late.into_iter().all(|wire| echo(wire) == 1000), "an older one changes nothing");
+}
+
+#[test]
 fn an_acknowledgement_of_part_restarts_the_timer() {
     // RFC 6298 (5.3)
     let mut host = established(&plain());
