@@ -9,6 +9,12 @@ const HEADERS_LEN: f64 = 52.0;
 /// What the engine starts with (RFC 6298 2.4 as Linux has it, RFC 6928).
 const RTO_MIN_S: f64 = 0.2;
 const INITIAL_WINDOW_SEGS: f64 = 10.0;
+/// RFC 6298 (5.7): after a SYN or SYN-ACK was lost; before anything gets through there is no other measurement.
+const RTO_UNMEASURED_S: f64 = 3.0;
+/// RFC 6298 (2.5), as the engine has it.
+const RTO_MAX_S: f64 = 120.0;
+/// Timeouts in a black hole: four until shorter segments are tried, a fifth until still shorter ones.
+const HOLE_TIMEOUTS: i32 = 5;
 /// Of what the model says; it describes a mean, and Reno.
 const MARGIN: f64 = 0.4;
 /// A chain of losses of the same segment that is rarer than this does not happen.
@@ -32,7 +38,8 @@ pub struct Limits {
 ///   rate'         rate * min(1, (queue + bdp) / (2 bdp)): what remains on a short queue after the window was halved
 ///   model         mss / (rtt * sqrt(4p/3) + rto * min(1, 3 sqrt(3p/4)) * p * (1 + 32 p^2))  (Padhye et al. 1998, b = 2)
 /// black hole      rto * 2^5: four timeouts until shorter segments are tried, five until still shorter ones
-/// bad luck        rto * 2^k with p^k = NEVER: the longest chain of time-outs of one segment
+/// bad luck        rto * 2^k with p^k = NEVER: the longest chain of time-outs of one segment; in a black hole as many after those that
+///                 it takes anyway, all of them of an RTO that was never measured
 /// ```
 /// `p` is the probability that a packet does not arrive intact, plus half of that of arriving late enough to be taken for lost. The
 /// round trip of bad luck includes a full queue.
@@ -55,22 +62,41 @@ pub fn limits(link: &Impairment, mtu: usize, bytes: usize) -> Limits {
     let model = mss / (empty_rtt * (4.0 * p / 3.0).sqrt() + timeouts).max(f64::MIN_POSITIVE);
     let transfer = bytes as f64 / (MARGIN * rate_left.min(model));
     let luck = bad_luck(link, p, RTO_MIN_S + 2.0 * full_rtt);
-    let hole = if link.refuses_by_icmp { 0.0 } else { 32.0 * rto };
-    let usual = rounds * empty_rtt + queue / rate + hole + transfer;
-    Limits { usual: Duration::from_secs_f64(usual), longest: Duration::from_secs_f64(usual + luck) }
+    let usual = rounds * empty_rtt + queue / rate + transfer;
+    let (hole, worst_hole) = if link.refuses_by_icmp {
+        (0.0, 0.0)
+    } else {
+        (
+            timeouts_s(rto, HOLE_TIMEOUTS),
+            timeouts_s(rto.max(RTO_UNMEASURED_S), HOLE_TIMEOUTS + longest_chain(p)),
+        )
+    };
+    Limits {
+        usual: Duration::from_secs_f64(usual + hole),
+        longest: Duration::from_secs_f64(usual + worst_hole + luck),
+    }
 }
 
 fn bad_luck(link: &Impairment, p: f64, rto: f64) -> f64 {
     if p <= 0.0 {
         return rto;
     }
-    let chain = (NEVER.ln() / p.ln()).ceil().clamp(1.0, 12.0);
     let fade = match link.loss {
         Loss::Random(_) => 0.0,
         // Twenty times the mean of an exponential distribution: 2e-9.
         Loss::Bursts { length, .. } => 20.0 * length.as_secs_f64(),
     };
-    rto * chain.exp2() + fade
+    rto * f64::from(longest_chain(p)).exp2() + fade
+}
+
+/// How often one segment is lost in a row at most.
+fn longest_chain(p: f64) -> i32 {
+    if p <= 0.0 { 0 } else { (NEVER.ln() / p.ln()).ceil().clamp(1.0, 12.0) as i32 }
+}
+
+/// How long so many timeouts in a row take, the first of `rto`.
+fn timeouts_s(rto: f64, count: i32) -> f64 {
+    (0..count).map(|number| (rto * 2_f64.powi(number)).min(RTO_MAX_S)).sum()
 }
 
 #[cfg(test)]
@@ -86,6 +112,19 @@ mod tests {
     #[test]
     fn a_clean_link_must_be_two_fifths_full() {
         assert!((rate(&Impairment::CLEAN) * 8.0 / 1e9 - 0.386).abs() < 0.01);
+    }
+
+    #[test]
+    fn a_black_hole_costs_some_timeouts_and_not_more_than_that() {
+        let clean = Impairment { mtu: 1280, ..Impairment::CLEAN };
+        let hole = Impairment { refuses_by_icmp: false, ..clean };
+        let (without, with) = (limits(&clean, 1280, 100_000), limits(&hole, 1280, 100_000));
+        let usual = (with.usual - without.usual).as_secs_f64();
+        assert!((6.0..7.0).contains(&usual), "31 times 200 ms: {usual}");
+        let longest = (with.longest - without.longest).as_secs_f64();
+        assert!((93.0..94.0).contains(&longest), "31 times 3 s: {longest}");
+        let lossy = Impairment { loss: Loss::Random(0.05), ..hole };
+        assert!(limits(&lossy, 1280, 100_000).longest > with.longest + Duration::from_secs(400));
     }
 
     #[test]

@@ -93,8 +93,10 @@ pub struct LinkCounters {
     pub duplicated: u64,
     /// Packets that went out with a flipped bit.
     pub corrupted: u64,
-    /// Packets that did not fit the MTU.
+    /// Packets that did not fit the MTU and were refused.
     pub too_big: u64,
+    /// Packets that did not fit the MTU and were lost without a word.
+    pub swallowed: u64,
     /// Packets to or from an end that was not there.
     pub unplugged: u64,
 }
@@ -109,6 +111,8 @@ pub(crate) enum Fate {
         flipped_bit: Option<usize>,
     },
     Vanishes,
+    /// It is too long for a path that does not say so.
+    Swallowed,
     Overflows,
     TooBig,
 }
@@ -133,7 +137,7 @@ impl Line {
     pub(crate) fn fate(&mut self, link: &Impairment, frame: &[u8], now_ns: u64) -> Fate {
         let is_ipv4 = frame.get(12..ETHERNET_LEN) == Some(&ETHERTYPE_IPV4);
         if is_ipv4 && frame.len() > link.mtu + ETHERNET_LEN {
-            return if link.refuses_by_icmp { Fate::TooBig } else { Fate::Vanishes };
+            return if link.refuses_by_icmp { Fate::TooBig } else { Fate::Swallowed };
         }
         let queued_ns = self.free_at_ns.saturating_sub(now_ns);
         if bytes_in(queued_ns, link.rate_bps) + frame.len() as u64 > link.queue_bytes {
@@ -230,6 +234,8 @@ mod tests {
         let link = Impairment { mtu: 1000, corrupt: 1.0, ..Impairment::CLEAN };
         let mut line = Line::new(1);
         assert_eq!(line.fate(&link, &frame(), 0), Fate::TooBig);
+        let hole = Impairment { refuses_by_icmp: false, ..link };
+        assert_eq!(line.fate(&hole, &frame(), 0), Fate::Swallowed);
         let mut arp = frame();
         arp[12..14].copy_from_slice(&[0x08, 0x06]);
         assert!(matches!(line.fate(&link, &arp, 0), Fate::Arrives { flipped_bit: None, .. }));

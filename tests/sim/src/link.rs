@@ -174,7 +174,7 @@ impl Relay {
         let (due_ns, again_ns, flipped_bit) = match fate {
             Fate::Arrives { due_ns, again_ns, flipped_bit } => (due_ns, again_ns, flipped_bit),
             Fate::TooBig => return self.refuse(from, &bytes, now_ns),
-            Fate::Vanishes | Fate::Overflows => return,
+            Fate::Vanishes | Fate::Swallowed | Fate::Overflows => return,
         };
         if let Some(again_ns) = again_ns {
             self.send_off(1 - from, bytes.clone(), again_ns);
@@ -198,6 +198,7 @@ impl Relay {
             Fate::Vanishes => (&mut counters.lost, "lost"),
             Fate::Overflows => (&mut counters.overflowed, "the queue is full"),
             Fate::TooBig => (&mut counters.too_big, "too big"),
+            Fate::Swallowed => (&mut counters.swallowed, "too big, swallowed"),
         };
         *counter += 1;
         Some(said)

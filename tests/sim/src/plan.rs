@@ -67,22 +67,25 @@ impl Plan {
         }
     }
 
-    /// A plan drawn from a seed: sizes from nothing to a few hundred kilobytes, links from clean to wretched, sometimes an incident.
+    /// A plan drawn from a seed: sizes from nothing to a few hundred kilobytes, links from clean to wretched, sometimes an incident
+    /// or a path that swallows long packets; any congestion control.
     pub fn from_seed(seed: u64) -> Plan {
         let mut rng = Rng::new(seed);
-        let impairment = link(&mut rng);
+        let mut impairment = link(&mut rng);
         let (upload_bytes, download_bytes) = (size(&mut rng), size(&mut rng));
         let incident = incident(&mut rng, &impairment, upload_bytes + download_bytes);
         let mut options = options(&mut rng);
         if matches!(incident, Incident::Vanishes { .. }) {
             options.user_timeout = Some(PATIENCE);
         }
-        if matches!(incident, Incident::Vanishes { .. } | Incident::Restarts { .. }) {
-            // Without it an idle end has no means to notice, and no wish to.
+        let frames = if rng.chance(0.2) { 64 } else { 512 };
+        let may_cut = frames == 64;
+        if may_cut || matches!(incident, Incident::Vanishes { .. } | Incident::Restarts { .. }) {
+            // Without it an idle end has no means to notice, and no wish to: a RST may be lost too.
             let (time, interval) = (Duration::from_secs(5), Duration::from_secs(1));
             options.keepalive = Some(KeepAlive { time, interval, retries: 10 });
         }
-        let frames = if rng.chance(0.2) { 64 } else { 512 };
+        hide_mtu(&mut rng, &mut impairment, incident);
         Plan { seed, impairment, incident, upload_bytes, download_bytes, frames, options }
     }
 
@@ -94,6 +97,8 @@ impl Plan {
         }
     }
 }
+
+const SMALL_MTUS: [usize; 5] = [1492, 1400, 1280, 1000, 600];
 
 fn pick<T: Copy>(rng: &mut Rng, choices: &[T]) -> T {
     choices[usize::try_from(rng.below(choices.len() as u64)).unwrap_or(0)]
@@ -135,15 +140,27 @@ fn incident(rng: &mut Rng, link: &Impairment, bytes: usize) -> Incident {
     match rng.below(10) {
         0 => Incident::Vanishes { at },
         1 => Incident::Restarts { at },
-        2 => Incident::MtuFalls { at, to: pick(rng, &[1492, 1400, 1280, 1000, 600]) },
+        2 => Incident::MtuFalls { at, to: pick(rng, &SMALL_MTUS) },
         _ => Incident::None,
+    }
+}
+
+/// Some paths swallow long packets without a word: from the beginning, or from when the MTU falls.
+fn hide_mtu(rng: &mut Rng, link: &mut Impairment, incident: Incident) {
+    let (is_hidden, mtu) = (rng.chance(0.1), pick(rng, &SMALL_MTUS));
+    if !is_hidden {
+        return;
+    }
+    link.refuses_by_icmp = false;
+    if !matches!(incident, Incident::MtuFalls { .. }) {
+        link.mtu = mtu;
     }
 }
 
 fn options(rng: &mut Rng) -> TcpOptions {
     let mut options = TcpOptions::default();
     options.nodelay = rng.chance(0.5);
-    options.congestion_control = pick(rng, &[CongestionControl::Cubic, CongestionControl::NewReno]);
+    options.congestion_control = pick(rng, &CongestionControl::ALL);
     options.ecn = pick(rng, &[Ecn::Off, Ecn::Answer, Ecn::Ask]);
     options
 }

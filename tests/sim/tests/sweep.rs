@@ -56,6 +56,8 @@ fn complain(seed: u64, error: &str) -> String {
 #[derive(Default)]
 struct Sums {
     link: LinkCounters,
+    /// In how many runs each of those happened at all. A few runs make most of the packets, so that only this grows with their number.
+    runs: LinkCounters,
     told: u64,
     /// Transfers that took longer than usual.
     unusual: u64,
@@ -65,16 +67,22 @@ struct Sums {
 
 impl Sums {
     fn add(&mut self, seed: u64, report: &Report) {
-        let (sum, one) = (&mut self.link, &report.link);
-        sum.packets += one.packets;
-        sum.lost += one.lost;
-        sum.overflowed += one.overflowed;
-        sum.reordered += one.reordered;
-        sum.duplicated += one.duplicated;
-        sum.corrupted += one.corrupted;
-        sum.too_big += one.too_big;
-        sum.unplugged += one.unplugged;
-        self.told += report.told.iter().flatten().count() as u64;
+        let (sum, runs, one) = (&mut self.link, &mut self.runs, &report.link);
+        for (sum, runs, one) in [
+            (&mut sum.packets, &mut runs.packets, one.packets),
+            (&mut sum.lost, &mut runs.lost, one.lost),
+            (&mut sum.overflowed, &mut runs.overflowed, one.overflowed),
+            (&mut sum.reordered, &mut runs.reordered, one.reordered),
+            (&mut sum.duplicated, &mut runs.duplicated, one.duplicated),
+            (&mut sum.corrupted, &mut runs.corrupted, one.corrupted),
+            (&mut sum.too_big, &mut runs.too_big, one.too_big),
+            (&mut sum.swallowed, &mut runs.swallowed, one.swallowed),
+            (&mut sum.unplugged, &mut runs.unplugged, one.unplugged),
+        ] {
+            *sum += one;
+            *runs += u64::from(one > 0);
+        }
+        self.told += u64::from(report.told.iter().any(Option::is_some));
         self.unusual += u64::from(report.took > report.allowed.usual);
         let part = report.took.as_secs_f64() / report.allowed.longest.as_secs_f64();
         if part > self.slowest.0 {
@@ -82,13 +90,27 @@ impl Sums {
         }
     }
 
-    /// Every part of the link has done its worst, and yet nearly all transfers were as fast as is usual.
+    /// Every part of the link has done its worst, and yet nearly all transfers were as fast as is usual. The shares of runs are those of
+    /// 20,000 seeds; fewer runs may be as far from them as chance alone takes them.
     fn check(&self, runs: u64) {
-        let link = &self.link;
-        let said = format!("the link was too kind: {link:?}, told {}", self.told);
-        assert!(link.lost > 5 * runs && link.overflowed > runs / 2 && link.duplicated > runs, "{said}");
-        assert!(link.corrupted > runs && link.reordered > runs, "{said}");
-        assert!(link.too_big > runs / 50 && link.unplugged > runs / 10 && self.told > runs / 20, "{said}");
+        let of = &self.runs;
+        let shares = [
+            ("lost", of.lost, 0.56),
+            ("overflowed", of.overflowed, 0.025),
+            ("reordered", of.reordered, 0.29),
+            ("duplicated", of.duplicated, 0.29),
+            ("corrupted", of.corrupted, 0.25),
+            ("too big", of.too_big, 0.048),
+            ("swallowed", of.swallowed, 0.07),
+            ("unplugged", of.unplugged, 0.079),
+            ("told", self.told, 0.075),
+        ];
+        for (name, count, share) in shares {
+            let expected = share * runs as f64;
+            // Five standard deviations of a rare event.
+            let least = expected - 5.0 * expected.sqrt();
+            assert!(count as f64 > least, "the link was too kind: {name} in {count} of {runs} runs, {of:?}");
+        }
         assert!(
             self.unusual <= runs * 3 / 100,
             "{} of {runs} transfers were slower than usual",
@@ -117,8 +139,8 @@ fn streams_arrive_intact_over_thousands_of_seeds() {
         }
     }
     println!(
-        "{runs} seeds: {:?}, told {}, unusual {}, slowest {:?}",
-        sums.link, sums.told, sums.unusual, sums.slowest
+        "{runs} seeds: {:?} in {:?}, told {}, unusual {}, slowest {:?}",
+        sums.link, sums.runs, sums.told, sums.unusual, sums.slowest
     );
     let said: Vec<String> = failures.iter().take(10).map(|(seed, error)| complain(*seed, error)).collect();
     let numbers: Vec<u64> = failures.iter().map(|(seed, _)| *seed).collect();
@@ -181,6 +203,6 @@ fn a_black_hole_is_passed_both_ways() {
         let delay = Duration::from_millis(5);
         let link = Impairment { delay, mtu, refuses_by_icmp: false, ..Impairment::CLEAN };
         let report = run(&Plan::new(seed, link, 500_000, 500_000)).unwrap();
-        assert!(report.link.lost >= 4 && report.took < Duration::from_secs(15), "{report:?}");
+        assert!(report.link.swallowed >= 4 && report.took < Duration::from_secs(15), "{report:?}");
     }
 }
