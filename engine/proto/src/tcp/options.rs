@@ -72,7 +72,7 @@ impl Tcb {
         self.rcv.ack_sent = self.rcv.nxt;
         self.flags.clear(Bits::TX_ACK);
         self.delack_at = super::tcb::NEVER;
-        let window = self.announce(flags);
+        let window = self.announce(self.rcv.nxt, flags);
         Header {
             src_port: 0,
             dst_port: 0,
@@ -84,16 +84,16 @@ impl Tcb {
         }
     }
 
-    /// The window field. What is below the scale's unit cannot be said: it is rounded up and so given, as to round it down would take back
-    /// what was announced (RFC 9293 SHLD-14, RFC 7323 2.4); Linux does the same.
+    /// The window field beside an acknowledgement of what is before `ack`. What is below the scale's unit cannot be said: it is rounded
+    /// up and so given, as to round it down would take back what was announced (RFC 9293 SHLD-14, RFC 7323 2.4); Linux does the same.
     #[inline]
-    fn announce(&mut self, flags: Flags) -> u16 {
+    pub(super) fn announce(&mut self, ack: SeqNum, flags: Flags) -> u16 {
         // RFC 7323 2.2: that of a SYN is not scaled.
         let shift = if flags.contains(Flags::SYN) { 0 } else { self.shifts.rcv() };
-        let units = (self.rcv_wnd() + ((1 << shift) - 1)) >> shift;
+        let units = (self.rcv.adv.distance(ack) + ((1 << shift) - 1)) >> shift;
         // Adoption limited it to 16 bits.
         let window = u16::try_from(units).unwrap_or(u16::MAX);
-        self.rcv.adv = self.rcv.adv.later(self.rcv.nxt + (u32::from(window) << shift));
+        self.rcv.adv = self.rcv.adv.later(ack + (u32::from(window) << shift));
         window
     }
 

@@ -496,7 +496,7 @@ impl Tcb {
         let header = Header {
             ack: end.0,
             flags: if is_marked { flags | Flags::ECE } else { flags },
-            window: u16::try_from(self.rcv.adv.distance(end) >> self.shifts.rcv()).unwrap_or(u16::MAX),
+            window: self.announce(end, Flags::NONE),
             ..transmit.header
         };
         // The rest is acknowledged next.
