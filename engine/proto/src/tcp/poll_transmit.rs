@@ -237,6 +237,11 @@ impl Tcb {
         usable: u32,
     ) -> Option<Plan> {
         if self.snd.una != self.snd.nxt {
+            // The peer's application limits what is sent as ours might.
+            if let Some(cold) = cx.cold.get_mut(self.cold).filter(|cold| cold.send.is_sampled()) {
+                let in_flight = self.pipe(cold);
+                cold.send.mark_app_limited(in_flight);
+            }
             return None;
         }
         let worth_it = usable >= self.snd.max_wnd / 2 || self.flags.has(Bits::OVERRIDE);

@@ -1,7 +1,7 @@
 //! How much a peer may send ahead, and how much may wait to be sent: both grow with what the path carries.
 //!
 //! The receive buffer is twice what the application takes in a round trip, so that the peer's window can double while it opens its
-//! congestion window (Linux's dynamic right-sizing). The send buffer is twice the congestion window: one part in flight, one part to
+//! congestion window (Linux's dynamic right-sizing), and what waits behind holes beside it. The send buffer is twice the congestion window: one part in flight, one part to
 //! follow it; four times for an algorithm that does not slow down for a hole. Both are limits, not memory.
 
 use super::options::now_ms;
@@ -111,17 +111,23 @@ impl Tcb {
         let is_first = cx.tune.mark_ms == 0;
         let taken = self.rcv.nxt.distance(core::mem::replace(&mut cx.tune.mark, self.rcv.nxt));
         cx.tune.mark_ms = now_ms.max(1);
-        // Much later than a round trip says nothing about one.
-        let is_one_round = u64::from(elapsed_ms) * 1_000 <= 2 * u64::from(self.rtt.srtt_us()) + 8_000;
-        if !is_first && is_one_round {
-            self.grow_receive(cx, taken);
+        if is_first {
+            return;
         }
+        // While a hole is filled nothing is in order for longer than a round trip; of what comes then, one's share counts.
+        let round_us = 2 * u64::from(self.rtt.srtt_us()) + 8_000;
+        let share = (u64::from(taken) * round_us).checked_div(u64::from(elapsed_ms) * 1_000);
+        let taken = share.and_then(|share| u32::try_from(share).ok()).map_or(taken, |share| taken.min(share));
+        self.grow_receive(cx, taken);
     }
 
     fn grow_receive<P, A: SendPool>(&self, cx: &mut Cx<'_, P, A>, taken_bytes: u32) {
         let limit = cx.recv_limit_bytes();
         let is_read = self.rcv.held_bytes <= limit / 2;
-        let wanted = taken_bytes.saturating_mul(2).saturating_add(16 * u32::from(self.mss));
+        let mss = u32::from(self.mss);
+        // What waits behind holes takes room that the stream goes on needing.
+        let ahead = cx.cold.get(self.cold).map_or(0, |cold| cold.reassembly.segs()) as u32 * mss;
+        let wanted = taken_bytes.saturating_mul(2).saturating_add(ahead).saturating_add(16 * mss);
         if is_read && wanted > limit && cx.tune.pressure == Pressure::None {
             cx.tune.grown_bytes = wanted.min(cx.config.recv_buffer_max_bytes);
         }

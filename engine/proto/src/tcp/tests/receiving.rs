@@ -307,6 +307,35 @@ fn the_buffer_doubles_each_round_trip_while_the_peer_fills_it_and_the_applicatio
     assert_eq!(host.tune.limit_bytes(&host.config), 300_000);
 }
 
+/// While a hole is filled, which takes more than a round trip, the peer's window is full of what lies behind it.
+#[test]
+fn the_buffer_grows_for_a_peer_whose_segments_are_lost() {
+    let config = Config { window_scale: Some(7), recv_buffer_max_bytes: 1 << 20, ..plain() };
+    let mut host = Host::connect(&config, ISS.0);
+    host.transmit();
+    host.now += Duration::from_millis(10);
+    host.exchange(&peer_syn_ack().scale(7));
+    let mut seq = 0;
+    for _ in 0..8 {
+        let end = seq + host.tcb.rcv_wnd() / 1000 * 1000;
+        // The first and the middle one are lost; each goes again, one after the other.
+        let middle = (seq + end) / 2000 * 1000;
+        for at in (seq + 1000..end).step_by(1000).filter(|at| *at != middle) {
+            let _ = host.deliver(&peer(ACK, at, 0).text(&[1; 1000]));
+            host.transmit();
+        }
+        for hole in [seq, middle] {
+            host.now += Duration::from_millis(40);
+            let _ = host.deliver(&peer(ACK, hole, 0).text(&[1; 1000]));
+            host.read();
+            host.transmit();
+        }
+        seq = end;
+    }
+    let grown = host.tune.limit_bytes(&host.config);
+    assert!(grown > 2 * config.recv_buffer_bytes, "{grown}");
+}
+
 #[test]
 fn the_buffer_of_who_does_not_read_does_not_grow() {
     let config = Config { window_scale: Some(7), recv_buffer_max_bytes: 1 << 20, ..plain() };
