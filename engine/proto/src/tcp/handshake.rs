@@ -207,8 +207,9 @@ impl Tcb {
         }
         let is_known = self.is_fast_opened();
         if resent || !is_known {
-            // RFC 5681 3.1: a lost SYN or SYN-ACK leaves an initial window of one segment.
-            let segs = if resent { 1 } else { cx.config.initial_window_segs };
+            // RFC 6928 2: one lost SYN or SYN-ACK says little about the path, unless data went with it; after several the initial
+            // window is one segment (RFC 5681 3.1).
+            let segs = if self.tries > 1 || is_known { 1 } else { cx.config.initial_window_segs };
             self.window = Window::initial(self.mss, segs);
         }
         self.backoff = 0;

@@ -61,14 +61,32 @@ fn rfc6928_2_initial_window_in_bytes() {
     });
 }
 
-/// RFC 6928 2, RFC 5681 3.1: after a lost SYN or SYN-ACK one segment.
+/// RFC 6928 2: one lost SYN or SYN-ACK takes nothing from the initial window, as in Linux.
 #[test]
-fn rfc5681_3_1_lost_syn_ack_leaves_one_segment() {
+fn rfc6928_2_one_lost_syn_ack_leaves_ten_segments() {
     script(|s| {
         s.listen();
         s.inject(s.peer_syn());
         s.expect_only(syn_ack());
         s.expect_after(900..=1100, syn_ack());
+        s.inject(ack());
+        s.accept();
+        s.send(vec![1; 30 * 1460]);
+        assert_eq!(s.take_sent().len(), 10);
+        s.abort();
+        s.ignore_sent();
+    });
+}
+
+/// RFC 6928 2, RFC 5681 3.1: after several the window is one segment.
+#[test]
+fn rfc5681_3_1_several_lost_syn_acks_leave_one_segment() {
+    script(|s| {
+        s.listen();
+        s.inject(s.peer_syn());
+        s.expect_only(syn_ack());
+        s.expect_after(900..=1100, syn_ack());
+        s.expect_after(1900..=2200, syn_ack());
         s.inject(ack());
         s.accept();
         s.send(vec![1; 5000]);

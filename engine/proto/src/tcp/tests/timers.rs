@@ -154,14 +154,19 @@ fn with_timestamps_the_echo_measures_a_retransmission() {
 }
 
 #[test]
-fn an_unmeasured_handshake_makes_the_rto_3_s_and_the_window_one_segment() {
-    // RFC 6298 (5.7), RFC 5681 3.1
-    let mut host = Host::connect(&plain(), ISS.0);
-    host.transmit();
-    host.run_timer();
-    host.exchange(&peer_syn_ack());
-    let info = host.call(|tcb, cx| tcb.info(cx));
-    assert_eq!((info.rto, info.cwnd_bytes, info.backoff), (Duration::from_secs(3), 1000, 0));
+fn an_unmeasured_handshake_makes_the_rto_3_s_and_the_window_one_segment_if_more_than_one_syn_was_lost() {
+    // RFC 6298 (5.7), RFC 6928 2, RFC 5681 3.1
+    for (lost_syns, window_segs) in [(1, 10), (2, 1)] {
+        let mut host = Host::connect(&plain(), ISS.0);
+        host.transmit();
+        for _ in 0..lost_syns {
+            host.run_timer();
+        }
+        host.exchange(&peer_syn_ack());
+        let info = host.call(|tcb, cx| tcb.info(cx));
+        let seen = (info.rto, info.cwnd_bytes, info.backoff);
+        assert_eq!(seen, (Duration::from_secs(3), window_segs * 1000, 0), "{lost_syns}");
+    }
 }
 
 #[test]
