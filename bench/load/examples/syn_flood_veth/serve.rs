@@ -1,0 +1,126 @@
+//! The servers: they take connections and read what those bring.
+
+use std::io::{self, Read};
+use std::net::{SocketAddrV4, TcpListener};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use ringwire::{Engine, Event, Events, Interface, PollMode, Recv, TcpOptions, WorkerSeed};
+
+use crate::rig::{Rig, pin, v4};
+
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stack {
+    Ringwire,
+    Kernel,
+}
+
+impl Stack {
+    pub(crate) const ALL: [Stack; 2] = [Stack::Ringwire, Stack::Kernel];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Stack::Ringwire => "ringwire",
+            Stack::Kernel => "kernel",
+        }
+    }
+}
+
+/// A server at work; ends when dropped.
+pub(crate) struct Server {
+    addr: SocketAddrV4,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    pub(crate) fn addr(&self) -> SocketAddrV4 {
+        self.addr
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Relaxed: it stands for itself.
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // Its panic was printed, and its connections ended, which the round has noticed.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// It answers when this returns.
+pub(crate) fn start(rig: &Rig, stack: Stack, port: u16, cpu: usize) -> Result<Server, String> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&stop);
+    let (addr, thread) = match stack {
+        Stack::Ringwire => {
+            let addr = SocketAddrV4::new(v4(rig.server_link.spare_addr(&rig.server)), port);
+            let seed = engine(rig, cpu).map_err(|error| error.to_string())?;
+            let (listens, is_listening) = mpsc::channel();
+            let thread = thread::spawn(move || serve(seed, addr, &listens, &told));
+            is_listening.recv_timeout(START_LIMIT).map_err(|_| "the engine does not listen".to_owned())?;
+            (addr, thread)
+        }
+        Stack::Kernel => {
+            let addr = SocketAddrV4::new(v4(rig.server_link.addr(&rig.server)), port);
+            let listener = rig.server.run(|| TcpListener::bind(addr)).map_err(|error| error.to_string())?;
+            listener.set_nonblocking(true).map_err(|error| error.to_string())?;
+            (addr, thread::spawn(move || accept(&listener, cpu, &told)))
+        }
+    };
+    Ok(Server { addr, stop, thread: Some(thread) })
+}
+
+fn engine(rig: &Rig, cpu: usize) -> io::Result<WorkerSeed> {
+    let address = format!("{}/{}", rig.server_link.spare_addr(&rig.server), rig.server_link.prefix_len());
+    let address = address.parse().map_err(|_| io::Error::other("the lab gave an address that is none"))?;
+    let interface = Interface::new(rig.server_link.name(&rig.server)).address(address).gateway(rig.gateway);
+    let engine = Engine::builder()
+        .netns(rig.server.netns().try_clone_to_owned()?)
+        .interface(interface)
+        .poll_mode(PollMode::Adaptive)
+        .cpus([cpu])
+        .start()
+        .map_err(|error| io::Error::other(error.to_string()))?;
+    engine.into_workers().pop().ok_or_else(|| io::Error::other("no worker"))
+}
+
+fn serve(seed: WorkerSeed, addr: SocketAddrV4, listens: &mpsc::Sender<()>, stop: &AtomicBool) {
+    let mut worker = seed.start();
+    worker.listen(addr.into(), &TcpOptions::default()).expect("a fresh engine has no listener");
+    // Nobody waits only if it took too long.
+    let _ = listens.send(());
+    let mut events = Events::with_capacity(1024);
+    while !stop.load(Ordering::Relaxed) {
+        worker.poll(&mut events, Some(Duration::from_millis(10))).expect("the interface stays");
+        for event in events.drain() {
+            let Event::Readable(conn) = event else { continue };
+            while let Ok(Recv::Data(_)) = worker.recv(conn) {}
+            if let Ok(Recv::Eof) = worker.recv(conn) {
+                worker.close(conn);
+            }
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, cpu: usize, stop: &AtomicBool) {
+    pin(cpu);
+    while !stop.load(Ordering::Relaxed) {
+        match listener.accept() {
+            // Ends with its connection.
+            Ok((mut stream, _)) => drop(thread::spawn(move || {
+                let mut buffer = vec![0; 256 * 1024];
+                if stream.set_nonblocking(false).is_ok() {
+                    while matches!(stream.read(&mut buffer), Ok(len) if len > 0) {}
+                }
+            })),
+            Err(_) => thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}
