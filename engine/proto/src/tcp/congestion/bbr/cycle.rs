@@ -10,7 +10,7 @@ const RENO_ROUNDS: u64 = 63;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cycle {
     /// BBR.cycle_stamp
-    since: Instant,
+    pub since: Instant,
     /// BBR.bw_probe_wait
     wait_ns: u64,
     rounds_since_up: u64,

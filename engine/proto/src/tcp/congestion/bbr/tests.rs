@@ -229,3 +229,132 @@ fn what_the_application_did_not_send_says_nothing_of_the_path() {
     let now = Instant::from_nanos(path.now_ns + SECOND_NS);
     assert_eq!(path.bbr.on_restart(&mut path.window, now), bw * 99 / 100);
 }
+
+#[test]
+fn startup_ends_after_three_rounds_without_a_quarter_more() {
+    let mut bbr = Path::new().bbr;
+    let mut round = |rate: u64, is_app_limited: bool| {
+        bbr.round.is_start = true;
+        let now = Instant::from_nanos(SECOND_NS);
+        bbr.check_full_bw(&RateSample { delivery_rate: rate, is_app_limited, ..RateSample::new(now) });
+        bbr.is_full_bw_reached
+    };
+    let rates = [1_000, 1_249, 1_249, 1_250, 1_300, 1_562];
+    assert!(rates.iter().all(|rate| !round(*rate, false)), "a quarter more begins the count anew");
+    assert!(!round(1_000, true), "what the application did not send does not count");
+    assert!(round(1_562, false), "the third");
+}
+
+#[test]
+fn each_state_has_the_gains_of_the_draft() {
+    let mut path = Path::new();
+    let mut seen = std::vec::Vec::new();
+    for _ in 0..4_000 {
+        path.run(1_000_000, |_| {});
+        let bbr = &path.bbr;
+        if !bbr.is_full_bw_reached || !bbr.state.is_probe_bw() {
+            continue;
+        }
+        let percent = bbr.pacing_rate * 100 / bbr.bw;
+        let expected = match bbr.state {
+            State::Up => 123..=124,
+            State::Down => 89..=90,
+            State::Startup | State::Drain | State::Cruise | State::Refill | State::ProbeRtt => 98..=99,
+        };
+        assert!(expected.contains(&percent), "a hundredth below the gain: {:?} {percent}", bbr.state);
+        seen.push(bbr.state);
+    }
+    for state in [State::Up, State::Cruise, State::Refill] {
+        assert!(seen.contains(&state), "{state:?}");
+    }
+    let first = Bbr::new(Instant::from_nanos(SECOND_NS), 7, (10_000, 50_000));
+    assert_eq!(
+        first.pacing_rate,
+        10_000 * 20 * 277 / 100,
+        "the first window in a round trip, times the gain"
+    );
+}
+
+#[test]
+fn drain_ends_when_what_startup_queued_is_gone() {
+    let mut path = Path::new();
+    while path.bbr.state == State::Startup {
+        path.run(1_000_000, |_| {});
+    }
+    let bdp = (RATE * RTT_NS / SECOND_NS) as u32;
+    assert!(path.in_flight() > bdp * 3 / 2, "{}", path.in_flight());
+    while path.bbr.state == State::Drain {
+        assert!(path.bbr.pacing_rate < path.bbr.bw * 51 / 100);
+        path.run(1_000_000, |_| {});
+    }
+    assert!(path.in_flight() <= path.bbr.inflight(100, &path.window), "{} {bdp}", path.in_flight());
+}
+
+#[test]
+fn bandwidth_is_probed_after_two_to_three_seconds() {
+    let mut path = Path::new();
+    let (mut waits_ms, mut was) = (std::vec::Vec::new(), path.bbr.state);
+    while path.now_ns < 40 * SECOND_NS {
+        path.run(1_000_000, |_| {});
+        if path.bbr.state == State::Refill && was != State::Refill {
+            let since = path.bbr.cycle.since;
+            waits_ms.push(Instant::from_nanos(path.now_ns).nanos_since(since) / 1_000_000);
+        }
+        was = path.bbr.state;
+    }
+    assert!(waits_ms.len() >= 8, "{waits_ms:?}");
+    assert!(waits_ms.iter().all(|wait_ms| (2_000..=3_010).contains(wait_ms)), "{waits_ms:?}");
+    let spread_ms = waits_ms.iter().max().unwrap() - waits_ms.iter().min().unwrap();
+    assert!(spread_ms > 100, "at random: {waits_ms:?}");
+}
+
+#[test]
+fn probe_rtt_takes_a_fifth_of_a_second_at_half_a_window_and_gives_it_back() {
+    let mut path = Path::new();
+    path.run(4 * SECOND_NS, |_| {});
+    let rising = |rs: &mut RateSample| rs.rtt_ns = rs.rtt_ns.map(|ns| ns + rs.now.as_nanos() / 10_000);
+    while path.bbr.state != State::ProbeRtt {
+        path.run(1_000_000, rising);
+    }
+    let (began_ns, before, mut least) = (path.now_ns, path.bbr.prior_cwnd, u32::MAX);
+    while path.bbr.state == State::ProbeRtt {
+        path.run(1_000_000, rising);
+        least = least.min(path.in_flight());
+    }
+    let took_ms = (path.now_ns - began_ns) / 1_000_000;
+    assert!((200..=400).contains(&took_ms), "{took_ms}");
+    let half = path.bbr.bdp(50, &path.window);
+    assert!(least <= half + u32::from(MSS) && least >= half / 2, "{least} of {half}");
+    assert!(path.window.cwnd >= before, "{:?} {before}", path.window);
+}
+
+#[test]
+fn the_shortest_round_trip_is_forgotten_after_ten_seconds() {
+    let mut path = Path::new();
+    path.run(2 * SECOND_NS, |_| {});
+    let longer = |rs: &mut RateSample| rs.rtt_ns = rs.rtt_ns.map(|ns| ns.max(2 * RTT_NS));
+    path.run(7 * SECOND_NS, longer);
+    assert_eq!(path.bbr.rtt.min_ns().map(|ns| ns / 1_000_000), Some(50));
+    path.run(8 * SECOND_NS, longer);
+    assert_eq!(path.bbr.rtt.min_ns().map(|ns| ns / 1_000_000), Some(100));
+}
+
+#[test]
+fn two_per_cent_of_loss_are_borne() {
+    assert!(!super::super::LossEvidence::is_too_much(12_000, 600_000));
+    assert!(super::super::LossEvidence::is_too_much(12_001, 600_000));
+}
+
+#[test]
+fn the_window_has_four_segments_at_least_and_one_after_a_timeout() {
+    let mut path = Path::new();
+    path.rate = 20_000;
+    path.run(20 * SECOND_NS, |_| {});
+    assert!(path.window.cwnd >= 4 * u32::from(MSS), "{:?}", path.window);
+    let before = path.window.cwnd;
+    path.bbr.on_timeout(&mut path.window, before, MSS);
+    assert_eq!(path.window.cwnd, u32::from(MSS));
+    // The repair is over: the window of before is given back.
+    path.acknowledge(|rs| rs.is_recovering = false);
+    assert!(path.window.cwnd >= before.min(path.bbr.bdp(200, &path.window)), "{:?} {before}", path.window);
+}
