@@ -46,7 +46,7 @@ pub(crate) struct EngineArgs {
     #[arg(short, long = "address", value_name = "ADDR/LEN")]
     pub(crate) addresses: Vec<Cidr>,
     /// The router for peers outside the networks of --address.
-    #[arg(long, value_name = "ADDR", requires = "addresses")]
+    #[arg(long, value_name = "ADDR")]
     pub(crate) gateway: Option<Ipv4Addr>,
     /// Queues to own, such as 0-7 [default: all].
     #[arg(long, value_name = "LIST")]

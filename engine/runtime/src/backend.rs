@@ -57,6 +57,7 @@ pub(crate) fn start(mut config: Config) -> Result<Engine, SetupError> {
             "leave mtu(..) out, and set it with ip link",
         ));
     }
+    check(&config)?;
     match config.netns.take() {
         Some(netns) => netns::run_in(netns.as_fd(), || set_up(&config)).map_err(|error| {
             SetupError::new(
@@ -68,6 +69,25 @@ pub(crate) fn start(mut config: Config) -> Result<Engine, SetupError> {
         })?,
         None => set_up(&config),
     }
+}
+
+/// What would be without effect for these addresses.
+fn check(config: &Config) -> Result<(), SetupError> {
+    let Some(interface) = &config.interface else { return Ok(()) };
+    let is_shared = interface.addresses.is_empty();
+    if is_shared && interface.gateway.is_some() {
+        return Err(config_error(
+            "a gateway without an address of the engine's own: on shared addresses packets go where the kernel's routes lead",
+            "give the engine an address such as --address 10.0.0.50/24, or leave the gateway out and see ip route",
+        ));
+    }
+    if !is_shared && config.shared_ports.is_some() {
+        return Err(config_error(
+            "shared_ports limits what is reserved in the kernel, and this engine's addresses are its own",
+            "leave shared_ports out, or the addresses",
+        ));
+    }
+    Ok(())
 }
 
 fn set_up(config: &Config) -> Result<Engine, SetupError> {

@@ -175,7 +175,7 @@ impl Interface {
         self
     }
 
-    /// The router for peers outside the prefixes of [`Interface::address`].
+    /// The router for peers outside the prefixes of [`Interface::address`]; without one of those it is refused at start.
     pub fn gateway(mut self, gateway: Ipv4Addr) -> Interface {
         self.gateway = Some(gateway);
         self
@@ -209,6 +209,18 @@ impl Interface {
     pub fn verify_checksum(mut self, verify: VerifyChecksum) -> Interface {
         self.verify_checksum = verify;
         self
+    }
+
+    /// Whether it is to be what only a driver under XDP can.
+    pub(crate) fn asks_for_driver(&self) -> bool {
+        let is_copied = match self.bind_mode {
+            BindMode::Auto | BindMode::Copy => true,
+            BindMode::ZeroCopy => false,
+        };
+        !is_copied
+            || self.attach_mode != AttachMode::Auto
+            || self.need_wakeup != NeedWakeup::On
+            || self.busy_poll != BusyPoll::Off
     }
 }
 

@@ -400,7 +400,7 @@ impl EngineBuilder {
         self
     }
 
-    /// Local ports that may be reserved in the kernel when the interface's own addresses are shared.
+    /// Local ports that may be reserved in the kernel when the interface's own addresses are shared; with others it is refused at start.
     pub fn shared_ports(mut self, ports: u32) -> EngineBuilder {
         self.config.shared_ports = Some(ports);
         self

@@ -87,6 +87,18 @@ fn assemble(config: Config, pool: Pool, port: MemPort) -> Result<Engine, SetupEr
     if config.netns.is_some() {
         return Err(config_error("an in-memory engine is in no network namespace", "leave netns(..) out"));
     }
+    if interface.asks_for_driver() {
+        return Err(config_error(
+            "an in-memory port has no driver to attach to, to bind, to wake or to poll",
+            "leave attach mode, bind mode, need-wakeup and busy polling as they are",
+        ));
+    }
+    if config.shared_ports.is_some() {
+        return Err(config_error(
+            "an in-memory engine reserves no ports in the kernel",
+            "leave shared_ports(..) out",
+        ));
+    }
     if interface.queues.as_ref().is_some_and(|queues| queues != &[0]) {
         return Err(config_error("an in-memory port has one queue", "leave the queues out"));
     }

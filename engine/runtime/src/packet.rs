@@ -6,7 +6,7 @@ use ringwire_frame::{Floors, Geometry, Pool, RX_HEADROOM, Region};
 use ringwire_packet::{PacketConfig, PacketError, PacketPort};
 use ringwire_wire::eth::Mac;
 
-use crate::config::{BusyPoll, Config, Interface, NeedWakeup};
+use crate::config::{Config, Interface};
 use crate::control::netlink::{self, Netlink};
 use crate::engine::{Engine, Guard, NoSteering, QueueMode, Shared, config_error};
 use crate::error::{SetupError, SetupErrorKind};
@@ -76,10 +76,10 @@ fn check(config: &Config, interface: &Interface) -> Result<(), SetupError> {
             "leave the queues out, or use backend xdp",
         ));
     }
-    if interface.busy_poll != BusyPoll::Off || interface.need_wakeup != NeedWakeup::On {
+    if interface.asks_for_driver() {
         return Err(config_error(
-            "the packet backend has no driver to wake or to poll",
-            "leave busy polling off and need-wakeup on, or use backend xdp",
+            "the packet backend has no driver to attach to, to bind, to wake or to poll",
+            "leave attach mode, bind mode, need-wakeup and busy polling as they are, or use backend xdp",
         ));
     }
     Ok(())

@@ -52,8 +52,8 @@ fn a_file_says_it_all_for_serve_and_for_load() {
     assert_eq!(report["mode"]["poll"], "adaptive", "{report}");
     assert_eq!(report["mode"]["attach"], "packet", "{report}");
 
-    // The command line goes before the file.
-    let output = rig.output(&rig.client, &format!("{args} --poll-mode busy"));
+    // The command line goes before the file, and adds to it.
+    let output = rig.output(&rig.client, &format!("{args} --poll-mode busy --gateway {own}"));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["mode"]["poll"], "busy", "{report}");
     serving.end();
@@ -78,6 +78,7 @@ fn what_cannot_be_is_refused_before_anything_is_touched() {
             "cannot read the configuration /nonexistent.toml",
         ),
         (format!("serve echo -i {name} {}", other.option()), 2, "the configuration lo"),
+        (format!("serve echo -i {name} --gateway 192.0.2.1"), 3, "a gateway without an address"),
         (format!("load tcp-rr 10.0.0.1:1 {}", two.option()), 2, "asks for 2 workers, and load drives one"),
         (format!("doctor {}", two.option()), 2, "--config is for serve and load"),
         (format!("serve echo --stack kernel {}", two.option()), 2, "--config is for serve and load"),

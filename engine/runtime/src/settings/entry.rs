@@ -123,9 +123,11 @@ impl<'e> Entry<'e> {
     pub(super) fn count<T: TryFrom<u64>>(&self) -> Result<T, SetupError> {
         let DeValue::Integer(digits) = self.value else { return Err(self.wrong("be a whole number")) };
         let count = u64::from_str_radix(digits.as_str(), digits.radix()).ok();
+        // Counts are unsigned: all bits of the type.
+        let most = u64::MAX >> (u64::BITS as usize - 8 * size_of::<T>());
         count
             .and_then(|count| count.try_into().ok())
-            .ok_or_else(|| self.wrong("be a count within its type's bounds"))
+            .ok_or_else(|| self.wrong(&format!("be a count from 0 to {most}")))
     }
 
     /// `None` for `"auto"`.
