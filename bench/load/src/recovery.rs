@@ -100,13 +100,23 @@ pub struct Parts {
     pub sharing: Vec<SharingOutcome>,
 }
 
+/// How Ringwire sends; the kernel does with cubic, not paced.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Sending {
+    /// Name of the congestion control.
+    pub congestion_control: &'static str,
+    /// Whether segments leave spread over the round trip; those of a model always do.
+    pub pacing: bool,
+}
+
 /// The whole comparison.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Recovery {
     /// `ringwire.recovery/1`
     pub schema: &'static str,
-    /// What Ringwire's sender used; the kernel's is cubic.
-    pub congestion_control: &'static str,
+    /// How Ringwire's sender was set up.
+    #[serde(flatten)]
+    pub sending: Sending,
     /// How long each turn of the goodput's sent.
     pub duration: Duration,
     /// Outcomes in the order of the plan.
@@ -118,13 +128,8 @@ pub struct Recovery {
 
 impl Recovery {
     /// A comparison with these outcomes.
-    pub fn new(
-        congestion_control: &'static str,
-        duration: Duration,
-        parts: Parts,
-        interrupted: bool,
-    ) -> Recovery {
-        Recovery { schema: "ringwire.recovery/1", congestion_control, duration, parts, interrupted }
+    pub fn new(sending: Sending, duration: Duration, parts: Parts, interrupted: bool) -> Recovery {
+        Recovery { schema: "ringwire.recovery/1", sending, duration, parts, interrupted }
     }
 
     /// Whether every turn gave a figure.
@@ -141,10 +146,11 @@ const GOAL: f64 = 0.95;
 
 impl fmt::Display for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Sending { congestion_control, pacing } = self.sending;
+        let paced = if pacing { ", paced," } else { "" };
         writeln!(
             f,
-            "one sender to a kernel receiver, interleaved; {} against the kernel's cubic",
-            self.congestion_control
+            "one sender to a kernel receiver, interleaved; {congestion_control}{paced} against the kernel's cubic"
         )?;
         let Parts { paths, short_flows, sharing } = &self.parts;
         if !paths.is_empty() {
@@ -188,13 +194,15 @@ impl Recovery {
 mod tests {
     use super::*;
 
+    const CUBIC: Sending = Sending { congestion_control: "cubic", pacing: false };
+
     #[test]
     fn the_table_names_the_path_and_marks_what_misses_the_goal() {
         let path = Path::all()[0];
         let outcome = |ours: f64| PathOutcome { path, rounds: vec![[ours, 50e6]; 3], failures: Vec::new() };
         let duration = Duration::from_secs(5);
         let table =
-            |paths| Recovery::new("cubic", duration, Parts { paths, ..Parts::default() }, false).to_string();
+            |paths| Recovery::new(CUBIC, duration, Parts { paths, ..Parts::default() }, false).to_string();
         let both = table(vec![outcome(50e6), outcome(40e6)]);
         assert!(both.contains("100M/20ms/0.1%"), "{both}");
         assert!(
@@ -219,7 +227,7 @@ mod tests {
             Parts { short_flows: vec![flows], ..Parts::default() },
             Parts { sharing: vec![sharing], ..Parts::default() },
         ] {
-            let table = Recovery::new("cubic", Duration::from_secs(5), parts, false).to_string();
+            let table = Recovery::new(CUBIC, Duration::from_secs(5), parts, false).to_string();
             assert!(table.contains("NOT VALID") && table.contains("    no "), "{table}");
         }
     }

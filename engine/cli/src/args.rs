@@ -270,6 +270,9 @@ pub(crate) struct CompareArgs {
     /// recovery: the congestion control of Ringwire's sender; the kernel's is cubic.
     #[arg(long, value_name = "NAME", default_value = "cubic", value_parser = parse_congestion_control)]
     pub(crate) congestion_control: CongestionControl,
+    /// recovery: Ringwire's sender spreads its segments over the round trip.
+    #[arg(long)]
+    pub(crate) pacing: bool,
     /// Only these contenders, such as ringwire,kernel-blocking.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub(crate) stacks: Vec<String>,

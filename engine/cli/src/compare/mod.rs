@@ -30,8 +30,8 @@ pub(crate) fn run(args: &CompareArgs, quiet: bool) -> Result<Exit, Refusal> {
     if args.extent == Extent::Recovery {
         return recovery::run(args, quiet);
     }
-    if !args.paths.is_empty() || !args.parts.is_empty() || args.flows.is_some() {
-        let what = "--path, --part and --flows are for `compare recovery`";
+    if !args.paths.is_empty() || !args.parts.is_empty() || args.flows.is_some() || args.pacing {
+        let what = "--path, --part, --flows and --pacing are for `compare recovery`";
         return Err(Refusal::new(Exit::Usage, what, "ringwire compare recovery --part short-flows"));
     }
     let plan = plan_of(args)?;

@@ -15,13 +15,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringwire::{
-    CongestionControl, Engine, Event, Events, Interface, PollMode, TcpOptions, Worker, WorkerSeed,
-};
+use ringwire::{Engine, Event, Events, Interface, PollMode, TcpOptions, Worker, WorkerSeed};
 use ringwire_lab::{Counters, Impairment, Lab, LabError, Link, Node};
 use ringwire_load::recovery::sharing::{self as shares, SharingOutcome};
 use ringwire_load::recovery::short_flows::{FlowPlan, FlowsOutcome};
-use ringwire_load::recovery::{Parts, Path, PathOutcome, Recovery};
+use ringwire_load::recovery::{Parts, Path, PathOutcome, Recovery, Sending};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use crate::args::{CompareArgs, Part};
@@ -58,7 +56,7 @@ struct Rig {
     sender: Node,
     receiver: Node,
     link: Link,
-    congestion_control: CongestionControl,
+    options: TcpOptions,
     // Last: it ends what runs in the nodes.
     _lab: Lab,
 }
@@ -74,7 +72,11 @@ pub(super) fn run(args: &CompareArgs, quiet: bool) -> Result<Exit, Refusal> {
     let plan = Plan::of(args)?;
     let duration = plan.duration.unwrap_or(DEFAULT_DURATION);
     let stop = signals::stop_flag()?;
-    let rig = Rig::new(args.congestion_control).map_err(|error| Refusal::new(Exit::Refused, error, ""))?;
+    let mut options = TcpOptions::default();
+    options.congestion_control = args.congestion_control;
+    options.pacing = args.pacing;
+    options.time_wait = Duration::from_millis(1);
+    let rig = Rig::new(options).map_err(|error| Refusal::new(Exit::Refused, error, ""))?;
     let course = Course { stop: &stop, rounds: plan.rounds, rows: plan.rows(), row: Cell::new(0), quiet };
     let goodput = |path: &Path| {
         let (rounds, failures) = course.run(path, |seed| rig.goodput(path, seed, duration));
@@ -96,7 +98,8 @@ pub(super) fn run(args: &CompareArgs, quiet: bool) -> Result<Exit, Refusal> {
     };
     // Relaxed: nothing else is published with the flag.
     let interrupted = stop.load(Ordering::Relaxed);
-    let recovery = Recovery::new(args.congestion_control.name(), duration, parts, interrupted);
+    let sending = Sending { congestion_control: args.congestion_control.name(), pacing: args.pacing };
+    let recovery = Recovery::new(sending, duration, parts, interrupted);
     write_result(&recovery, &recovery.to_string(), &args.output)?;
     Ok(match (recovery.interrupted, recovery.is_valid()) {
         (true, _) => Exit::Interrupted,
@@ -190,11 +193,11 @@ fn in_turns<R>(seed: u64, turn: impl Fn(Sender) -> Result<R, String>) -> Result<
 }
 
 impl Rig {
-    fn new(congestion_control: CongestionControl) -> Result<Rig, LabError> {
+    fn new(options: TcpOptions) -> Result<Rig, LabError> {
         let lab = Lab::new()?;
         let (sender, receiver) = (lab.node("sender")?, lab.node("receiver")?);
         let link = lab.link(&sender, &receiver).up()?;
-        Ok(Rig { sender, receiver, link, congestion_control, _lab: lab })
+        Ok(Rig { sender, receiver, link, options, _lab: lab })
     }
 
     /// Both stacks over the same losses; bits per second.
@@ -275,13 +278,6 @@ impl Rig {
         engine.into_workers().pop().ok_or_else(|| io::Error::other("no worker"))
     }
 
-    fn tcp_options(&self) -> TcpOptions {
-        let mut options = TcpOptions::default();
-        options.congestion_control = self.congestion_control;
-        options.time_wait = Duration::from_millis(1);
-        options
-    }
-
     fn send_by_engine(
         &self,
         engine: WorkerSeed,
@@ -289,7 +285,7 @@ impl Rig {
         limit: Instant,
         is_over: &AtomicBool,
     ) -> io::Result<()> {
-        pump(&mut engine.start(), (target, &self.tcp_options()), limit, is_over)
+        pump(&mut engine.start(), (target, &self.options), limit, is_over)
     }
 }
 

@@ -52,7 +52,7 @@ impl Rig {
             let begun = scope.spawn(|| match sender {
                 Sender::Ringwire => {
                     let mut worker = self.engine()?.start();
-                    let mut options = self.tcp_options();
+                    let mut options = self.options.clone();
                     options.nodelay = true;
                     let mut lanes = Lanes::new(target, &options, limit);
                     lanes.send(&mut worker, FIRST, 1)?;
