@@ -60,7 +60,7 @@ pub use icmp::IcmpError;
 pub use info::{CongestionPhase, Info};
 pub use outcome::{CloseReason, Outcome, Signals};
 pub use poll_transmit::{Body, Transmit, TransmitKind};
-pub use remembered::{Reaction, TimeWait};
+pub use remembered::{Held, Reaction, TimeWait};
 pub use tcb::{State, Tcb};
 pub use totals::Totals;
 pub use tune::{Pressure, RecvTune};

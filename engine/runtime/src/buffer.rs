@@ -62,6 +62,15 @@ impl RxBuf {
         Some(RxBuf(Inner::Heap(piece)))
     }
 
+    /// What has to be booked for it while a socket holds it.
+    #[cfg(test)]
+    pub(crate) fn heap_bytes(&self) -> u64 {
+        match &self.0 {
+            Inner::Frame(_) => 0,
+            Inner::Heap(piece) => piece.bytes.capacity() as u64 + crate::heap::PIECE_BYTES,
+        }
+    }
+
     /// Whether dropping it gives a frame back.
     pub(crate) fn holds_frame(&self) -> bool {
         matches!(self.0, Inner::Frame(_))

@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ringwire_proto::tcp::Pressure;
 
 /// A piece's own overhead: its box, its share, the allocator's.
-const PIECE_BYTES: u64 = 96;
+pub(crate) const PIECE_BYTES: u64 = 96;
 
 /// The books of one worker's heap. Only the worker adds.
 #[derive(Debug, Clone)]

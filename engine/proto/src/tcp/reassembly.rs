@@ -115,6 +115,10 @@ impl<P> Reassembly<P> {
         self.pieces.shrink_to(capacity);
     }
 
+    pub(super) fn payloads(&self) -> impl Iterator<Item = &P> {
+        self.pieces.iter().map(|piece| &piece.payload)
+    }
+
     pub(super) fn segs(&self) -> usize {
         self.pieces.len()
     }

@@ -45,6 +45,15 @@ pub enum Reaction {
     Reopen,
 }
 
+/// A piece in a connection's queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held<'a, P, S> {
+    /// In order and unread, or ahead of a gap.
+    Received(&'a P),
+    /// Waits to be sent or acknowledged.
+    ToSend(&'a S),
+}
+
 impl Tcb {
     /// Since when the peer has acknowledged nothing of what waits for it; none if nothing waits.
     pub fn waits_since(&self) -> Option<Instant> {
@@ -57,9 +66,17 @@ impl Tcb {
         Duration::from_micros(self.rtt.rto_us().into())
     }
 
-    /// Whether one of the buffers that wait to be sent or acknowledged is such a one.
-    pub fn any_send_buf<P, A: SendPool>(&self, cx: &Cx<'_, P, A>, is_such: impl Fn(&A::Buf) -> bool) -> bool {
-        cx.cold.get(self.cold).is_some_and(|cold| cold.send.any_buf(is_such))
+    /// Whether one of the pieces that it holds is such a one.
+    pub fn holds<P, A: SendPool>(
+        &self,
+        cx: &Cx<'_, P, A>,
+        is_such: impl Fn(Held<'_, P, A::Buf>) -> bool,
+    ) -> bool {
+        cx.cold.get(self.cold).is_some_and(|cold| {
+            cold.send.bufs().any(|buf| is_such(Held::ToSend(buf)))
+                || cold.unread.iter().any(|piece| is_such(Held::Received(piece)))
+                || cold.reassembly.payloads().any(|piece| is_such(Held::Received(piece)))
+        })
     }
 
     /// What has to be remembered of a connection in TIME-WAIT that has said everything; none in any other state.

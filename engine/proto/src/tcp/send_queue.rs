@@ -228,8 +228,8 @@ impl<S> SendQueue<S> {
         index + 1 == self.records.len()
     }
 
-    pub(super) fn any_buf(&self, is_such: impl Fn(&S) -> bool) -> bool {
-        self.records.iter().any(|record| record.buf.as_ref().is_some_and(&is_such))
+    pub(super) fn bufs(&self) -> impl Iterator<Item = &S> {
+        self.records.iter().filter_map(|record| record.buf.as_ref())
     }
 
     /// The number after the last byte queued.

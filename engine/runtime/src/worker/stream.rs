@@ -489,3 +489,6 @@ fn seed(io: &Io, tuple: &Tuple) -> tcp::Seed {
     let flow = tuple.prf_flow();
     tcp::Seed { iss: io.prf.isn(io.now, &flow), timestamp_offset: io.prf.timestamp_offset(&flow) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -52,6 +52,15 @@ impl TcpBuf {
         Ok(TcpBuf { store, payload_sum, head_len: 0, limit_bytes })
     }
 
+    /// What has to be booked for it.
+    #[cfg(test)]
+    pub(crate) fn heap_bytes(&self) -> u64 {
+        match &self.store {
+            Store::Frame(_) => 0,
+            Store::Heap(piece) => piece.bytes.capacity() as u64 + crate::heap::PIECE_BYTES,
+        }
+    }
+
     pub(crate) fn payload_sum(&self) -> Sum {
         self.payload_sum
     }

@@ -66,6 +66,12 @@ impl OptionSets {
         }
     }
 
+    /// Sets that some socket has.
+    #[cfg(test)]
+    pub(super) fn in_use(&self) -> usize {
+        self.by_set.len()
+    }
+
     fn insert(&mut self, set: OptionSet) -> Option<u16> {
         let place = Place { set: set.clone(), sockets: 0 };
         let index = match self.free.pop() {

@@ -5,7 +5,7 @@
 
 use core::time::Duration;
 
-use ringwire_proto::tcp::Pressure;
+use ringwire_proto::tcp::{Held, Pressure};
 
 use super::*;
 use crate::worker::flow::Wanted;
@@ -103,8 +103,11 @@ impl Streams {
 
     /// Whether resetting it would give frames back.
     fn keeps_frames(&mut self, io: &mut Io, slot: u32) -> bool {
-        let is_frame = |buf: &TcpBuf| buf.frame().is_some();
-        with_machine!(self, io, slot, |flow, cx| flow.tcb.any_send_buf(&cx, is_frame)).unwrap_or(false)
+        let is_frame = |held: Held<'_, RxBuf, TcpBuf>| match held {
+            Held::ToSend(buf) => buf.frame().is_some(),
+            Held::Received(_) => false,
+        };
+        with_machine!(self, io, slot, |flow, cx| flow.tcb.holds(&cx, is_frame)).unwrap_or(false)
     }
 
     /// Resets a connection, and tells the application if it holds it.
