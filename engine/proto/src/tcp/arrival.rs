@@ -323,7 +323,7 @@ impl Tcb {
         if !arrival.has(Flags::SYN) {
             return Step::Next;
         }
-        if self.state == State::SynReceived && !self.flags.has(Bits::ACTIVE.or(Bits::FAST_OPENED)) {
+        if self.state == State::SynReceived && !self.flags.has(Bits::ACTIVE) && !self.is_fast_opened() {
             // Back to LISTEN: the peer began anew, its next SYN finds the listener.
             return Step::Close(CloseReason::Reset);
         }

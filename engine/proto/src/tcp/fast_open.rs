@@ -14,7 +14,7 @@ use core::time::Duration;
 use ringwire_wire::tcp::{FastOpen, Options};
 
 use super::cold::{Cold, ColdStore};
-use super::tcb::{Bits, State, Tcb};
+use super::tcb::{FastOpenStage, Tcb};
 use super::{Body, Cx, Outcome, Payload, SegmentIn, SendPool, Signals, Window};
 use crate::prf::Prf;
 use crate::{Flow, Instant};
@@ -97,7 +97,7 @@ impl Tcb {
     /// may write. [`Signals::CONFIRMED`] follows when the handshake is over.
     pub fn open_fast<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>, text: Option<P>) -> Outcome {
         let mut outcome = Outcome::default();
-        self.flags.set(Bits::FAST_OPENED);
+        self.fast_open = FastOpenStage::Unconfirmed;
         self.window = Window::initial(self.mss, cx.config.initial_window_segs);
         // What is in flight counts our SYN.
         self.window.cwnd += 1;
@@ -112,22 +112,16 @@ impl Tcb {
 
     /// Whether the application has a connection whose handshake is not over (RFC 7413 4.2.2).
     pub fn is_fast_opened(&self) -> bool {
-        self.state == State::SynReceived && self.flags.has(Bits::FAST_OPENED)
+        self.fast_open == FastOpenStage::Unconfirmed
     }
 
     /// Whether text of our or the peer's SYN was taken.
     pub(super) fn has_syn_text(&self) -> bool {
-        match self.state {
-            State::Closed | State::SynSent => false,
+        match self.fast_open {
+            FastOpenStage::None => false,
             // SND.WL1 is the peer's initial number until the handshake is over.
-            State::SynReceived => self.is_fast_opened() && self.rcv.nxt != self.snd.wl1 + 1,
-            State::Established
-            | State::FinWait1
-            | State::FinWait2
-            | State::CloseWait
-            | State::Closing
-            | State::LastAck
-            | State::TimeWait => self.flags.has(Bits::SYN_TEXT),
+            FastOpenStage::Unconfirmed => self.rcv.nxt != self.snd.wl1 + 1,
+            FastOpenStage::TextTaken => true,
         }
     }
 
@@ -174,7 +168,7 @@ impl Tcb {
     ) {
         let ack = crate::SeqNum(seg.header.ack);
         if ack.after(self.snd.una) {
-            self.flags.set(Bits::SYN_TEXT);
+            self.fast_open = FastOpenStage::TextTaken;
             self.on_ack_advance(cx, (ack, false), seg.options.timestamps, outcome);
         }
         if self.snd.nxt != self.snd.una

@@ -5,7 +5,7 @@ use ringwire_wire::tcp::{Flags, Header, Options};
 use super::arrival::{Arrival, Step};
 use super::config::micros;
 use super::options::now_ms;
-use super::tcb::{Bits, State, Tcb, Timer};
+use super::tcb::{Bits, FastOpenStage, State, Tcb, Timer};
 use super::timers::{Limit, MAX_BACKOFF};
 use super::{CloseReason, Config, Cx, Outcome, Payload, Seed, SegmentIn, SendPool, Signals, Window};
 use crate::{DropReason, Instant, SeqNum};
@@ -162,7 +162,7 @@ impl Tcb {
         self.snd.wl2 = arrival.ack;
         self.establish(cx, arrival);
         if had_syn_text {
-            self.flags.set(Bits::SYN_TEXT);
+            self.fast_open = FastOpenStage::TextTaken;
         }
         if !is_fast_opened {
             // What a SYN took along that has crossed the peer's.
@@ -225,8 +225,7 @@ impl Tcb {
             }
         }
         let is_active = self.flags.has(Bits::ACTIVE);
-        // Their places are others' from here on.
-        self.flags.clear(Bits::ACTIVE.or(Bits::FAST_OPENED));
+        self.fast_open = FastOpenStage::None;
         self.transition(State::Established);
         // A FIN queued before goes out now, so FIN-WAIT-1 begins at once.
         if self.flags.has(Bits::FIN_QUEUED) {

@@ -152,6 +152,7 @@ pub struct Tcb {
     /// Retransmissions, window probes or keepalive probes in a row without an answer that counts.
     pub(super) tries: u8,
     pub(super) quick_acks: u8,
+    pub(super) fast_open: FastOpenStage,
 }
 
 /// Send sequence space (RFC 9293 3.3.1, figure 3).
@@ -201,6 +202,17 @@ impl Shifts {
     }
 }
 
+/// What has become of Fast Open on this connection (RFC 7413).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum FastOpenStage {
+    None,
+    /// SYN-RECEIVED, and the application has the connection already.
+    Unconfirmed,
+    /// The handshake is over, and text of our or the peer's SYN was taken.
+    TextTaken,
+}
+
 /// What `timer_at` stands for. They exclude each other: each needs a state of the send side that rules the others out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -242,18 +254,14 @@ impl Bits {
     pub(super) const TX_BUT_RST: Self = Self(Self::TX.0 & !Self::TX_RST.0);
 
     pub(super) const TIMESTAMPS: Self = Self(1 << 8);
-    /// Until the handshake is over: we opened actively.
+    /// We opened actively.
     pub(super) const ACTIVE: Self = Self(1 << 9);
-    /// From then on: text of our or the peer's SYN was taken (RFC 7413).
-    pub(super) const SYN_TEXT: Self = Self::ACTIVE;
     pub(super) const CORKED: Self = Self(1 << 10);
     /// The application has nothing more to send.
     pub(super) const FIN_QUEUED: Self = Self(1 << 11);
     /// snd.nxt counts our FIN.
     pub(super) const FIN_SENT: Self = Self(1 << 12);
     pub(super) const FIN_LOST: Self = Self(1 << 13);
-    /// In SYN-RECEIVED, where no FIN has left: the application has the connection already (RFC 7413 4.2.2).
-    pub(super) const FAST_OPENED: Self = Self::FIN_LOST;
     /// rcv.nxt counts the peer's FIN.
     pub(super) const FIN_RECEIVED: Self = Self(1 << 14);
     pub(super) const READ_SHUT: Self = Self(1 << 15);
@@ -348,6 +356,7 @@ impl Tcb {
             challenge_ms: 0,
             tries: 0,
             quick_acks: 0,
+            fast_open: FastOpenStage::None,
         }
     }
 

@@ -97,6 +97,19 @@ fn a_fin_waits_for_the_handshake() {
     assert_eq!(host.state(), State::FinWait1);
 }
 
+/// Everything that is out goes again, and the end of the stream behind what has not left stays where it is.
+#[test]
+fn what_goes_again_before_the_end_of_the_handshake_is_followed_by_no_fin() {
+    let mut host = server(b"GET");
+    host.read();
+    host.send(&[7; 12_000]);
+    assert_eq!(host.shutdown_write().len(), 10);
+    let _ = host.call(|tcb, cx| tcb.on_icmp_error(cx, IcmpError::PacketTooBig { mtu: 600 }, ISS + 1));
+    let again = host.transmit();
+    assert!(!again.is_empty() && again.iter().all(|wire| !wire.has(FIN)), "{again:?}");
+    assert_eq!(host.state(), State::SynReceived);
+}
+
 #[test]
 fn a_connection_of_the_application_is_not_ended_by_icmp_nor_by_another_syn() {
     let mut host = server(b"GET");
