@@ -39,7 +39,7 @@ mod sync;
 pub use account::{Class, Counts, Floors, FrameState, Geometry};
 pub use checksum::sum_words_wide;
 pub use frame::Frame;
-pub use mem::{MemPort, Plug, RX_HEADROOM};
+pub use mem::{FarEnd, MemPort, Plug, PutError, RX_HEADROOM};
 pub use pool::{Device, Pool};
 pub use port::{Kick, Packet, Port, PortStats, TxFull};
 pub use region::Region;

@@ -5,6 +5,8 @@
 //! kick, a packet that finds too few fill frames is dropped and counted at the receiver while the sender's frames
 //! complete all the same, received packets have [`RX_HEADROOM`] bytes before them.
 
+mod far_end;
+
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -13,6 +15,8 @@ use crate::pool::{Device, Pool};
 use crate::port::{Kick, Packet, Port, PortStats, TxFull};
 use crate::region::Region;
 use crate::{Frame, SendFrame};
+
+pub use far_end::{FarEnd, PutError};
 
 /// Headroom of received packets; the same as XDP leaves.
 pub const RX_HEADROOM: usize = 256;

@@ -6,8 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringwire_frame::{
-    Class, Floors, FrameState, Geometry, Kick, MemPort, Packet, Pool, Port, PortStats, RX_HEADROOM, Region,
-    SendFrame, TxFull,
+    Class, FarEnd, Floors, FrameState, Geometry, Kick, MemPort, Packet, Pool, Port, PortStats, PutError,
+    RX_HEADROOM, Region, SendFrame, TxFull,
 };
 
 fn pool_of(frame_bytes: u32, frame_count: u32) -> Pool {
@@ -416,4 +416,64 @@ fn two_threads_talk_and_every_packet_is_accounted_for() {
         assert_eq!(other.rx_packets + other.rx_dropped, TOTAL, "{other:?}");
         assert!(other.rx_packets > TOTAL / 10, "{other:?}");
     }
+}
+
+/// Plugs an end of this test into a far end.
+fn plug(far: &mut FarEnd) -> End {
+    let mut pool = pool_of(2048, 64);
+    pool.adopt();
+    let mut port = far.attach(&pool);
+    port.refill(&mut pool);
+    End { pool, port }
+}
+
+#[test]
+fn a_far_end_carries_bytes_both_ways_and_says_what_it_refuses() {
+    let mut far = FarEnd::new(4, 64);
+    assert_eq!(far.put(b"early"), Err(PutError::Unplugged));
+    assert_eq!(far.take(|_| panic!("nobody sends")), 0);
+    let mut near = plug(&mut far);
+    assert_eq!(far.put(&[0; 2049]), Err(PutError::TooLong));
+    for number in 0..4 {
+        assert_eq!(far.put(&[number; 60]), Ok(()));
+    }
+    assert_eq!(far.put(b"one more"), Err(PutError::Full));
+    let received = near.receive();
+    assert!(received.iter().map(|packet| packet.head.bytes()).eq([[0; 60], [1; 60], [2; 60], [3; 60]]));
+    near.refill();
+    // For ever: what is done with comes home.
+    for _ in 0..200 {
+        assert_eq!(far.put(b"again"), Ok(()));
+        drop(near.receive());
+        near.refill();
+        drop(near.send(b"answer"));
+        assert_eq!(far.take(|bytes| assert_eq!(bytes, b"answer")), 1);
+        near.reap();
+    }
+}
+
+#[test]
+fn a_far_end_shows_a_chain_as_one_packet() {
+    let mut far = FarEnd::new(8, 64);
+    let mut near = plug(&mut far);
+    let chain = [near.frame(&[1; 1700]), near.frame(&[2; 1700])];
+    near.port.submit_chain(&mut near.pool, &chain).unwrap();
+    let _ = near.port.kick();
+    let mut seen = Vec::new();
+    assert_eq!(far.take(|bytes| seen.push(bytes.to_vec())), 1);
+    assert_eq!(seen, [[[1; 1700], [2; 1700]].concat()]);
+}
+
+#[test]
+fn whoever_is_plugged_into_a_far_end_last_has_the_wire() {
+    let mut far = FarEnd::new(8, 64);
+    let mut first = plug(&mut far);
+    let mut second = plug(&mut far);
+    drop(first.send(b"nobody hears"));
+    drop(second.send(b"heard"));
+    assert_eq!(far.take(|bytes| assert_eq!(bytes, b"heard")), 1);
+    far.put(b"to the second").unwrap();
+    assert_eq!(first.receive().len(), 0);
+    assert_eq!(second.receive().len(), 1);
+    assert!(first.port.peer_is_gone());
 }

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use ringwire::frame::{Class, Floors, Geometry, MemPort, Packet, Pool, Port, Region};
+use ringwire::frame::{FarEnd, MemPort, Pool};
 use ringwire_wire::checksum::Sum;
 use ringwire_wire::eth::{self, EtherType, Mac};
 use ringwire_wire::ipv4::{self, Protocol};
@@ -76,47 +76,29 @@ pub(crate) enum Out {
 
 /// The other end of the worker's port.
 pub(crate) struct Wire {
-    pool: Pool,
-    port: Option<MemPort>,
-    received: Vec<Packet>,
+    far: FarEnd,
     pub(crate) worker_mac: Mac,
 }
 
 impl Wire {
     pub(crate) fn new() -> Wire {
-        let geometry = Geometry { frame_bytes: 2048, frame_count: FRAMES };
-        let mut pool =
-            Pool::new(Region::anonymous(geometry.region_bytes()), geometry, Floors::for_frames(FRAMES));
-        pool.adopt();
-        Wire { pool, port: None, received: Vec::new(), worker_mac: Mac::BROADCAST }
+        Wire { far: FarEnd::new(RING_PACKETS, FRAMES), worker_mac: Mac::BROADCAST }
     }
 
     pub(crate) fn attach(&mut self, engine: &Pool) -> MemPort {
-        let (theirs, mut ours) = MemPort::pair(RING_PACKETS, engine, &self.pool);
-        ours.refill(&mut self.pool);
-        self.port = Some(ours);
-        theirs
+        self.far.attach(engine)
     }
 
     /// Puts a frame on the wire.
     pub(crate) fn inject(&mut self, frame_bytes: &[u8]) {
-        let Wire { pool, port: Some(port), .. } = self else { return };
-        port.reap(pool);
-        let mut frame = pool.alloc(Class::Control).expect("a script holds few frames");
-        frame.append(frame_bytes.len()).copy_from_slice(frame_bytes);
-        assert!(port.submit(pool, &frame.into_send()).is_ok(), "the ring is full: wait between injections");
-        let _ = port.kick();
+        self.far.put(frame_bytes).expect("a script waits between injections");
     }
 
     /// What the worker has sent since.
     pub(crate) fn take(&mut self, at_ns: u64) -> Vec<Out> {
-        let Wire { pool, port: Some(port), received, .. } = self else { return Vec::new() };
-        port.reap(pool);
-        port.receive(pool, received, RING_PACKETS as usize);
-        let frames: Vec<Vec<u8>> = received.drain(..).map(|packet| packet.head.bytes().to_vec()).collect();
-        port.refill(pool);
-        let _ = port.kick();
-        frames.into_iter().map(|frame| sort(frame, at_ns)).collect()
+        let mut out = Vec::new();
+        self.far.take(|frame| out.push(sort(frame.to_vec(), at_ns)));
+        out
     }
 
     /// An Ethernet frame from the peer.

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use ringwire::clock::{Clock, ManualClock};
-use ringwire::frame::{Class, Floors, FrameState, Geometry, MemPort, Packet, Pool, Port, Region};
+use ringwire::frame::{FarEnd, FrameState, PutError};
 use ringwire::{Engine, Event, Events, Interface, Worker};
 use ringwire_wire::checksum::Sum;
 use ringwire_wire::eth::{self, EtherType, Mac};
@@ -30,46 +30,32 @@ pub(crate) struct Sent {
 pub(crate) struct Rig {
     pub(crate) worker: Worker,
     hand: ManualClock,
-    pool: Pool,
-    port: MemPort,
+    far: FarEnd,
     worker_mac: Mac,
     events: Events,
-    received: Vec<Packet>,
     frames_total: u32,
 }
 
 impl Rig {
     pub(crate) fn new() -> Rig {
         let (clock, hand) = Clock::manual();
-        let geometry = Geometry { frame_bytes: 2048, frame_count: FRAMES };
-        let mut pool =
-            Pool::new(Region::anonymous(geometry.region_bytes()), geometry, Floors::for_frames(FRAMES));
-        pool.adopt();
-        let mut near = None;
+        let mut far = FarEnd::new(RING_PACKETS, FRAMES);
         let engine = Engine::builder()
             .interface(Interface::new("fuzz").address("10.0.0.1/24".parse().expect("an address")))
             .clock(clock)
             .secret([7; 16])
             .frames_per_worker(512)
             .max_connections(64)
-            .start_on(|theirs| {
-                let (far, ours) = MemPort::pair(RING_PACKETS, theirs, &pool);
-                near = Some(ours);
-                far
-            })
+            .start_on(|pool| far.attach(pool))
             .expect("in memory nothing can be refused");
-        let mut port = near.expect("the engine has asked for its port");
-        port.refill(&mut pool);
         let worker = engine.into_workers().remove(0).start();
         let frames_total = worker.frame_counts().total();
         let mut rig = Rig {
             worker,
             hand,
-            pool,
-            port,
+            far,
             worker_mac: Mac([2, 0, 10, 0, 0, 1]),
             events: Events::with_capacity(32),
-            received: Vec::new(),
             frames_total,
         };
         rig.advance(Duration::from_secs(1));
@@ -110,11 +96,8 @@ impl Rig {
     }
 
     fn take(&mut self) -> Vec<Vec<u8>> {
-        self.port.reap(&mut self.pool);
-        self.port.receive(&mut self.pool, &mut self.received, RING_PACKETS as usize);
-        let frames = self.received.drain(..).map(|packet| packet.head.bytes().to_vec()).collect();
-        self.port.refill(&mut self.pool);
-        let _ = self.port.kick();
+        let mut frames = Vec::new();
+        self.far.take(|frame| frames.push(frame.to_vec()));
         frames
     }
 
@@ -172,14 +155,9 @@ impl Rig {
     fn inject(&mut self, ethertype: EtherType, payload: &[u8]) {
         let mut head = [0; eth::HEADER_LEN];
         eth::Header { dst: self.worker_mac, src: PEER_MAC, ethertype }.emit(&mut head);
-        self.port.reap(&mut self.pool);
-        let Some(mut frame) = self.pool.alloc(Class::Control) else { return };
-        let bytes = frame.append(head.len() + payload.len());
-        bytes[..head.len()].copy_from_slice(&head);
-        bytes[head.len()..].copy_from_slice(payload);
+        let put = self.far.put(&[&head[..], payload].concat());
         // A full ring loses the packet, as a wire may.
-        let _ = self.port.submit(&mut self.pool, &frame.into_send());
-        let _ = self.port.kick();
+        assert!(matches!(put, Ok(()) | Err(PutError::Full)), "{put:?}");
     }
 
     /// After the end of every connection: nothing is held for any.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use ringwire::frame::{Class, Floors, FrameState, Geometry, MemPort, Packet, Pool, Port, Region};
+use ringwire::frame::{Class, FarEnd, Floors, FrameState, Geometry, Packet, Pool, Port, Region};
 use ringwire::{Conn, Engine, Event, Events, Interface, Metrics, Recv, TcpOptions, UdpOptions, Worker};
 use ringwire_netns::{Addressing, Echo, Pattern, Scene, Service, kernel, options, within};
 use ringwire_wire::checksum::Sum;
@@ -178,54 +178,36 @@ impl Target {
 
 /// What joins the two engines, and where the garbage comes in.
 struct Wire {
-    pool: Pool,
-    ports: Vec<MemPort>,
-    received: Vec<Packet>,
+    ends: Vec<FarEnd>,
 }
 
 impl Wire {
     fn new() -> Wire {
-        let geometry = Geometry { frame_bytes: 2048, frame_count: 1024 };
-        let mut pool =
-            Pool::new(Region::anonymous(geometry.region_bytes()), geometry, Floors::for_frames(1024));
-        pool.adopt();
-        Wire { pool, ports: Vec::new(), received: Vec::new() }
+        Wire { ends: Vec::new() }
     }
 
     /// An engine at the next end.
     fn engine(&mut self, ip: Ipv4Addr) -> Worker {
         let interface = Interface::new("memory").address(format!("{ip}/24").parse().expect("an address"));
-        let engine = Engine::builder().interface(interface).start_on(|pool| {
-            let (theirs, mut ours) = MemPort::pair(256, pool, &self.pool);
-            ours.refill(&mut self.pool);
-            self.ports.push(ours);
-            theirs
-        });
+        let mut end = FarEnd::new(256, 512);
+        let engine = Engine::builder().interface(interface).start_on(|pool| end.attach(pool));
+        self.ends.push(end);
         engine.expect("an engine in memory").into_workers().remove(0).start()
     }
 
-    /// From each end to the other one.
+    /// From each end to the other one, which takes it in its next turn.
     fn relay(&mut self) {
-        for from in 0..self.ports.len() {
-            self.ports[from].reap(&mut self.pool);
-            let mut received = std::mem::take(&mut self.received);
-            self.ports[from].receive(&mut self.pool, &mut received, 256);
-            for packet in received.drain(..) {
-                self.put(1 - from, packet.head.bytes());
+        for from in 0..self.ends.len() {
+            let mut frames = Vec::new();
+            self.ends[from].take(|frame| frames.push(frame.to_vec()));
+            for frame in frames {
+                self.put(1 - from, &frame);
             }
-            self.received = received;
-            self.ports[from].refill(&mut self.pool);
-        }
-        for port in &mut self.ports {
-            // The peer takes it in its next turn.
-            let _ = port.kick();
         }
     }
 
     fn put(&mut self, to: usize, bytes: &[u8]) {
-        let mut frame = self.pool.alloc(Class::Control).expect("the wire has enough frames");
-        frame.append(bytes.len()).copy_from_slice(bytes);
-        self.ports[to].submit(&mut self.pool, &frame.into_send()).expect("the ring has room");
+        self.ends[to].put(bytes).expect("the other end has taken what was put before");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use ringwire::frame::{Class, Floors, Geometry, MemPort, Packet, Pool, Port, Region};
+use ringwire::frame::{FarEnd, MemPort, Pool};
 use ringwire_wire::eth::{self, EtherType, Mac};
 use ringwire_wire::{arp, packet};
 
@@ -10,30 +10,21 @@ const FRAMES: u32 = 4096;
 const RING_PACKETS: u32 = 2048;
 const NEIGHBOUR: Mac = Mac([0x02, 0, 0, 0, 0, 0x99]);
 
-/// Belongs to the thread that made it.
+/// Belongs to the thread that attached the stack.
 pub(crate) struct Wire {
-    pool: Pool,
-    port: Option<MemPort>,
-    received: Vec<Packet>,
+    far: FarEnd,
     /// The stack's link address, as its frames show it.
     stack: Mac,
 }
 
 impl Wire {
     pub(crate) fn new() -> Wire {
-        let geometry = Geometry { frame_bytes: 2048, frame_count: FRAMES };
-        let mut pool =
-            Pool::new(Region::anonymous(geometry.region_bytes()), geometry, Floors::for_frames(FRAMES));
-        pool.adopt();
-        Wire { pool, port: None, received: Vec::new(), stack: Mac::BROADCAST }
+        Wire { far: FarEnd::new(RING_PACKETS, FRAMES), stack: Mac::BROADCAST }
     }
 
     /// Plugs in the stack, whose end is returned.
     pub(crate) fn attach(&mut self, stack: &Pool) -> MemPort {
-        let (theirs, mut ours) = MemPort::pair(RING_PACKETS, stack, &self.pool);
-        ours.refill(&mut self.pool);
-        self.port = Some(ours);
-        theirs
+        self.far.attach(stack)
     }
 
     /// Asks who has `address`, so that both sides know each other.
@@ -52,19 +43,9 @@ impl Wire {
     }
 
     fn send(&mut self, ethertype: EtherType, payload: &[u8]) -> bool {
-        let Wire { pool, port: Some(port), .. } = self else { return false };
-        port.reap(pool);
-        let Some(mut frame) = pool.alloc(Class::Control) else { return false };
-        if frame.tailroom() < eth::HEADER_LEN + payload.len() {
-            return false;
-        }
         let mut header = [0; eth::HEADER_LEN];
         eth::Header { dst: self.stack, src: NEIGHBOUR, ethertype }.emit(&mut header);
-        frame.append(header.len()).copy_from_slice(&header);
-        frame.append(payload.len()).copy_from_slice(payload);
-        let is_sent = port.submit(pool, &frame.into_send()).is_ok();
-        let _ = port.kick();
-        is_sent
+        self.far.put(&[&header[..], payload].concat()).is_ok()
     }
 
     fn send_arp(&mut self, op: arp::Op, (sender, target_mac, target): (Ipv4Addr, Mac, Ipv4Addr)) {
@@ -77,12 +58,8 @@ impl Wire {
 
     /// The IP packets that have left the stack since; whatever it asks about its neighbours is answered. True when anything has left.
     pub(crate) fn take(&mut self, out: &mut Vec<Vec<u8>>) -> bool {
-        let Wire { pool, port: Some(port), received, .. } = self else { return false };
-        port.reap(pool);
-        port.receive(pool, received, RING_PACKETS as usize);
-        let frames: Vec<Vec<u8>> = received.drain(..).map(|packet| packet.head.bytes().to_vec()).collect();
-        port.refill(pool);
-        let _ = port.kick();
+        let mut frames = Vec::new();
+        self.far.take(|frame| frames.push(frame.to_vec()));
         for frame in &frames {
             self.on_frame(frame, out);
         }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::Ipv4Addr;
 
-use ringwire::frame::{Class, Floors, Geometry, MemPort, Packet, Pool, Port, Region};
+use ringwire::frame::{FarEnd, MemPort, Pool};
 use ringwire_capture::{Recorder, Seen};
 use ringwire_wire::checksum::Sum;
 use ringwire_wire::{icmp, ipv4};
@@ -23,21 +23,20 @@ struct InFlight {
 /// A relay with two ends; end 0 and end 1 belong to the two engines.
 #[derive(Debug)]
 pub struct Relay {
-    pool: Pool,
-    ports: Vec<MemPort>,
+    ends: Vec<FarEnd>,
     lines: [Line; 2],
     in_flight: BinaryHeap<Reverse<InFlight>>,
     impairment: Impairment,
     is_cut: bool,
     counters: LinkCounters,
     numbers: u64,
-    received: Vec<Packet>,
     recorder: Option<Recorder>,
     bottleneck: Option<Passing>,
 }
 
 const RING_PACKETS: u32 = 256;
-const FRAMES: u32 = 4096;
+/// Of each end.
+const FRAMES: u32 = 2048;
 const ETHERNET_LEN: usize = 14;
 /// The router whose link has the small MTU: a neighbour of both ends.
 const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 254);
@@ -45,20 +44,14 @@ const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 254);
 impl Relay {
     /// A relay without ends.
     pub fn new(impairment: Impairment, seed: u64) -> Relay {
-        let geometry = Geometry { frame_bytes: 2048, frame_count: FRAMES };
-        let mut pool =
-            Pool::new(Region::anonymous(geometry.region_bytes()), geometry, Floors::for_frames(FRAMES));
-        pool.adopt();
         Relay {
-            pool,
-            ports: Vec::new(),
+            ends: Vec::new(),
             lines: [Line::new(seed), Line::new(!seed)],
             in_flight: BinaryHeap::new(),
             impairment,
             is_cut: false,
             counters: LinkCounters::default(),
             numbers: 0,
-            received: Vec::new(),
             recorder: None,
             bottleneck: None,
         }
@@ -76,24 +69,16 @@ impl Relay {
 
     /// Adds an end and returns the engine's side of it.
     pub fn attach(&mut self, engine: &Pool) -> MemPort {
-        let (theirs, ours) = self.cable(engine);
-        self.ports.push(ours);
-        theirs
+        self.ends.push(FarEnd::new(RING_PACKETS, FRAMES));
+        self.attach_again(self.ends.len() - 1, engine)
     }
 
     /// Plugs another engine in at `end`; what the old one still sends goes nowhere.
+    ///
+    /// # Panics
+    /// If nothing was attached there.
     pub fn attach_again(&mut self, end: usize, engine: &Pool) -> MemPort {
-        let (theirs, ours) = self.cable(engine);
-        if let Some(port) = self.ports.get_mut(end) {
-            *port = ours;
-        }
-        theirs
-    }
-
-    fn cable(&mut self, engine: &Pool) -> (MemPort, MemPort) {
-        let (theirs, mut ours) = MemPort::pair(RING_PACKETS, engine, &self.pool);
-        ours.refill(&mut self.pool);
-        (theirs, ours)
+        self.ends[end].attach(engine)
     }
 
     /// Changes what happens to packets from now on.
@@ -130,7 +115,7 @@ impl Relay {
     /// Takes what the engines sent and delivers what is due; true if anything moved.
     pub fn step(&mut self, now_ns: u64) -> bool {
         let mut moved = false;
-        for from in 0..self.ports.len() {
+        for from in 0..self.ends.len() {
             moved |= self.take_in(from, now_ns);
         }
         while self.next_due_ns().is_some_and(|due_ns| due_ns <= now_ns) {
@@ -138,23 +123,17 @@ impl Relay {
             self.deliver(&packet);
             moved = true;
         }
-        for port in &mut self.ports {
-            port.refill(&mut self.pool);
-            let _ = port.kick();
-        }
         moved
     }
 
     fn take_in(&mut self, from: usize, now_ns: u64) -> bool {
-        let Some(port) = self.ports.get_mut(from) else { return false };
-        port.reap(&mut self.pool);
-        let mut received = std::mem::take(&mut self.received);
-        port.receive(&mut self.pool, &mut received, RING_PACKETS as usize);
-        let moved = !received.is_empty();
-        for packet in received.drain(..) {
-            self.forward(from, packet.head.bytes().to_vec(), now_ns);
+        let Some(end) = self.ends.get_mut(from) else { return false };
+        let mut frames = Vec::new();
+        end.take(|frame| frames.push(frame.to_vec()));
+        let moved = !frames.is_empty();
+        for frame in frames {
+            self.forward(from, frame, now_ns);
         }
-        self.received = received;
         moved
     }
 
@@ -217,16 +196,9 @@ impl Relay {
     }
 
     fn deliver(&mut self, packet: &InFlight) {
-        let Some(port) = self.ports.get_mut(packet.to) else { return };
+        let Some(end) = self.ends.get_mut(packet.to) else { return };
         // A full ring or an empty pool loses the packet, as a real link's queue does.
-        let Some(mut frame) = self.pool.alloc(Class::Control) else {
-            self.counters.overflowed += 1;
-            return;
-        };
-        frame.append(packet.bytes.len()).copy_from_slice(&packet.bytes);
-        if port.submit(&mut self.pool, &frame.into_send()).is_err() {
-            self.counters.overflowed += 1;
-        }
+        self.counters.overflowed += u64::from(end.put(&packet.bytes).is_err());
     }
 }
 

@@ -268,13 +268,11 @@ fn strangers_are_taken_again_when_there_is_memory() {
 #[test]
 fn a_ceiling_below_the_frames_is_refused() {
     let interface = Interface::new("memory").address(format!("{HERE}/24").parse().unwrap());
-    let geometry = Geometry { frame_bytes: 2048, frame_count: 64 };
-    let pool = Pool::new(Region::anonymous(geometry.region_bytes()), geometry, Floors::for_frames(64));
     let refused = Engine::builder()
         .interface(interface)
         .frames_per_worker(FRAMES)
         .memory_ceiling_bytes(FRAMES_BYTES)
-        .start_on(|theirs| MemPort::pair(64, theirs, &pool).0);
+        .start_on(|pool| FarEnd::new(64, 64).attach(pool));
     let error = refused.expect_err("refused").to_string();
     assert!(error.contains("ceiling") && error.contains("1572864"), "{error}");
 }

@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use packets::{HERE, tagged};
-use ringwire::frame::{Class, Floors, Geometry, MemPort, Packet, Pool, Port, Region};
+use ringwire::frame::FarEnd;
 use ringwire::{DropReason, Engine, EngineBuilder, Events, Handle, Interface, TcpOptions, Turn, Worker};
 use ringwire_wire::packet::{self, Transport};
 use ringwire_wire::tcp::Flags;
@@ -22,8 +22,7 @@ struct Wire {
     worker: Option<Worker>,
     handle: Handle,
     events: Events,
-    pool: Pool,
-    port: MemPort,
+    far: FarEnd,
 }
 
 impl Wire {
@@ -43,21 +42,12 @@ impl Wire {
         ring_packets: u32,
         choose: impl FnOnce(EngineBuilder) -> EngineBuilder,
     ) -> (Wire, Engine) {
-        let geometry = Geometry { frame_bytes: 2048, frame_count: 4096 };
-        let mut pool =
-            Pool::new(Region::anonymous(geometry.region_bytes()), geometry, Floors::for_frames(4096));
-        pool.adopt();
         let interface = Interface::new("memory").address(format!("{HERE}/24").parse().unwrap());
-        let mut port = None;
-        let engine = choose(Engine::builder().interface(interface)).start_on(|theirs| {
-            let (far, near) = MemPort::pair(ring_packets, theirs, &pool);
-            port = Some(near);
-            far
-        });
-        let (engine, mut port) = (engine.unwrap(), port.unwrap());
-        port.refill(&mut pool);
+        let mut far = FarEnd::new(ring_packets, 4096);
+        let engine = choose(Engine::builder().interface(interface)).start_on(|pool| far.attach(pool));
+        let engine = engine.unwrap();
         let (handle, events) = (engine.handle(), Events::with_capacity(1024));
-        (Wire { worker: None, handle, events, pool, port }, engine)
+        (Wire { worker: None, handle, events, far }, engine)
     }
 
     fn turn(&mut self) {
@@ -74,21 +64,14 @@ impl Wire {
 
     /// Sends a frame.
     fn offer(&mut self, bytes: &[u8]) {
-        self.port.reap(&mut self.pool);
-        let mut frame = self.pool.alloc(Class::Control).unwrap();
-        frame.append(bytes.len()).copy_from_slice(bytes);
-        self.port.submit(&mut self.pool, &frame.into_send()).unwrap();
-        let _ = self.port.kick();
+        self.far.put(bytes).unwrap();
     }
 
     /// What the engine has sent since the last call.
     fn received(&mut self) -> Vec<Vec<u8>> {
-        let mut packets: Vec<Packet> = Vec::new();
-        self.port.receive(&mut self.pool, &mut packets, usize::MAX);
-        let bytes = packets.drain(..).map(|packet| packet.head.bytes().to_vec()).collect();
-        self.port.refill(&mut self.pool);
-        let _ = self.port.kick();
-        bytes
+        let mut frames = Vec::new();
+        self.far.take(|frame| frames.push(frame.to_vec()));
+        frames
     }
 
     fn dropped(&mut self, reason: DropReason) -> u64 {
