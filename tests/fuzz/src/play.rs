@@ -3,7 +3,7 @@
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
-use ringwire::{Conn, Event, Listener, Recv, RxBuf, TcpOptions};
+use ringwire::{CloseReason, Conn, Event, Listener, Recv, RxBuf, TcpOptions};
 use ringwire_wire::ipv4::Protocol;
 use ringwire_wire::tcp::{Flags, Options, SackBlocks, Timestamps};
 
@@ -48,6 +48,8 @@ struct Play {
     rig: Rig,
     peers: Vec<Peer>,
     apps: Vec<App>,
+    /// What the last application was told that lost its connection.
+    ended: Option<CloseReason>,
     listener: Option<Listener>,
     held: Vec<RxBuf>,
     options: TcpOptions,
@@ -72,6 +74,7 @@ impl Play {
             rig: Rig::new(),
             peers,
             apps: Vec::new(),
+            ended: None,
             listener: None,
             held: Vec::new(),
             options,
@@ -301,10 +304,28 @@ impl Play {
         for event in events {
             match event {
                 Event::Accepted { conn, .. } => self.on_accepted(conn),
-                Event::Closed { conn, .. } => self.apps.retain(|app| app.conn != conn),
+                Event::Closed { conn, reason } => self.on_closed(conn, reason),
                 _ => {}
             }
         }
+        self.check_alive();
+    }
+
+    fn on_closed(&mut self, conn: Conn, reason: CloseReason) {
+        let before = self.apps.len();
+        self.apps.retain(|app| app.conn != conn);
+        if self.apps.len() < before {
+            self.ended = Some(reason);
+        }
+    }
+
+    /// One connection whose peer says nothing but what it may say ends in one way only: nothing was acknowledged for too long.
+    fn check_alive(&self) {
+        if self.is_tainted || self.peers.len() > 1 || self.ended == Some(CloseReason::TimedOut) {
+            return;
+        }
+        assert_eq!(self.ended, None, "a connection ended, and its peer has said nothing wrong");
+        assert!(!self.peers[0].is_reset, "a connection was reset, and its peer has said nothing wrong");
     }
 
     fn on_sent(&mut self, segment: &Sent) {
@@ -322,12 +343,15 @@ impl Play {
     /// The peer becomes honest: everything arrives, both ways.
     fn complete(&mut self) {
         self.held.clear();
-        if self.is_tainted || self.peers[0].is_reset {
+        if self.is_tainted {
             return;
         }
         let goal = self.high.wrapping_add(5000);
         for _ in 0..400 {
-            let Some(app) = self.apps.first() else { return };
+            let Some(app) = self.apps.first() else {
+                assert_eq!(self.ended, Some(CloseReason::TimedOut), "the handshake has made no connection");
+                return;
+            };
             let peer = &self.peers[0];
             let left = goal.wrapping_sub(peer.acked).cast_signed();
             if left <= 0
@@ -360,6 +384,7 @@ impl Play {
 
     /// Everything ends, and nothing is kept.
     fn finish(mut self) {
+        self.is_tainted = true;
         self.held.clear();
         for which in 0..self.apps.len() {
             self.recv(which, usize::MAX, false);
