@@ -9,9 +9,9 @@ use ringwire_capture::Recorder;
 use crate::floor::{self, Limits};
 use crate::line::{Impairment, LinkCounters, nanos};
 use crate::link::Relay;
-use crate::plan::{Incident, PATIENCE, Plan};
+use crate::plan::{Incident, PATIENCE, Plan, SCARCE_FRAMES};
 use crate::rng::Rng;
-use crate::side::{Role, Side, Streams};
+use crate::side::{Role, Side, Streams, Told};
 
 /// What one run showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Report {
     pub link: LinkCounters,
     /// What the server's and the client's applications were told instead of finishing.
     pub told: [Option<CloseReason>; 2],
+    /// Connections that an engine gave up for want of frames.
+    pub given_up: u64,
     /// Packets, segments and connections of both engines, to tell two runs apart.
     pub delivered: u64,
 }
@@ -101,7 +103,7 @@ impl<'a> World<'a> {
     fn judge(&mut self) -> Result<Report, String> {
         let plan = self.plan;
         let bytes = plan.upload_bytes + plan.download_bytes;
-        let allowed = floor::limits(&plan.impairment, plan.least_mtu(), bytes);
+        let allowed = floor::limits(&plan.impairment, plan.least_mtu(), bytes, plan.window_bytes());
         // Connecting, by seven SYNs of doubling intervals, is not part of the transfer; nor is finding out that nobody answers.
         let limit = 2 * allowed.longest + 8 * PATIENCE + Duration::from_secs(130);
         while !self.is_done() {
@@ -116,17 +118,33 @@ impl<'a> World<'a> {
         for (name, side) in [("server", &self.server), ("client", &self.client)] {
             side.check_accounts().map_err(|error| format!("{name}: {error}"))?;
         }
-        let told = [self.server.told, self.client.told];
-        let may_end_early = matches!(plan.incident, Incident::Vanishes { .. }) || self.has_cut();
-        if told.iter().any(Option::is_some) && !may_end_early {
-            return Err(format!("cut off for no reason: {told:?}"));
+        for (side, peer) in [(&self.server, &self.client), (&self.client, &self.server)] {
+            if side.told.is_some_and(|told| !self.may_be_told(told, side, peer)) {
+                return Err(format!("cut off for no reason: {:?} {:?}", side.role, side.told));
+            }
         }
         if took > allowed.longest {
             let rate = bytes as f64 / took.as_secs_f64();
             return Err(format!("too slow: {took:?} of {allowed:?} allowed, {rate:.0} bytes/s"));
         }
         let delivered = self.server.worker.counters().delivered + self.client.worker.counters().delivered;
-        Ok(Report { took, allowed, link: self.relay.counters(), told, delivered })
+        let told = [self.server.told, self.client.told].map(|told| told.map(|told| told.reason));
+        let given_up = self.server.given_up() + self.client.given_up();
+        Ok(Report { took, allowed, link: self.relay.counters(), told, given_up, delivered })
+    }
+
+    /// Whether an end of `side` is one that the plan excuses: the peer was silent since it vanished, or one of the two engines, which
+    /// has few frames, gave the connection up and the other heard of that.
+    fn may_be_told(&self, told: Told, side: &Side, peer: &Side) -> bool {
+        let is_silence = matches!(told.reason, CloseReason::TimedOut | CloseReason::Unreachable);
+        let has_vanished =
+            matches!(self.plan.incident, Incident::Vanishes { at } if told.at_ns >= nanos(at)) && is_silence;
+        let has_few = self.plan.frames == SCARCE_FRAMES;
+        let gave_up = has_few && side.given_up() > 0 && told.reason == CloseReason::TimedOut;
+        // The RST may be lost; then it is the silence that tells.
+        let was_given_up =
+            has_few && peer.given_up() > 0 && (is_silence || told.reason == CloseReason::Reset);
+        has_vanished || gave_up || was_given_up
     }
 
     fn turn(&mut self) -> Result<bool, String> {
@@ -195,13 +213,11 @@ impl<'a> World<'a> {
             Incident::Vanishes { .. } => is_settled && (self.is_over || self.server.is_finished),
             Incident::Restarts { .. } => is_settled,
             Incident::None | Incident::MtuFalls { .. } => {
-                is_settled && (self.server.is_finished || self.has_cut())
+                // Whoever was told does not go on; whether that is right is judged afterwards.
+                let any_told = self.server.told.is_some() || self.client.told.is_some();
+                is_settled && (self.server.is_finished || any_told)
             }
         }
-    }
-
-    fn has_cut(&self) -> bool {
-        self.server.has_cut() || self.client.has_cut()
     }
 
     /// For runs whose streams arrive: from the later end of the handshake.

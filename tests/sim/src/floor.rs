@@ -30,11 +30,11 @@ pub struct Limits {
 }
 
 /// The longest that a transfer of `bytes` in each direction may take, from the end of the handshake, over a link whose packets have
-/// at most `mtu` bytes.
+/// at most `mtu` bytes, between buffers of `window` bytes.
 ///
 /// ```text
 /// slow start      rtt * (3 + log2(1 + bytes / initial window)) + queue / rate
-/// transfer        bytes / (MARGIN * min(rate', model))
+/// transfer        bytes / (MARGIN * min(rate', model, window / rtt))
 ///   rate'         rate * min(1, (queue + bdp) / (2 bdp)): what remains on a short queue after the window was halved
 ///   model         mss / (rtt * sqrt(4p/3) + rto * min(1, 3 sqrt(3p/4)) * p * (1 + 32 p^2))  (Padhye et al. 1998, b = 2)
 /// black hole      rto * 2^5: four timeouts until shorter segments are tried, five until still shorter ones
@@ -43,7 +43,7 @@ pub struct Limits {
 /// ```
 /// `p` is the probability that a packet does not arrive intact, plus half of that of arriving late enough to be taken for lost. The
 /// round trip of bad luck includes a full queue.
-pub fn limits(link: &Impairment, mtu: usize, bytes: usize) -> Limits {
+pub fn limits(link: &Impairment, mtu: usize, bytes: usize, window: usize) -> Limits {
     let rate = link.rate_bps as f64 / 8.0;
     let queue = link.queue_bytes as f64;
     let mss = mtu as f64 - HEADERS_LEN;
@@ -60,7 +60,8 @@ pub fn limits(link: &Impairment, mtu: usize, bytes: usize) -> Limits {
     let rto = RTO_MIN_S + empty_rtt;
     let timeouts = rto * (3.0 * (0.75 * p).sqrt()).min(1.0) * p * (1.0 + 32.0 * p * p);
     let model = mss / (empty_rtt * (4.0 * p / 3.0).sqrt() + timeouts).max(f64::MIN_POSITIVE);
-    let transfer = bytes as f64 / (MARGIN * rate_left.min(model));
+    let windows = window as f64 / (empty_rtt + queue.min(window as f64) / rate);
+    let transfer = bytes as f64 / (MARGIN * rate_left.min(model).min(windows));
     let luck = bad_luck(link, p, RTO_MIN_S + 2.0 * full_rtt);
     let usual = rounds * empty_rtt + queue / rate + transfer;
     let (hole, worst_hole) = if link.refuses_by_icmp {
@@ -105,7 +106,7 @@ mod tests {
 
     /// Bytes per second of a long transfer.
     fn rate(link: &Impairment) -> f64 {
-        let long = |bytes| limits(link, 1500, bytes).usual;
+        let long = |bytes| limits(link, 1500, bytes, 10_000_000).usual;
         50_000_000.0 / (long(100_000_000) - long(50_000_000)).as_secs_f64()
     }
 
@@ -118,13 +119,14 @@ mod tests {
     fn a_black_hole_costs_some_timeouts_and_not_more_than_that() {
         let clean = Impairment { mtu: 1280, ..Impairment::CLEAN };
         let hole = Impairment { refuses_by_icmp: false, ..clean };
-        let (without, with) = (limits(&clean, 1280, 100_000), limits(&hole, 1280, 100_000));
+        let (without, with) =
+            (limits(&clean, 1280, 100_000, 10_000_000), limits(&hole, 1280, 100_000, 10_000_000));
         let usual = (with.usual - without.usual).as_secs_f64();
         assert!((6.0..7.0).contains(&usual), "31 times 200 ms: {usual}");
         let longest = (with.longest - without.longest).as_secs_f64();
         assert!((93.0..94.0).contains(&longest), "31 times 3 s: {longest}");
         let lossy = Impairment { loss: Loss::Random(0.05), ..hole };
-        assert!(limits(&lossy, 1280, 100_000).longest > with.longest + Duration::from_secs(400));
+        assert!(limits(&lossy, 1280, 100_000, 10_000_000).longest > with.longest + Duration::from_secs(400));
     }
 
     #[test]

@@ -99,6 +99,8 @@ pub struct LinkCounters {
     pub swallowed: u64,
     /// Packets to or from an end that was not there.
     pub unplugged: u64,
+    /// Segments whose text goes over the end of the sequence numbers.
+    pub wrapped: u64,
 }
 
 /// The fate of one packet.

@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use ringwire::frame::{FarEnd, MemPort, Pool};
 use ringwire_capture::{Recorder, Seen};
 use ringwire_wire::checksum::Sum;
+use ringwire_wire::packet::{self, Transport};
 use ringwire_wire::{icmp, ipv4};
 
 use crate::bottleneck::{Bottleneck, Passing};
@@ -139,6 +140,7 @@ impl Relay {
 
     fn forward(&mut self, from: usize, mut bytes: Vec<u8>, now_ns: u64) {
         self.counters.packets += 1;
+        self.counters.wrapped += u64::from(wraps(&bytes));
         let passed_ns = match &mut self.bottleneck {
             Some(bottleneck) if bottleneck.is_before(1 - from) => bottleneck.pass(&mut bytes, now_ns),
             _ => Some(now_ns),
@@ -200,6 +202,16 @@ impl Relay {
         // A full ring or an empty pool loses the packet, as a real link's queue does.
         self.counters.overflowed += u64::from(end.put(&packet.bytes).is_err());
     }
+}
+
+/// Whether the text of a segment goes over the end of the sequence numbers.
+fn wraps(frame: &[u8]) -> bool {
+    let Ok(packet::Net::Ipv4(_, Transport::Tcp(segment))) = packet::parse(frame).map(|packet| packet.net)
+    else {
+        return false;
+    };
+    let len = u32::try_from(segment.payload().len()).unwrap_or(0);
+    segment.header().seq.checked_add(len).is_none()
 }
 
 /// The router's answer to a frame with too long a packet.

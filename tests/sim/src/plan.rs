@@ -48,7 +48,12 @@ pub struct Plan {
     pub frames: u32,
     /// Of both ends.
     pub options: TcpOptions,
+    /// Whether the sequence numbers of both ends begin shortly before they wrap.
+    pub wraps: bool,
 }
+
+/// Frames of an engine that has few; it may give up a connection that makes no progress.
+pub const SCARCE_FRAMES: u32 = 64;
 
 /// How long a peer may be silent before the application is told.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -64,6 +69,7 @@ impl Plan {
             download_bytes,
             frames: 512,
             options: TcpOptions::default(),
+            wraps: false,
         }
     }
 
@@ -78,15 +84,27 @@ impl Plan {
         if matches!(incident, Incident::Vanishes { .. }) {
             options.user_timeout = Some(PATIENCE);
         }
-        let frames = if rng.chance(0.2) { 64 } else { 512 };
-        let may_cut = frames == 64;
+        let frames = if rng.chance(0.2) { SCARCE_FRAMES } else { 512 };
+        let may_cut = frames == SCARCE_FRAMES;
         if may_cut || matches!(incident, Incident::Vanishes { .. } | Incident::Restarts { .. }) {
             // Without it an idle end has no means to notice, and no wish to: a RST may be lost too.
             let (time, interval) = (Duration::from_secs(5), Duration::from_secs(1));
             options.keepalive = Some(KeepAlive { time, interval, retries: 10 });
         }
         hide_mtu(&mut rng, &mut impairment, incident);
-        Plan { seed, impairment, incident, upload_bytes, download_bytes, frames, options }
+        // A generator of their own: a seed keeps its link, whatever is drawn here.
+        let mut rng = Rng::new(seed ^ 0x00f7_1045);
+        vary(&mut rng, &mut options);
+        let wraps = rng.chance(0.2);
+        Plan { seed, impairment, incident, upload_bytes, download_bytes, frames, options, wraps }
+    }
+
+    /// What the smaller of the buffers lets be in flight in one direction.
+    pub fn window_bytes(&self) -> usize {
+        let TcpOptions { recv_buffer_max_bytes, recv_buffer_bytes, .. } = self.options;
+        let offered = recv_buffer_max_bytes.max(recv_buffer_bytes);
+        let offered = if self.options.window_scaling { offered } else { offered.min(u16::MAX.into()) };
+        offered.min(self.options.send_buffer_max_bytes.max(self.options.send_buffer_bytes)) as usize
     }
 
     /// The smallest MTU that the run will see.
@@ -163,4 +181,22 @@ fn options(rng: &mut Rng) -> TcpOptions {
     options.congestion_control = pick(rng, &CongestionControl::ALL);
     options.ecn = pick(rng, &[Ecn::Off, Ecn::Answer, Ecn::Ask]);
     options
+}
+
+/// What some peers and some configurations do without, and small buffers that stay small.
+fn vary(rng: &mut Rng, options: &mut TcpOptions) {
+    const RARE: f64 = 0.2;
+    let buffer = |rng: &mut Rng| pick(rng, &[8, 16, 32, 64]) * 1024;
+    options.sack = !rng.chance(RARE);
+    options.timestamps = !rng.chance(RARE);
+    options.window_scaling = !rng.chance(RARE);
+    options.pacing = rng.chance(RARE);
+    if rng.chance(RARE) {
+        options.recv_buffer_bytes = buffer(rng);
+        options.recv_buffer_max_bytes = options.recv_buffer_bytes;
+    }
+    if rng.chance(RARE) {
+        options.send_buffer_bytes = buffer(rng);
+        options.send_buffer_max_bytes = options.send_buffer_bytes;
+    }
 }

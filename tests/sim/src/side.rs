@@ -1,11 +1,14 @@
 //! One end of a run: an engine and an application that sends a stream and checks the one it gets.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use ringwire::clock::Clock;
 use ringwire::frame::{FrameState, MemPort, Pool};
 use ringwire::{CloseReason, Conn, Engine, Event, Events, Interface, Recv, TcpOptions, Worker};
+use ringwire_proto::flow::Flow;
+use ringwire_proto::prf::Prf;
+use ringwire_proto::time::Instant;
 
 use crate::plan::Plan;
 
@@ -26,7 +29,7 @@ pub(crate) struct Streams {
 /// One end of the run.
 pub(crate) struct Side {
     pub(crate) worker: Worker,
-    role: Role,
+    pub(crate) role: Role,
     options: TcpOptions,
     streams: Streams,
     events: Events,
@@ -39,10 +42,20 @@ pub(crate) struct Side {
     /// All was written, and the peer's stream has ended.
     pub(crate) is_finished: bool,
     /// What the application was told instead.
-    pub(crate) told: Option<CloseReason>,
+    pub(crate) told: Option<Told>,
 }
 
-const SERVER: &str = "10.9.0.1:7000";
+/// What an application was told, and when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Told {
+    pub(crate) reason: CloseReason,
+    pub(crate) at_ns: u64,
+}
+
+const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 9, 0, 1), 7000);
+const CLIENT_IP: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
+/// The port of a client whose sequence numbers are to wrap: they depend on it.
+const WRAPPING_PORT: u16 = 45_000;
 
 impl Role {
     fn address(self) -> &'static str {
@@ -63,9 +76,7 @@ impl Side {
         attach: impl FnOnce(&Pool) -> MemPort,
     ) -> Result<Side, String> {
         let cidr = role.address().parse().map_err(|error| format!("{error}"))?;
-        let mut secret = [0; 16];
-        secret[..8].copy_from_slice(&plan.seed.to_le_bytes());
-        secret[8..10].copy_from_slice(&[role as u8, life]);
+        let secret = secret(plan, role, life);
         let engine = Engine::builder()
             .interface(Interface::new("sim").address(cidr))
             .clock(clock.clone())
@@ -90,17 +101,28 @@ impl Side {
         };
         match role {
             Role::Server => {
-                let address = server_addr()?;
-                side.worker.listen(address, &side.options).map_err(|error| format!("listen: {error}"))?;
+                side.worker
+                    .listen(SERVER.into(), &side.options)
+                    .map_err(|error| format!("listen: {error}"))?;
             }
-            Role::Client => side.connect()?,
+            Role::Client => {
+                let mut options = side.options.clone();
+                if plan.wraps {
+                    options.local = Some((CLIENT_IP.into(), WRAPPING_PORT));
+                }
+                side.connect_with(&options)?;
+            }
         }
         Ok(side)
     }
 
     /// A new connection for the same streams, from their beginning.
     pub(crate) fn connect(&mut self) -> Result<(), String> {
-        let conn = self.worker.connect(server_addr()?, &self.options);
+        self.connect_with(&self.options.clone())
+    }
+
+    fn connect_with(&mut self, options: &TcpOptions) -> Result<(), String> {
+        let conn = self.worker.connect(SERVER.into(), options);
         self.begin(conn.map_err(|error| format!("connect: {error}"))?);
         Ok(())
     }
@@ -120,9 +142,9 @@ impl Side {
         self.conn.is_some() && !self.is_finished && self.told.is_none()
     }
 
-    /// Whether the engine gave a connection up for want of frames, which an engine of 64 may.
-    pub(crate) fn has_cut(&self) -> bool {
-        self.worker.counters().stalled_cut > 0
+    /// Connections that the engine gave up for want of frames.
+    pub(crate) fn given_up(&self) -> u64 {
+        self.worker.counters().stalled_cut
     }
 
     /// One turn; true if anything happened.
@@ -154,7 +176,7 @@ impl Side {
             Event::Writable(conn) if Some(conn) == self.conn => self.write()?,
             Event::Readable(conn) if Some(conn) == self.conn => self.read()?,
             Event::Closed { conn, reason } if Some(conn) == self.conn && self.is_busy() => {
-                self.told = Some(reason);
+                self.told = Some(Told { reason, at_ns: self.worker.now_ns() });
             }
             _ => {}
         }
@@ -242,6 +264,24 @@ impl Side {
     }
 }
 
-fn server_addr() -> Result<SocketAddr, String> {
-    SERVER.parse().map_err(|error| format!("{error}"))
+/// The key of an engine, which decides its sequence numbers: of this seed, or, where they are to wrap, the first of many whose numbers
+/// between the two ends begin 8 KiB to 128 KiB before that.
+fn secret(plan: &Plan, role: Role, life: u8) -> [u8; 16] {
+    const LATEST: u32 = 0_u32.wrapping_sub(8 * 1024);
+    const EARLIEST: u32 = 0_u32.wrapping_sub(128 * 1024);
+    let key = |attempt: u32| {
+        let mut key = [0; 16];
+        key[..8].copy_from_slice(&plan.seed.to_le_bytes());
+        key[8..10].copy_from_slice(&[role as u8, life]);
+        key[10..14].copy_from_slice(&attempt.to_le_bytes());
+        key
+    };
+    let client = (CLIENT_IP, WRAPPING_PORT);
+    let (local, remote) = match role {
+        Role::Server => ((*SERVER.ip(), SERVER.port()), client),
+        Role::Client => (client, (*SERVER.ip(), SERVER.port())),
+    };
+    let flow = Flow::v4(local.0, local.1, remote.0, remote.1);
+    let wraps = |key: &[u8; 16]| (EARLIEST..LATEST).contains(&Prf::new(*key).isn(Instant::ZERO, &flow).0);
+    if plan.wraps { (0..).map(key).find(wraps).unwrap_or_default() } else { key(0) }
 }

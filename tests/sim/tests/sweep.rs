@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ringwire::KeepAlive;
 use ringwire_capture::Recorder;
 use ringwire_sim::{Impairment, Incident, LinkCounters, Loss, Plan, Report, run, run_recorded};
 
@@ -58,7 +59,10 @@ struct Sums {
     link: LinkCounters,
     /// In how many runs each of those happened at all. A few runs make most of the packets, so that only this grows with their number.
     runs: LinkCounters,
+    /// Runs in which an application was told of an end.
     told: u64,
+    /// Connections that were given up for want of frames.
+    given_up: u64,
     /// Transfers that took longer than usual.
     unusual: u64,
     /// Of the time that was allowed, the largest part that was taken.
@@ -78,11 +82,13 @@ impl Sums {
             (&mut sum.too_big, &mut runs.too_big, one.too_big),
             (&mut sum.swallowed, &mut runs.swallowed, one.swallowed),
             (&mut sum.unplugged, &mut runs.unplugged, one.unplugged),
+            (&mut sum.wrapped, &mut runs.wrapped, one.wrapped),
         ] {
             *sum += one;
             *runs += u64::from(one > 0);
         }
         self.told += u64::from(report.told.iter().any(Option::is_some));
+        self.given_up += report.given_up;
         self.unusual += u64::from(report.took > report.allowed.usual);
         let part = report.took.as_secs_f64() / report.allowed.longest.as_secs_f64();
         if part > self.slowest.0 {
@@ -103,6 +109,7 @@ impl Sums {
             ("too big", of.too_big, 0.048),
             ("swallowed", of.swallowed, 0.07),
             ("unplugged", of.unplugged, 0.079),
+            ("wrapped", of.wrapped, 0.05),
             ("told", self.told, 0.075),
         ];
         for (name, count, share) in shares {
@@ -111,6 +118,9 @@ impl Sums {
             let least = expected - 5.0 * expected.sqrt();
             assert!(count as f64 > least, "the link was too kind: {name} in {count} of {runs} runs, {of:?}");
         }
+        // Nobody is told but where an end vanished or a connection was given up, of a hundred runs in one at most.
+        assert!(self.told <= of.unplugged + self.given_up, "{} told in {of:?}", self.told);
+        assert!(self.given_up <= runs / 100, "{} connections were given up", self.given_up);
         assert!(
             self.unusual <= runs * 3 / 100,
             "{} of {runs} transfers were slower than usual",
@@ -139,8 +149,8 @@ fn streams_arrive_intact_over_thousands_of_seeds() {
         }
     }
     println!(
-        "{runs} seeds: {:?} in {:?}, told {}, unusual {}, slowest {:?}",
-        sums.link, sums.runs, sums.told, sums.unusual, sums.slowest
+        "{runs} seeds: {:?} in {:?}, told {}, given up {}, unusual {}, slowest {:?}",
+        sums.link, sums.runs, sums.told, sums.given_up, sums.unusual, sums.slowest
     );
     let said: Vec<String> = failures.iter().take(10).map(|(seed, error)| complain(*seed, error)).collect();
     let numbers: Vec<u64> = failures.iter().map(|(seed, _)| *seed).collect();
@@ -182,7 +192,8 @@ fn a_transfer_that_is_slower_than_its_link_fails() {
     run(&Plan::new(1, honest, 3_000_000, 0)).unwrap();
     let lossy = Impairment { loss: Loss::Random(0.05), ..honest };
     let took = run(&Plan::new(1, lossy, 3_000_000, 0)).unwrap().took;
-    let allowed = ringwire_sim::floor::limits(&honest, 1500, 3_000_000);
+    let allowed =
+        ringwire_sim::floor::limits(&honest, 1500, 3_000_000, Plan::new(1, honest, 0, 0).window_bytes());
     assert!(took > allowed.longest, "{took:?} of {allowed:?}");
 }
 
@@ -205,4 +216,31 @@ fn a_black_hole_is_passed_both_ways() {
         let report = run(&Plan::new(seed, link, 500_000, 500_000)).unwrap();
         assert!(report.link.swallowed >= 4 && report.took < Duration::from_secs(15), "{report:?}");
     }
+}
+
+#[test]
+fn sequence_numbers_wrap_in_both_directions_where_the_plan_says_so() {
+    for seed in 1..=3 {
+        let plan = Plan::new(seed, Impairment::CLEAN, 300_000, 300_000);
+        assert_eq!(run(&plan).unwrap().link.wrapped, 0);
+        let report = run(&Plan { wraps: true, ..plan }).unwrap();
+        assert_eq!(report.link.wrapped, 2, "{report:?}");
+    }
+}
+
+/// An end that the plan does not excuse: the client's patience is shorter than a fade of the link.
+#[test]
+fn a_connection_that_ends_without_excuse_fails() {
+    let fades = Loss::Bursts { interval: Duration::from_millis(20), length: Duration::from_secs(60) };
+    let link = Impairment { loss: fades, rate_bps: 10_000_000, ..Impairment::CLEAN };
+    let mut plan = Plan::new(1, link, 1_000_000, 0);
+    plan.options.user_timeout = Some(Duration::from_secs(1));
+    let (time, interval) = (Duration::from_secs(5), Duration::from_secs(1));
+    plan.options.keepalive = Some(KeepAlive { time, interval, retries: 3 });
+    let error = run(&plan).unwrap_err();
+    assert!(error.contains("cut off for no reason") && error.contains("TimedOut"), "{error}");
+    // The same before the time at which the other end vanishes.
+    plan.incident = Incident::Vanishes { at: Duration::from_secs(1_000) };
+    let error = run(&plan).unwrap_err();
+    assert!(error.contains("cut off for no reason") && error.contains("TimedOut"), "{error}");
 }
