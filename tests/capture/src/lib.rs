@@ -7,10 +7,12 @@
 //! It knows packets, not who made them: the lab, the simulation and the interoperability tests write and read by it.
 #![forbid(unsafe_code)]
 
+mod end;
 mod pcapng;
 mod tcp;
 mod tshark;
 
+pub use end::End;
 pub use pcapng::{Packet, Recorder, Seen, read};
 pub use tcp::{Fault, Rule, check_tcp};
 pub use tshark::{Quality, tshark};

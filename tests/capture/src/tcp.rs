@@ -5,12 +5,11 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::Ipv4Addr;
 
 use ringwire_wire::packet::{Net, Transport, parse};
 use ringwire_wire::tcp::{Flags, Segment};
 
-use crate::Packet;
+use crate::{End, Packet};
 
 /// Headers without options.
 const IPV4_LEN: usize = 20;
@@ -55,19 +54,21 @@ impl fmt::Display for Fault {
 
 /// What `ours` did wrong in its TCP connections, over a path that takes IP packets of `mtu` bytes. Connections whose SYNs are not among
 /// the packets are left out.
-pub fn check_tcp(packets: &[Packet], ours: Ipv4Addr, mtu: usize) -> Vec<Fault> {
+pub fn check_tcp(packets: &[Packet], ours: impl Into<End>, mtu: usize) -> Vec<Fault> {
+    let ours = ours.into();
     let mut flows = HashMap::new();
     let mut faults = Vec::new();
     for packet in packets {
         let Ok(parsed) = parse(&packet.bytes) else { continue };
         let Net::Ipv4(ip, Transport::Tcp(segment)) = parsed.net else { continue };
-        let (peer, ports) = match (ip.src() == ours, ip.dst() == ours) {
+        let is_ours = ours.is(ip.src(), segment.src_port());
+        let (peer, ports) = match (is_ours, ours.is(ip.dst(), segment.dst_port())) {
             (true, false) => (ip.dst(), (segment.src_port(), segment.dst_port())),
             (false, true) => (ip.src(), (segment.dst_port(), segment.src_port())),
             _ => continue,
         };
         let flow: &mut Flow = flows.entry((peer, ports)).or_default();
-        if ip.src() == ours {
+        if is_ours {
             let mut judge = Judge { number: packet.number, faults: &mut faults };
             flow.on_ours(&segment, mtu, &mut judge);
         } else {

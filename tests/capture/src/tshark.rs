@@ -1,9 +1,10 @@
 //! Wireshark's opinion of a capture.
 
 use std::io;
-use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
+
+use crate::End;
 
 /// What the link was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +31,8 @@ const NOT_WITHOUT_LOSS: &str = "tcp.analysis.retransmission || tcp.analysis.fast
 ///
 /// # Errors
 /// tshark cannot be run, or does not understand the file.
-pub fn tshark(path: &Path, ours: IpAddr, quality: Quality) -> io::Result<Vec<String>> {
-    let mut filter = format!("(ip.src == {ours} && ({MUST_NOT_SEND}))");
+pub fn tshark(path: &Path, ours: impl Into<End>, quality: Quality) -> io::Result<Vec<String>> {
+    let mut filter = format!("({} && ({MUST_NOT_SEND}))", ours.into().sent());
     if quality == Quality::LossFree {
         filter = format!("{filter} || {NOT_WITHOUT_LOSS}");
     }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use ringwire_capture::{Quality, Recorder, Seen, read, tshark};
+use ringwire_capture::{End, Quality, Recorder, Seen, read, tshark};
 use ringwire_wire::checksum::Sum;
 use ringwire_wire::ipv4;
 use ringwire_wire::tcp::{Flags, Header, Options};
@@ -94,6 +94,14 @@ fn bad_checksums_are_found() {
     let mut frames = conversation();
     frames[4][14 + 20 + 16] ^= 0x10;
     assert_eq!(found("peer", &frames, Quality::Any), []);
+    // So are another program's at the same address.
+    let mut frames = conversation();
+    frames[3][14 + 20 + 16] ^= 0x10;
+    let lines = |port| {
+        let end = End { ip: OURS.into(), port: Some(port) };
+        tshark(&written("port", &frames), end, Quality::Any).unwrap().len()
+    };
+    assert_eq!((lines(9000), lines(9001)), (1, 0));
 }
 
 #[test]

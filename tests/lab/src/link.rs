@@ -112,6 +112,11 @@ impl Link {
         self.prefix_len
     }
 
+    /// The longest IP packet that it takes, in bytes.
+    pub fn mtu_bytes(&self) -> usize {
+        self.mtu_bytes as usize
+    }
+
     /// The hardware address of the node's interface on this link.
     pub fn mac(&self, node: &Node) -> [u8; 6] {
         self.end(node).mac

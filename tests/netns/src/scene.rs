@@ -26,6 +26,8 @@ impl Addressing {
 pub struct Scene {
     /// The capture by which the run is judged when the scene ends, if it is; first, so that it ends before its node.
     pub wire: Option<Wire>,
+    /// The same of what passes between the programs of `host`.
+    pub loopback: Option<Wire>,
     /// Where the engine is.
     pub host: Node,
     /// Where the kernel is on its own.
@@ -41,27 +43,32 @@ pub struct Scene {
 impl Scene {
     /// One queue, MTU 1500, judged.
     pub fn new(addressing: Addressing) -> Scene {
-        Scene::unjudged(addressing).judged()
-    }
-
-    /// Nobody watches: for tests of times, and for those in which somebody else sends under the engine's address, or kills it.
-    pub fn unjudged(addressing: Addressing) -> Scene {
         Scene::shaped(addressing, |link| link)
     }
 
-    /// The scene with a capture, see [`Wire`]; the link has an MTU of 1500.
-    pub fn judged(mut self) -> Scene {
-        const MTU: usize = 1500;
-        self.wire = Some(Wire::watch(&self.peer, &self.link, self.ip(), MTU));
+    /// A link of another shape, judged.
+    pub fn shaped(addressing: Addressing, shape: impl FnOnce(LinkBuilder<'_>) -> LinkBuilder<'_>) -> Scene {
+        let mut scene = Scene::of(addressing, shape);
+        scene.wire = Some(Wire::watch(&scene.peer, &scene.link, scene.ip(), scene.link.mtu_bytes()));
+        scene
+    }
+
+    /// Nobody watches: for a test of times without a packet, which a capture would only disturb.
+    pub fn unjudged(addressing: Addressing) -> Scene {
+        Scene::of(addressing, |link| link)
+    }
+
+    /// What the engine's port says to other programs of its host is judged too.
+    pub fn with_loopback(mut self, port: u16) -> Scene {
+        self.loopback = Some(Wire::watch_loopback(&self.host, self.at(port), self.link.mtu_bytes()));
         self
     }
 
-    /// A link of another shape, unjudged.
-    pub fn shaped(addressing: Addressing, shape: impl FnOnce(LinkBuilder<'_>) -> LinkBuilder<'_>) -> Scene {
+    fn of(addressing: Addressing, shape: impl FnOnce(LinkBuilder<'_>) -> LinkBuilder<'_>) -> Scene {
         let lab = Lab::new().expect("a lab");
         let (host, peer) = (lab.node("host").expect("a node"), lab.node("peer").expect("a node"));
         let link = shape(lab.link(&host, &peer).direct()).up().expect("a link");
-        Scene { wire: None, host, peer, link, addressing, lab }
+        Scene { wire: None, loopback: None, host, peer, link, addressing, lab }
     }
 
     /// The interface as the engine is to use it.

@@ -5,14 +5,14 @@
 //! after [`MOST_PACKETS`], so that long transfers stay cheap.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ringwire_capture::{Quality, check_tcp, read, tshark};
+use ringwire_capture::{End, Quality, check_tcp, read, tshark};
 use ringwire_lab::{Child, Link, Node};
 
 /// Of one scene.
@@ -30,7 +30,7 @@ pub struct Wire {
     /// None once it is over.
     source: Option<Source>,
     path: PathBuf,
-    ours: Ipv4Addr,
+    ours: End,
     mtu: usize,
 }
 
@@ -72,7 +72,7 @@ impl Wire {
     pub fn tap(link: &Link, ours: IpAddr, mtu: usize) -> Wire {
         let path = new_path();
         let source = Source::Relay(link.capture(&path).expect("the link has a relay"));
-        Wire { source: Some(source), path, ours: v4(ours), mtu }
+        Wire { source: Some(source), path, ours: ours.into(), mtu }
     }
 
     /// Captures at the peer's end from now on.
@@ -80,9 +80,21 @@ impl Wire {
     /// # Panics
     /// When dumpcap, a part of tshark, is missing.
     pub fn watch(peer: &Node, link: &Link, ours: IpAddr, mtu: usize) -> Wire {
+        Wire::dumpcap(peer, link.name(peer), ours.into(), mtu)
+    }
+
+    /// Captures what the programs of a host say to each other. They share its address, so the engine's is known by its port.
+    ///
+    /// # Panics
+    /// When dumpcap, a part of tshark, is missing.
+    pub fn watch_loopback(host: &Node, ours: SocketAddr, mtu: usize) -> Wire {
+        Wire::dumpcap(host, "lo", ours.into(), mtu)
+    }
+
+    fn dumpcap(node: &Node, ifname: &str, ours: End, mtu: usize) -> Wire {
         let path = new_path();
-        let mut command = peer.command("dumpcap");
-        command.args(["-q", "-n", "-i", link.name(peer), "-B", &BUFFER_MIB.to_string()]);
+        let mut command = node.command("dumpcap");
+        command.args(["-q", "-n", "-i", ifname, "-B", &BUFFER_MIB.to_string()]);
         command.args(["-a", &format!("packets:{MOST_PACKETS}"), "-w"]).arg(&path);
         let mut dumpcap = command.stderr(Stdio::piped()).spawn().expect("tshark is installed");
         let mut said = BufReader::new(dumpcap.stderr.take().expect("it is piped"));
@@ -97,7 +109,7 @@ impl Wire {
             rest
         });
         let source = Source::Dumpcap { dumpcap, farewell };
-        Wire { source: Some(source), path, ours: v4(ours), mtu }
+        Wire { source: Some(source), path, ours, mtu }
     }
 
     /// Where the packets are; the file stays when there was something to find.
@@ -114,10 +126,11 @@ impl Wire {
         let Some(source) = self.source.take() else { return Vec::new() };
         let is_whole = source.finish();
         let quality = if is_whole { quality } else { Quality::Any };
-        let mut faults = tshark(&self.path, self.ours.into(), quality).expect("tshark reads the capture");
+        let mut faults = tshark(&self.path, self.ours, quality).expect("tshark reads the capture");
         if is_whole {
             let packets = read(&self.path).expect("the capture can be read");
-            if packets.is_empty() && quality == Quality::LossFree {
+            // Who names a port expects to hear from it.
+            if packets.is_empty() && (quality == Quality::LossFree || self.ours.port.is_some()) {
                 faults.push("the capture is empty".to_owned());
             }
             let contradictions = check_tcp(&packets, self.ours, self.mtu);
@@ -126,7 +139,7 @@ impl Wire {
         if faults.is_empty() {
             let _ = std::fs::remove_file(&self.path);
         } else {
-            faults.insert(0, format!("{} judged by {}:", self.ours, self.path.display()));
+            faults.insert(0, format!("{:?} judged by {}:", self.ours, self.path.display()));
         }
         faults
     }
@@ -146,11 +159,4 @@ fn new_path() -> PathBuf {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     std::env::temp_dir().join(format!("ringwire-wire-{}-{number}.pcapng", std::process::id()))
-}
-
-fn v4(ip: IpAddr) -> Ipv4Addr {
-    match ip {
-        IpAddr::V4(ip) => ip,
-        IpAddr::V6(_) => panic!("the links of scenes have IPv4 addresses"),
-    }
 }

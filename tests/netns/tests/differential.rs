@@ -324,7 +324,7 @@ fn known() -> Vec<Difference<'static>> {
 #[test]
 fn linux_and_ringwire_answer_odd_packets_alike() {
     within(LIMIT, || {
-        let scene = Scene::unjudged(Addressing::Dedicated);
+        let scene = Scene::new(Addressing::Dedicated);
         let addr = scene.at(PORT);
         let service = Service::start(scene.engine(), move |worker| {
             worker.listen(addr, &ringwire::TcpOptions::default()).expect("a listener");

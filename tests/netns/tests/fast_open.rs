@@ -85,7 +85,7 @@ fn the_kernel_s_text_is_taken_with_its_syn() {
 #[test]
 fn the_kernel_s_text_comes_again_under_a_wrong_cookie() {
     within(LIMIT, || {
-        let scene = Scene::unjudged(Addressing::Dedicated);
+        let scene = Scene::new(Addressing::Dedicated);
         allow_fast_open(&scene.peer);
         let first = fast_echo(&scene);
         assert_eq!(ask_from_kernel(&scene, 7), TEXT);
@@ -214,7 +214,7 @@ fn the_kernel_takes_the_text_of_the_engine_s_syn() {
 #[test]
 fn the_engine_s_text_goes_again_under_a_wrong_cookie() {
     within(LIMIT, || {
-        let scene = Scene::unjudged(Addressing::Dedicated);
+        let scene = Scene::new(Addressing::Dedicated);
         allow_fast_open(&scene.peer);
         let (listener, to) = kernel::listen(&scene.peer, scene.peer_ip());
         let (service, answers) = asking(&scene, to, 3);

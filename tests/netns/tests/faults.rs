@@ -25,7 +25,7 @@ fn sixty_four_frames_move_ten_megabytes_each_way() {
     within(LIMIT, || {
         const BYTES: u64 = 10_000_000;
         const FRAMES: u32 = 64;
-        let scene = Scene::unjudged(Addressing::Dedicated);
+        let scene = Scene::new(Addressing::Dedicated);
         let (from_engine, from_kernel) = (Pattern::new(1, BYTES), Pattern::new(2, BYTES));
         let (ended, ends) = channel();
         let (addr, script) = (scene.at(80), Script::new(from_engine.clone(), Closing::First));
@@ -98,7 +98,7 @@ fn is_reset(mut stream: &TcpStream) -> bool {
 fn a_panic_restarts_the_service_on_the_same_worker() {
     within(LIMIT, || {
         for addressing in Addressing::BOTH {
-            let scene = Scene::unjudged(addressing);
+            let scene = Scene::new(addressing);
             let (addr, engine) = (scene.at(7), scene.engine());
             let (handle, starts) = (engine.handle(), Arc::new(AtomicU64::new(0)));
             thread::scope(|scope| {
@@ -138,7 +138,7 @@ fn is_served(scene: &Scene, addr: std::net::SocketAddr) -> bool {
 #[test]
 fn a_guarded_panic_resets_one_connection() {
     within(LIMIT, || {
-        let scene = Scene::unjudged(Addressing::Shared);
+        let scene = Scene::new(Addressing::Shared);
         let (addr, engine) = (scene.at(7), scene.engine());
         let (handle, starts) = (engine.handle(), Arc::new(AtomicU64::new(0)));
         thread::scope(|scope| {
@@ -169,7 +169,7 @@ fn a_guarded_panic_resets_one_connection() {
 fn a_shutdown_under_load_delivers_what_was_written() {
     within(LIMIT, || {
         const STREAMS: usize = 8;
-        let scene = Scene::unjudged(Addressing::Shared);
+        let scene = Scene::new(Addressing::Shared);
         let (addr, engine) = (scene.at(19), scene.engine());
         let (handle, written) = (engine.handle(), AtomicU64::new(0));
         thread::scope(|scope| {
@@ -265,7 +265,7 @@ fn sigterm_in_the_middle_of_an_answer_lets_it_end() {
     program::ringwire();
     within(LIMIT, || {
         const BYTES: usize = 30_000_000;
-        let scene = Scene::unjudged(Addressing::Shared);
+        let scene = Scene::new(Addressing::Shared);
         let mut served = program::serve(&scene.host, &["http", "-i", "eth0"], Duration::from_secs(5));
         let mut stream = kernel::connect(&scene.peer, scene.at(9000)).expect("a connection");
         write!(stream, "GET /bytes/{BYTES} HTTP/1.1\r\nHost: test\r\n\r\n").expect("a request");
@@ -289,8 +289,7 @@ fn an_interface_that_is_removed_ends_the_program_with_that_news() {
     program::ringwire();
     within(LIMIT, || {
         for own in [None, Some("--address=10.77.0.101/24")] {
-            let scene =
-                Scene::unjudged(if own.is_some() { Addressing::Dedicated } else { Addressing::Shared });
+            let scene = Scene::new(if own.is_some() { Addressing::Dedicated } else { Addressing::Shared });
             let args: Vec<&str> = ["echo", "-i", "eth0"].into_iter().chain(own).collect();
             let mut served = program::serve(&scene.host, &args, Duration::from_secs(5));
             let stream = kernel::connect(&scene.peer, scene.at(9000)).expect("a connection");
@@ -311,7 +310,7 @@ fn an_interface_that_is_removed_ends_the_program_with_that_news() {
 fn an_interface_that_is_down_for_a_while_idles_a_worker_and_loses_nothing() {
     program::ringwire();
     within(LIMIT, || {
-        let scene = Scene::unjudged(Addressing::Shared);
+        let scene = Scene::new(Addressing::Shared);
         let served = program::serve(&scene.host, &["echo", "-i", "eth0"], Duration::from_secs(5));
         let stream = kernel::connect(&scene.peer, scene.at(9000)).expect("a connection");
         assert!(is_echoed(&stream, b"hello"));

@@ -351,7 +351,7 @@ fn garbage_in_memory_changes_nothing_but_drop_counters() {
 #[test]
 fn garbage_over_veth_changes_nothing_but_drop_counters() {
     within(LIMIT, || {
-        let scene = Scene::unjudged(Addressing::Dedicated);
+        let scene = Scene::new(Addressing::Dedicated);
         let addr = scene.at(PORT);
         let service = Service::start(scene.engine(), move |worker| {
             (Echo::tcp(worker, addr, &options()), Echo::udp(worker, addr))

@@ -22,7 +22,8 @@ fn scene() -> Scene {
     let lab = Lab::new().expect("a lab");
     let (host, peer) = (lab.node("host").expect("a node"), lab.node("peer").expect("a node"));
     let link = lab.link(&host, &peer).up().expect("a link");
-    let mut scene = Scene { wire: None, host, peer, link, addressing: Addressing::Dedicated, lab };
+    let mut scene =
+        Scene { wire: None, loopback: None, host, peer, link, addressing: Addressing::Dedicated, lab };
     scene.wire = Some(Wire::tap(&scene.link, scene.ip(), 1500));
     scene
 }

@@ -27,7 +27,7 @@ fn by_kernel(metrics: &Metrics) -> u64 {
 #[test]
 fn programs_on_the_same_host_are_served() {
     within(LIMIT, || {
-        let scene = Scene::unjudged(Addressing::Shared);
+        let scene = Scene::new(Addressing::Shared).with_loopback(7);
         let service = echo(&scene);
         for bytes in [1, 1000, 5_000_000] {
             let stream = kernel::connect(&scene.host, scene.at(7)).expect("a connection");
@@ -59,7 +59,7 @@ fn programs_on_the_same_host_are_served() {
 #[test]
 fn several_workers_share_local_clients() {
     within(LIMIT, || {
-        let scene = Scene::shaped(Addressing::Shared, |link| link.queues(4));
+        let scene = Scene::shaped(Addressing::Shared, |link| link.queues(4)).with_loopback(7);
         let addr = scene.at(7);
         let engine = scene.builder().workers(2).start().expect("the engine starts");
         let service = Service::start(engine, move |worker| Echo::tcp(worker, addr, &options()));
@@ -77,7 +77,7 @@ fn several_workers_share_local_clients() {
 #[test]
 fn a_port_of_the_engine_that_nobody_listens_on_is_refused_at_once() {
     within(LIMIT, || {
-        let scene = Scene::unjudged(Addressing::Shared);
+        let scene = Scene::new(Addressing::Shared).with_loopback(7);
         let addr = scene.at(7);
         // TCP 7 is taken by an active open only, so the kernel does not refuse it: the engine has to.
         let (listener, to) = kernel::listen(&scene.peer, scene.peer_ip());
@@ -104,7 +104,7 @@ fn options_from(local: SocketAddr) -> ringwire::TcpOptions {
 #[test]
 fn the_engine_reaches_servers_on_the_same_host() {
     within(LIMIT, || {
-        let scene = Scene::unjudged(Addressing::Shared);
+        let scene = Scene::new(Addressing::Shared);
         let listener = scene.host.run(|| TcpListener::bind((scene.ip(), 0))).expect("a free port");
         let to = listener.local_addr().expect("it is bound");
         let (ended, ends) = channel();
@@ -126,7 +126,7 @@ fn the_engine_reaches_servers_on_the_same_host() {
 #[test]
 fn datagrams_in_fragments_arrive_whole() {
     within(LIMIT, || {
-        let scene = Scene::unjudged(Addressing::Shared);
+        let scene = Scene::new(Addressing::Shared);
         let (addr, (received, digests)) = (scene.at(7), channel());
         let service = Service::start(scene.engine(), move |worker| Sink::new(worker, addr, received.clone()));
         let socket = kernel::udp(&scene.peer, scene.peer_ip(), addr);
@@ -150,7 +150,7 @@ fn datagrams_in_fragments_arrive_whole() {
 fn an_echo_longer_than_the_mtu_is_left_out_and_the_next_one_is_sent() {
     program::ringwire();
     within(LIMIT, || {
-        let scene = Scene::unjudged(Addressing::Shared);
+        let scene = Scene::new(Addressing::Shared).with_loopback(9000);
         let _served = program::serve(&scene.host, &["echo", "-i", "eth0"], Duration::from_secs(5));
         let socket = kernel::udp(&scene.peer, scene.peer_ip(), scene.at(9000));
         for _ in 0..3 {
@@ -168,7 +168,7 @@ fn an_echo_longer_than_the_mtu_is_left_out_and_the_next_one_is_sent() {
 #[test]
 fn one_port_serves_on_two_addresses() {
     within(LIMIT, || {
-        let scene = Scene::unjudged(Addressing::Shared);
+        let scene = Scene::new(Addressing::Shared);
         let second = scene.link.spare_addr(&scene.host);
         let name = scene.link.name(&scene.host).to_owned();
         let address = format!("{second}/24");

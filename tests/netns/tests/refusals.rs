@@ -55,7 +55,7 @@ fn runs_xdp(node: &Node) -> bool {
 /// A test's own scene, with the command built before the clock runs.
 fn bounded(test: impl FnOnce(&Scene) + Send + 'static) {
     program::ringwire();
-    within(LIMIT, || test(&Scene::unjudged(Addressing::Shared)));
+    within(LIMIT, || test(&Scene::new(Addressing::Shared)));
 }
 
 #[test]

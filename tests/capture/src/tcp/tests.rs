@@ -1,5 +1,7 @@
 //! A clean conversation has no fault; each rule is broken once, by changing one packet of it.
 
+use std::net::Ipv4Addr;
+
 use ringwire_wire::checksum::Sum;
 use ringwire_wire::ipv4;
 use ringwire_wire::tcp::{Header, Options, Timestamps};
@@ -113,6 +115,27 @@ fn with(number: usize, change: impl FnOnce(&mut Said)) -> Vec<Said> {
 #[test]
 fn a_clean_conversation_has_no_fault() {
     assert_eq!(judge(&conversation()), []);
+}
+
+#[test]
+fn programs_of_one_host_are_told_apart_by_their_ports() {
+    let all = with(7, |said| said.window = 92);
+    let packets: Vec<Packet> = all
+        .iter()
+        .enumerate()
+        .map(|(place, said)| {
+            let mut bytes = frame(said);
+            // One address at both ends; the addresses stand behind 14 bytes of Ethernet and 12 of IP.
+            bytes[26..30].copy_from_slice(&OURS.octets());
+            bytes[30..34].copy_from_slice(&OURS.octets());
+            Packet { number: place + 1, bytes }
+        })
+        .collect();
+    let judged = |port| -> Vec<usize> {
+        let end = End { ip: OURS.into(), port };
+        check_tcp(&packets, end, MTU).iter().map(|fault| fault.number).collect()
+    };
+    assert_eq!((judged(Some(80)), judged(None)), (vec![7], vec![]));
 }
 
 #[test]
