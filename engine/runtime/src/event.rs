@@ -38,9 +38,10 @@ pub enum Event {
     Connected(Conn),
     /// Data or the end of the stream arrived: call `recv` until it says `Empty`.
     Readable(Conn),
-    /// After a short `send`: there is room again.
+    /// After a short `send`: there is room again, or never will be.
     Writable(Conn),
-    /// The connection ended without the application's `close`; always the last event of that id.
+    /// The connection ended without the application's `close`; always the last event of that id. What had come is read first: as long as
+    /// any of it is unread, there is only a [`Event::Readable`], and `send` says [`ConnError::NotConnected`](crate::ConnError::NotConnected).
     Closed {
         /// The connection; its id is stale from now on.
         conn: Conn,

@@ -27,7 +27,7 @@ impl Outcome {
 
 /// A set of news about a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Signals(u8);
+pub struct Signals(u16);
 
 impl Signals {
     /// Nothing.
@@ -49,9 +49,13 @@ impl Signals {
     /// The handshake of a connection that [`super::Tcb::open_fast`] reported is complete; with [`Signals::CONNECTED`]: the peer has
     /// answered our first SYN.
     pub const CONFIRMED: Self = Self(1 << 7);
+    /// The connection is over, but something is unread: [`Signals::CLOSED`] follows when it was taken. Another connection may have its
+    /// addresses.
+    pub const ENDED: Self = Self(1 << 8);
 
     /// What is between the machine and its owner.
-    pub const NOT_FOR_THE_APPLICATION: Self = Self(Self::SEND_RESET.0 | Self::SYN_LOST.0 | Self::CONFIRMED.0);
+    pub const NOT_FOR_THE_APPLICATION: Self =
+        Self(Self::SEND_RESET.0 | Self::SYN_LOST.0 | Self::CONFIRMED.0 | Self::ENDED.0);
 
     /// Whether all of `other` are in the set.
     pub const fn contains(self, other: Self) -> bool {

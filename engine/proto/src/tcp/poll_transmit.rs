@@ -379,7 +379,13 @@ impl Tcb {
             Timer::TailProbe => self.postpone_probe(now, config),
             Timer::Retransmit => self.probe_before_rto(now),
             Timer::Reorder => {}
-            Timer::Idle | Timer::Persist | Timer::FinWait2 | Timer::TimeWait | Timer::Report => {
+            Timer::Idle
+            | Timer::Persist
+            | Timer::FinWait2
+            | Timer::TimeWait
+            | Timer::Finished
+            | Timer::Reset
+            | Timer::TimedOut => {
                 self.backoff = 0;
                 self.tries = 0;
                 self.arm_retransmit(now, config);

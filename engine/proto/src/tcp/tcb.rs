@@ -228,8 +228,12 @@ pub(super) enum Timer {
     Persist,
     FinWait2,
     TimeWait,
-    /// The last unread byte was taken after the connection had ended.
-    Report,
+    /// The connection has ended in order, and says so when the last unread byte is taken.
+    Finished,
+    /// Likewise, by the peer's RST.
+    Reset,
+    /// Likewise, because the peer was silent for too long.
+    TimedOut,
 }
 
 /// A set of facts about the connection.

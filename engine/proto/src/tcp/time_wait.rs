@@ -4,7 +4,7 @@ use ringwire_wire::tcp::Flags;
 
 use super::arrival::{Arrival, Step};
 use super::config::after;
-use super::tcb::{Bits, State, Tcb, Timer};
+use super::tcb::{Bits, NEVER, State, Tcb, Timer};
 use super::{CloseReason, ColdStore, Cx, Outcome, Payload, SendPool, Signals};
 use crate::DropReason;
 
@@ -62,7 +62,8 @@ impl Tcb {
         self.arm(Timer::TimeWait, after(cx.now, cx.config.time_wait));
     }
 
-    /// Ends the connection. After an orderly end unread data stays readable, and the news waits until it was read.
+    /// Ends the connection. What is unread stays readable unless the application gave the connection up, and [`Signals::CLOSED`] waits
+    /// until it was read.
     pub(super) fn close_with<P: Payload, A: SendPool>(
         &mut self,
         cx: &mut Cx<'_, P, A>,
@@ -73,21 +74,54 @@ impl Tcb {
         self.cancel_timers();
         self.flags.clear(Bits::TX_BUT_RST);
         let unread = cx.cold.get(self.cold).is_some_and(|cold| !cold.unread.is_empty());
-        let keep = reason == CloseReason::Finished && unread && !self.flags.has(Bits::ORPHAN);
+        let report = report_of(reason).filter(|_| unread && !self.flags.has(Bits::ORPHAN));
         if let Some(cold) = cx.cold.get_mut(self.cold) {
             cx.totals.add(cold.send.tally());
-            if keep {
+            if report.is_some() {
                 cold.send.clear();
                 cold.reassembly.clear();
                 cold.path = None;
             }
         }
-        if keep {
+        if let Some(report) = report {
+            self.arm(report, NEVER);
+            // Whoever waits for room, or for more to read, shall look again.
+            outcome.signals |= Signals::ENDED | Signals::READABLE | Signals::WRITABLE;
             return;
         }
         cx.cold.free(self.cold);
         self.cold = super::cold::ColdId::NONE;
         outcome.closed = Some(reason);
         outcome.signals |= Signals::CLOSED;
+    }
+
+    /// How the connection has ended, as long as something of it is unread.
+    pub fn ended(&self) -> Option<CloseReason> {
+        match self.timer {
+            Timer::Finished => Some(CloseReason::Finished),
+            Timer::Reset => Some(CloseReason::Reset),
+            Timer::TimedOut => Some(CloseReason::TimedOut),
+            Timer::Idle
+            | Timer::Retransmit
+            | Timer::TailProbe
+            | Timer::Reorder
+            | Timer::Persist
+            | Timer::FinWait2
+            | Timer::TimeWait => None,
+        }
+    }
+}
+
+/// How a connection that was established says later that it has ended; none: there can be nothing to read.
+fn report_of(reason: CloseReason) -> Option<Timer> {
+    match reason {
+        CloseReason::Finished => Some(Timer::Finished),
+        CloseReason::Reset => Some(Timer::Reset),
+        CloseReason::TimedOut => Some(Timer::TimedOut),
+        CloseReason::Refused
+        | CloseReason::HostUnreachable
+        | CloseReason::NetUnreachable
+        | CloseReason::Aborted
+        | CloseReason::Reopened => None,
     }
 }

@@ -69,10 +69,10 @@ impl Tcb {
                 }
             }
             Timer::FinWait2 | Timer::TimeWait => self.close_with(cx, CloseReason::Finished, outcome),
-            Timer::Report => {
-                self.timer = Timer::Idle;
-                outcome.closed = Some(CloseReason::Finished);
+            Timer::Finished | Timer::Reset | Timer::TimedOut => {
+                outcome.closed = self.ended();
                 outcome.signals |= Signals::CLOSED;
+                self.timer = Timer::Idle;
             }
         }
     }

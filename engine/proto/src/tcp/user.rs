@@ -2,7 +2,7 @@
 
 use super::cold::ColdId;
 use super::send_queue::Room;
-use super::tcb::{Bits, NEVER, State, Tcb, Timer};
+use super::tcb::{Bits, NEVER, State, Tcb};
 use super::{CloseReason, ColdStore, Config, Cx, Outcome, Payload, SendBuf, SendPool};
 
 /// What [`Tcb::recv`] gives.
@@ -342,7 +342,7 @@ impl Tcb {
         }
         self.free_idle_cold(cx);
         if self.state == State::Closed {
-            self.arm(Timer::Report, cx.now);
+            self.timer_at = cx.now;
         }
     }
 

@@ -89,6 +89,8 @@ pub(crate) struct Flow {
     pub(crate) wanted: Option<Wanted>,
     /// When the application closed it, if it is counted as such: on a clock of milliseconds, which turns every 49 days.
     pub(crate) orphaned_ms: Option<NonZeroU32>,
+    /// Over, and only here for what is unread: its tuple and its port are others'.
+    pub(crate) is_unlisted: bool,
 }
 
 impl Flow {

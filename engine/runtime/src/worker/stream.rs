@@ -194,7 +194,7 @@ impl Streams {
 
     /// Whether the flow in `slot` is this segment's: an earlier segment of the batch may have ended the one that was looked up.
     fn is_of(&self, slot: u32, at: Arrived<'_>) -> bool {
-        self.flows.at(slot).is_some_and(|flow| flow.tuple == at.tuple())
+        self.flows.at(slot).is_some_and(|flow| flow.tuple == at.tuple() && !flow.is_unlisted)
     }
 
     /// Nothing was found for the batch; an earlier segment of it may have opened the connection since.
@@ -290,6 +290,9 @@ impl Streams {
         if outcome.signals.contains(Signals::SYN_LOST) {
             self.on_syn_lost(io, slot);
         }
+        if outcome.signals.contains(Signals::ENDED) {
+            self.unlist(io, slot);
+        }
         let Some(flow) = self.flows.at_mut(slot) else { return };
         flow.close_reason = flow.close_reason.or(outcome.closed);
         if outcome.signals.contains(Signals::CLOSED) {
@@ -355,9 +358,24 @@ impl Streams {
         if flow.orphaned_ms.is_some() {
             self.orphans.on_gone();
         }
-        io.table.remove(&flow.tuple.key());
-        self.ports.on_flow_gone(&mut io.net, flow.tuple.local_port);
+        if !flow.is_unlisted {
+            io.table.remove(&flow.tuple.key());
+            self.ports.on_flow_gone(&mut io.net, flow.tuple.local_port);
+        }
         io.counters.now.closed += 1;
+    }
+
+    /// A connection that is over and not read to its end gives its tuple back, as Linux unhashes it: the peer may come again from there.
+    #[cold]
+    fn unlist(&mut self, io: &mut Io, slot: u32) {
+        self.transmit_flow(io, slot);
+        let Some(flow) = self.flows.at_mut(slot) else { return };
+        if !core::mem::replace(&mut flow.is_unlisted, true) {
+            io.table.remove(&flow.tuple.key());
+            self.ports.on_flow_gone(&mut io.net, flow.tuple.local_port);
+            let reason = flow.tcb.ended();
+            self.leave_pending(slot, reason, io.now);
+        }
     }
 
     /// Deadlines that have passed.

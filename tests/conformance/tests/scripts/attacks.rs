@@ -460,7 +460,7 @@ fn section5_parsing_short_icmp_quote() {
     });
 }
 
-/// A connection that is reset while text is unread: the application is told, no frame is lost.
+/// A connection that is reset while text is unread: the application reads it, then is told, and no frame is lost.
 #[test]
 fn section5_state_reset_with_unread_text_frees_everything() {
     script(|s| {
@@ -471,6 +471,10 @@ fn section5_state_reset_with_unread_text_frees_everything() {
         s.inject(data("x").seq(9000));
         s.ignore_sent();
         s.inject(rst().seq(1461));
+        s.expect_open();
+        assert!(s.frames_are_home_but_for(1), "what is unread, and nothing else");
+        s.expect_read(vec![2; 1460]);
+        s.wait(2);
         s.expect_closed(CloseReason::Reset);
         assert!(s.frames_are_home_but_for(0));
     });
@@ -487,6 +491,8 @@ fn section5_state_every_frame_comes_home() {
             s.send("answer");
             s.ignore_sent();
             s.inject(rst());
+            s.expect_read("question");
+            s.wait(2);
             s.expect_closed(CloseReason::Reset);
         }
         assert!(s.frames_are_home_but_for(0));

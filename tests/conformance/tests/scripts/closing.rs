@@ -97,6 +97,25 @@ fn rfc2525_2_17_close_with_unread_data_resets() {
     });
 }
 
+/// RFC 9293 3.10.7.4, second: a RST ends the connection, and what came before it was received. Its sender may come again from there.
+#[test]
+fn rfc9293_3_10_7_4_text_before_a_reset_is_delivered() {
+    script(|s| {
+        s.establish();
+        s.inject_all([data("last words"), rst().seq(11)]);
+        s.expect_readable();
+        s.expect_open();
+        assert_eq!(s.try_send(b"x"), Err(ringwire::ConnError::NotConnected));
+        s.inject(s.peer_syn());
+        let sent = s.take_sent();
+        assert!(sent.iter().any(|segment| segment.header.flags == Flags::SYN | Flags::ACK), "{sent:?}");
+        s.expect_read("last words");
+        s.wait(2);
+        s.expect_closed(CloseReason::Reset);
+        assert_eq!(s.connections(), 1, "the new one");
+    });
+}
+
 /// SHLD-3: text that arrives after close is answered with a RST.
 #[test]
 fn rfc9293_3_6_1_data_after_close_is_reset() {

@@ -262,6 +262,7 @@ fn rfc9293_3_8_6_2_2_window_closes_and_reopens() {
     script(|s| {
         fill(s);
         assert_eq!(s.read().len(), 2920);
+        s.wait(2);
         let updates = s.take_sent();
         assert!(updates.iter().all(|update| update.ack == 2921), "{updates:?}");
         assert_eq!(updates.last().map(|update| update.header.window), Some(2920));
@@ -300,6 +301,8 @@ fn rfc9293_3_10_7_4_rst_counts_with_a_closed_window() {
         fill(s);
         s.inject(rst().seq(2921));
         s.expect_nothing();
+        assert_eq!(s.read().len(), 2920);
+        s.wait(2);
         s.expect_closed(CloseReason::Reset);
     });
 }

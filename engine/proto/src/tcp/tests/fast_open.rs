@@ -116,8 +116,11 @@ fn a_connection_of_the_application_is_not_ended_by_icmp_nor_by_another_syn() {
     let outcome = host.call(|tcb, cx| tcb.on_icmp_error(cx, IcmpError::HostUnreachable, ISS));
     assert_eq!((outcome.closed, host.state()), (None, State::SynReceived));
     host.refuse(&Wire::new(SYN, IRS + 20, SeqNum(0)), DropReason::TcpSynChallenged);
-    // A reset does.
+    // A reset does, and what came before it is read first.
     let _ = host.deliver(&peer(RST, 3, 0));
+    assert_eq!((host.state(), host.tcb.ended()), (State::Closed, Some(CloseReason::Reset)));
+    assert_eq!(host.read(), b"GET");
+    host.run_timer();
     assert_eq!(host.closed, Some(CloseReason::Reset));
 }
 

@@ -277,6 +277,55 @@ fn unread_data_outlives_the_connection_until_it_was_read() {
 }
 
 #[test]
+fn what_came_before_a_reset_is_read_first() {
+    let mut host = established(&plain());
+    host.exchange(&peer(ACK, 0, 0).text(b"last words"));
+    host.exchange(&peer(ACK, 15, 0).text(b"early"));
+    host.signals = Signals::NONE;
+    expect_none(host.exchange(&peer(RST, 10, 0)));
+    assert_eq!(
+        (host.state(), host.closed, host.tcb.ended()),
+        (State::Closed, None, Some(CloseReason::Reset))
+    );
+    assert!(host.signals.contains(Signals::ENDED | Signals::READABLE | Signals::WRITABLE));
+    assert_eq!(host.tcb.next_timer(), None, "it is the reader's turn");
+    assert_eq!(host.call(|tcb, cx| tcb.send(cx, b"x")), Err(SendError::NotConnected));
+    assert_eq!(host.read(), b"last words");
+    assert_eq!(host.call(|tcb, cx| tcb.recv(cx)), Err(RecvError::NotConnected));
+    expect_none(host.run_timer());
+    assert_eq!((host.closed, host.tcb.ended()), (Some(CloseReason::Reset), None));
+    assert!(host.tcb.is_closed());
+    assert_eq!(host.cold.in_use(), 0);
+}
+
+#[test]
+fn what_came_before_a_silence_is_read_first() {
+    let mut host = established(&Config { user_timeout: Some(Duration::from_secs(5)), ..plain() });
+    host.exchange(&peer(ACK, 0, 0).text(b"last words"));
+    let _ = host.call(|tcb, cx| tcb.send(cx, b"anybody?"));
+    host.transmit();
+    while host.state() != State::Closed {
+        host.run_timer();
+    }
+    assert_eq!((host.closed, host.tcb.ended()), (None, Some(CloseReason::TimedOut)));
+    assert_eq!(host.tcb.waits_since(), None, "nothing is waited for any more");
+    assert_eq!(host.read(), b"last words");
+    host.run_timer();
+    assert_eq!(host.closed, Some(CloseReason::TimedOut));
+    assert!(host.tcb.is_closed());
+}
+
+#[test]
+fn what_came_before_a_reset_goes_with_close() {
+    let mut host = established(&plain());
+    host.exchange(&peer(ACK, 0, 0).text(b"last words"));
+    host.exchange(&peer(RST, 10, 0));
+    expect_none(host.close());
+    assert!(host.tcb.is_closed());
+    assert_eq!(host.cold.in_use(), 0);
+}
+
+#[test]
 fn unread_data_of_an_ended_connection_goes_with_close() {
     let mut host = established(&plain());
     host.exchange(&peer(FIN | ACK, 0, 0).text(b"last words"));

@@ -365,6 +365,7 @@ impl Flow {
             is_parked: false,
             wanted: None,
             orphaned_ms: None,
+            is_unlisted: false,
         }
     }
 }
