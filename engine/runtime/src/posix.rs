@@ -6,13 +6,14 @@
 //!   v                                                    in real or in virtual time, alone or beside other threads' calls
 //! Sockets::recv(fd, ..)              never waits: Errno::AGAIN
 //!   |  fd -> File -> Stream | DatagramSocket | Epoll
-//!   |                                     ^ connected, received pieces, room, errors
+//!   |                                     ^ connected, received, room, errors
 //!   v                                     | Sockets::turn: Worker::poll, then each event to its socket
 //! Worker: connect, send, recv, close      |
 //! ```
 //! Owns descriptors and what Linux's sockets have beyond the worker's: options kept while there is no connection, the accept queue,
-//! `SO_ERROR`, half-read pieces, readiness as a level. Does not own protocols, waiting, threads, signals or C types. Nothing moves but
-//! in [`Sockets::turn`]. What is not supported is refused with Linux's error number, never taken and ignored.
+//! `SO_ERROR`, half-read pieces, readiness as a level. Does not own what is unread, which stays in the worker's books, protocols, waiting,
+//! threads, signals or C types. Nothing moves but in [`Sockets::turn`]. What is not supported is refused with Linux's error number, never
+//! taken and ignored.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddrV4;
@@ -199,7 +200,7 @@ impl Sockets {
                 }
                 self.cork_again(conn);
             }
-            Event::Readable(conn) => self.pull(conn),
+            Event::Readable(conn) => self.on_readable(conn),
             Event::Writable(conn) => {
                 if let Some(stream) = self.stream_of(conn) {
                     stream.is_writable = true;
@@ -222,15 +223,22 @@ impl Sockets {
         Some(stream)
     }
 
-    fn pull(&mut self, conn: Conn) {
-        let Some(stream) = self.by_conn.get(&conn).and_then(|id| self.streams.get_mut(id)) else { return };
-        stream.pulse += 1;
-        stream.pull(&mut self.worker);
+    fn on_readable(&mut self, conn: Conn) {
+        let outlook = self.worker.outlook(conn);
+        let Some(stream) = self.stream_of(conn) else { return };
+        stream.is_eof |= outlook.is_finished;
+        // Polls and writes hear of it now, reads when they have come so far.
+        if let Some(reason) = outlook.ended.filter(|_| stream.leftover.is_none()) {
+            stream.on_closed(reason);
+        }
     }
 
     fn on_closed(&mut self, conn: Conn, reason: CloseReason) {
         if let Some(stream) = self.stream_of(conn) {
-            stream.on_closed(reason);
+            if stream.leftover.is_none() {
+                stream.on_closed(reason);
+            }
+            stream.leftover = None;
         }
         self.by_conn.remove(&conn);
     }

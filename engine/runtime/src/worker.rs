@@ -338,6 +338,16 @@ impl Worker {
         core.streams.recv(&mut core.io, conn)
     }
 
+    /// What [`Worker::recv`] would give, piece by piece.
+    pub(crate) fn unread(&self, conn: Conn) -> impl Iterator<Item = &RxBuf> {
+        self.core().streams.unread(conn)
+    }
+
+    /// What follows it.
+    pub(crate) fn outlook(&self, conn: Conn) -> stream::Outlook {
+        self.core().streams.outlook(conn)
+    }
+
     /// Copies once. A short count is back-pressure and promises one [`Event::Writable`].
     ///
     /// # Errors

@@ -168,6 +168,19 @@ impl Tcb {
         }
     }
 
+    /// What [`Tcb::recv`] would give, piece by piece.
+    pub fn unread<'c, P, S>(
+        &self,
+        store: &'c ColdStore<P, S>,
+    ) -> impl Iterator<Item = &'c P> + use<'c, P, S> {
+        store.get(self.cold).into_iter().flat_map(|cold| &cold.unread)
+    }
+
+    /// Whether the peer has finished: the end of the stream follows what is unread.
+    pub fn is_finished_by_peer(&self) -> bool {
+        self.flags.has(Bits::FIN_RECEIVED)
+    }
+
     /// The application gave `len_bytes` of received data back: the window reopens now, not at [`Tcb::recv`].
     #[inline]
     pub fn release(&mut self, len_bytes: u32) {

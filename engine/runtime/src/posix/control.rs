@@ -63,7 +63,7 @@ impl Sockets {
     pub fn ioctl(&mut self, fd: Fd, request: u64) -> Result<Ioctl, Errno> {
         let bytes = match (request, &self.file(fd)?.kind) {
             (FIONBIO, _) => return Ok(Ioctl::TakesNonblocking),
-            (FIONREAD, Kind::Stream(_)) => self.stream_not_listening(fd)?.received_bytes(),
+            (FIONREAD, Kind::Stream(_)) => self.stream_not_listening(fd)?.unread_bytes(&self.worker),
             (FIONREAD, Kind::Datagram(_)) => self.next_datagram_len(fd),
             (TIOCOUTQ | SIOCOUTQNSD, Kind::Stream(_)) => self.unsent_bytes(fd, request)?,
             // What is written has left.

@@ -81,7 +81,7 @@ impl Sockets {
     /// What there is at a descriptor, and its pulse.
     fn ready(&mut self, fd: Fd) -> Option<(Ready, u64)> {
         match &self.files.get(&fd)?.kind {
-            Kind::Stream(id) => self.streams.get(id).map(|stream| (stream.ready(), stream.pulse)),
+            Kind::Stream(id) => self.streams.get(id).map(|stream| (stream.ready(&self.worker), stream.pulse)),
             Kind::Datagram(socket) => {
                 let pulse = socket.pulse;
                 Some((self.datagram_ready(fd), pulse))

@@ -6,6 +6,7 @@ use std::net::SocketAddrV4;
 use super::stream::{Phase, Reading, StreamId};
 use super::{Errno, Fd, Kind, Sockets};
 use crate::config::Cork;
+use crate::error::ConnError;
 use crate::event::Conn;
 
 /// What `recv` has found.
@@ -52,14 +53,14 @@ impl Sockets {
             Kind::Datagram(_) => return self.recv_datagram(fd, bufs, flags),
             Kind::Epoll(_) => return Err(Errno::NOTSOCK),
         };
-        let stream = self.streams.get_mut(&id).ok_or(Errno::BADF)?;
+        let Sockets { worker, streams, .. } = self;
+        let stream = streams.get_mut(&id).ok_or(Errno::BADF)?;
         let reading = match flags & (libc::MSG_PEEK | libc::MSG_TRUNC) {
             0 => Reading::Take,
             libc::MSG_TRUNC => Reading::Discard,
             _ => Reading::Peek,
         };
-        let len = stream.recv(bufs, reading)?;
-        stream.pull(&mut self.worker);
+        let len = stream.recv(worker, bufs, reading)?;
         Ok(Received { len, from: None, flags: 0 })
     }
 
@@ -148,6 +149,10 @@ impl Sockets {
                 self.worker.send(conn, &gathered)
             }
         };
-        sent.map_err(Errno::from)
+        match sent {
+            // It has ended, and the event that says how is on its way.
+            Err(ConnError::NotConnected) => Ok(0),
+            sent => sent.map_err(Errno::from),
+        }
     }
 }

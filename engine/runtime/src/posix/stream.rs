@@ -25,10 +25,10 @@ pub(super) struct Stream {
     pub(super) bound: Option<SocketAddrV4>,
     pub(super) peer: Option<SocketAddrV4>,
     pub(super) phase: Phase,
-    /// Received and not read. Taken out of the worker as it comes, because a reset loses what is still there; the peer's window
-    /// counts these pieces all the same.
-    received: VecDeque<RxBuf>,
-    received_bytes: usize,
+    /// The rest of a piece that was read in part. What is unread beyond it stays in the worker, within its books and the peer's window.
+    rest: Option<RxBuf>,
+    /// The connection has ended, and what came before is still in the worker.
+    pub(super) leftover: Option<Conn>,
     /// The peer has finished.
     pub(super) is_eof: bool,
     pub(super) is_read_shut: bool,
@@ -86,8 +86,8 @@ impl Stream {
             bound: None,
             peer: None,
             phase: Phase::Idle,
-            received: VecDeque::new(),
-            received_bytes: 0,
+            rest: None,
+            leftover: None,
             is_eof: false,
             is_read_shut: false,
             is_write_shut: false,
@@ -121,6 +121,11 @@ impl Stream {
         }
     }
 
+    /// The connection that has, or had, something for the reader.
+    pub(super) fn source(&self) -> Option<Conn> {
+        self.conn().or(self.leftover)
+    }
+
     pub(super) fn queue(&mut self) -> Option<&mut Queue> {
         match &mut self.phase {
             Phase::Listening(queue) => Some(queue),
@@ -141,28 +146,19 @@ impl Stream {
         }
     }
 
-    /// Takes what the worker has for this connection.
-    pub(super) fn pull(&mut self, worker: &mut Worker) {
-        let Some(conn) = self.conn() else { return };
-        // Pieces in frames count against the receive buffer until they are read. Those on the heap, when frames are short, do not.
-        let limit = self.options.recv_buffer_bytes.max(self.options.recv_buffer_max_bytes) as usize;
-        while self.received_bytes < limit {
-            match worker.recv(conn) {
-                Ok(Recv::Data(piece)) => {
-                    self.received_bytes += piece.len();
-                    self.received.push_back(piece);
-                }
-                Ok(Recv::Eof) => {
-                    self.is_eof = true;
-                    return;
-                }
-                Ok(Recv::Empty) | Err(_) => return,
-            }
-        }
+    /// What is unread, front to back.
+    fn unread<'a>(&'a self, worker: &'a Worker) -> impl Iterator<Item = &'a RxBuf> {
+        let later = self.source().into_iter().flat_map(|conn| worker.unread(conn));
+        self.rest.iter().chain(later)
     }
 
-    pub(super) fn received_bytes(&self) -> usize {
-        self.received_bytes
+    pub(super) fn unread_bytes(&self, worker: &Worker) -> usize {
+        self.unread(worker).map(|piece| piece.len()).sum()
+    }
+
+    /// Whether the worker does not know of all that is unread.
+    pub(super) fn is_read_in_part(&self) -> bool {
+        self.rest.is_some()
     }
 
     /// The connection is established.
@@ -173,18 +169,14 @@ impl Stream {
         }
     }
 
-    /// How a connect has come out, for the program; none: it goes on, or the program knows.
+    /// How a connect has come out, for the program; none: it goes on, or the program knows. Who takes an error hangs up.
     pub(super) fn tell_outcome(&mut self) -> Option<Result<(), Errno>> {
         match &mut self.phase {
             Phase::Connected { is_told, .. } if !*is_told => {
                 *is_told = true;
                 Some(Ok(()))
             }
-            Phase::Failed => {
-                let error = self.error.take().unwrap_or(Errno::CONNABORTED);
-                self.disconnect();
-                Some(Err(error))
-            }
+            Phase::Failed => Some(Err(self.error.take().unwrap_or(Errno::CONNABORTED))),
             Phase::Idle
             | Phase::Listening(_)
             | Phase::Deferred(_)
@@ -194,8 +186,9 @@ impl Stream {
         }
     }
 
-    /// The connection has ended without `close`.
+    /// The connection has ended without `close`, perhaps before everything was read.
     pub(super) fn on_closed(&mut self, reason: CloseReason) {
+        self.leftover = self.conn();
         self.error = match (super::errno::of_end(reason), &self.phase) {
             (None, Phase::Connecting(_)) => Some(Errno::CONNABORTED),
             // Linux: a reset after the peer's FIN can only hit what is written.
@@ -217,12 +210,21 @@ impl Stream {
     }
 
     /// Linux's order: what has come, the end of the stream, the error, what was shut, and then the wait.
-    pub(super) fn recv(&mut self, bufs: &mut [IoSliceMut<'_>], reading: Reading) -> Result<usize, Errno> {
+    pub(super) fn recv(
+        &mut self,
+        worker: &mut Worker,
+        bufs: &mut [IoSliceMut<'_>],
+        reading: Reading,
+    ) -> Result<usize, Errno> {
         if matches!(self.phase, Phase::Listening(_)) {
             return Err(Errno::NOTCONN);
         }
-        if !self.received.is_empty() {
-            return Ok(self.take_received(bufs, reading));
+        if self.unread(worker).next().is_some() {
+            let room = Room { bufs: bufs.iter_mut(), now: &mut [] };
+            return Ok(match reading {
+                Reading::Peek => self.peek(worker, room),
+                Reading::Take | Reading::Discard => self.take(worker, room, reading),
+            });
         }
         let end = self.after_the_bytes();
         if !self.is_eof {
@@ -249,26 +251,32 @@ impl Stream {
     }
 
     /// Whether `recv` has something else to say than bytes.
-    pub(super) fn is_read_out(&self) -> bool {
-        self.received.is_empty() && self.after_the_bytes() != Err(Errno::AGAIN)
+    pub(super) fn is_read_out(&self, worker: &Worker) -> bool {
+        self.unread(worker).next().is_none() && self.after_the_bytes() != Err(Errno::AGAIN)
     }
 
-    fn take_received(&mut self, bufs: &mut [IoSliceMut<'_>], reading: Reading) -> usize {
+    fn peek(&self, worker: &Worker, mut room: Room<'_, '_>) -> usize {
         let mut done = 0;
-        let mut pieces = Pieces { received: &mut self.received, index: 0, offset: 0, reading };
-        for buf in bufs {
-            let mut to = &mut buf[..];
-            while !to.is_empty() {
-                let len = pieces.copy(to);
-                if len == 0 {
-                    break;
-                }
+        for piece in self.unread(worker) {
+            let mut from = &piece[..];
+            while !from.is_empty() && room.is_any() {
+                let len = room.put(from, Reading::Peek);
                 done += len;
-                to = to.get_mut(len..).unwrap_or_default();
+                from = from.get(len..).unwrap_or_default();
             }
         }
-        if reading != Reading::Peek {
-            self.received_bytes -= done;
+        done
+    }
+
+    fn take(&mut self, worker: &mut Worker, mut room: Room<'_, '_>, reading: Reading) -> usize {
+        let mut done = 0;
+        while room.is_any()
+            && let Some(mut piece) = self.rest.take().or_else(|| next_piece(worker, self.source()?))
+        {
+            let len = room.put(&piece, reading);
+            done += len;
+            piece.advance(len);
+            self.rest = Some(piece).filter(|rest| !rest.is_empty());
         }
         done
     }
@@ -287,7 +295,7 @@ impl Stream {
     }
 
     /// What `poll` says (Linux's tcp_poll).
-    pub(super) fn ready(&self) -> Ready {
+    pub(super) fn ready(&self, worker: &Worker) -> Ready {
         if let Phase::Listening(queue) = &self.phase {
             return if queue.waiting.is_empty() { Ready::NONE } else { Ready::IN };
         }
@@ -302,7 +310,7 @@ impl Stream {
             ready |= Ready::IN | Ready::RDHUP;
         }
         if !matches!(self.phase, Phase::Connecting(_)) {
-            if !self.received.is_empty() {
+            if self.unread(worker).next().is_some() {
                 ready |= Ready::IN;
             }
             if is_out_shut || self.is_writable || matches!(self.phase, Phase::Idle | Phase::Deferred(_)) {
@@ -321,33 +329,40 @@ impl Stream {
     }
 }
 
-/// A walk over received pieces.
-struct Pieces<'a> {
-    received: &'a mut VecDeque<RxBuf>,
-    /// While peeking: how far it has come.
-    index: usize,
-    offset: usize,
-    reading: Reading,
+fn next_piece(worker: &mut Worker, conn: Conn) -> Option<RxBuf> {
+    match worker.recv(conn) {
+        Ok(Recv::Data(piece)) => Some(piece),
+        Ok(Recv::Empty | Recv::Eof) | Err(_) => None,
+    }
 }
 
-impl Pieces<'_> {
-    /// As much of the current piece as fits.
-    fn copy(&mut self, to: &mut [u8]) -> usize {
-        let Some(piece) = self.received.get_mut(self.index) else { return 0 };
-        let bytes = piece.get(self.offset..).unwrap_or_default();
-        let len = bytes.len().min(to.len());
-        let is_whole = len == bytes.len();
-        if self.reading != Reading::Discard
-            && let (Some(to), Some(bytes)) = (to.get_mut(..len), bytes.get(..len))
+/// What is left of a caller's buffers.
+struct Room<'a, 'b> {
+    bufs: std::slice::IterMut<'a, IoSliceMut<'b>>,
+    now: &'a mut [u8],
+}
+
+impl Room<'_, '_> {
+    /// Whether there is any room.
+    fn is_any(&mut self) -> bool {
+        while self.now.is_empty()
+            && let Some(next) = self.bufs.next()
         {
-            to.copy_from_slice(bytes);
+            self.now = &mut next[..];
         }
-        match (self.reading, is_whole) {
-            (Reading::Peek, true) => (self.index, self.offset) = (self.index + 1, 0),
-            (Reading::Peek, false) => self.offset += len,
-            (Reading::Take | Reading::Discard, true) => drop(self.received.pop_front()),
-            (Reading::Take | Reading::Discard, false) => piece.advance(len),
+        !self.now.is_empty()
+    }
+
+    /// As much as fits the buffer that is being filled.
+    fn put(&mut self, from: &[u8], reading: Reading) -> usize {
+        let len = from.len().min(self.now.len());
+        let (to, later) = std::mem::take(&mut self.now).split_at_mut(len);
+        if reading != Reading::Discard
+            && let Some(from) = from.get(..len)
+        {
+            to.copy_from_slice(from);
         }
+        self.now = later;
         len
     }
 }

@@ -136,10 +136,10 @@ impl Sockets {
                 return Ok(());
             }
         };
-        let stream = self.streams.get_mut(&id).ok_or(Errno::BADF)?;
-        if let Some(outcome) = stream.tell_outcome() {
+        if let Some(outcome) = self.tell_outcome(id) {
             return outcome;
         }
+        let stream = self.streams.get(&id).ok_or(Errno::BADF)?;
         match &stream.phase {
             Phase::Idle if stream.choices.is_connect_deferred => self.defer_connection(id, to),
             Phase::Idle => self.open_connection(id, to),
@@ -186,7 +186,16 @@ impl Sockets {
     /// How the connect that a write has begun came out; for those who have waited for it.
     pub(super) fn end_opening(&mut self, fd: Fd) -> Result<(), Errno> {
         let id = self.stream_id(fd)?;
-        self.streams.get_mut(&id).and_then(Stream::tell_outcome).unwrap_or(Ok(()))
+        self.tell_outcome(id).unwrap_or(Ok(()))
+    }
+
+    /// See [`Stream::tell_outcome`]. A socket whose connect has failed is as new.
+    fn tell_outcome(&mut self, id: StreamId) -> Option<Result<(), Errno>> {
+        let outcome = self.streams.get_mut(&id)?.tell_outcome();
+        if let Some(Err(_)) = outcome {
+            self.hang_up(id);
+        }
+        outcome
     }
 
     fn open_connection(&mut self, id: StreamId, to: SocketAddrV4) -> Result<(), Errno> {
@@ -286,10 +295,9 @@ impl Sockets {
 
     fn let_go(&mut self, id: StreamId, going: Going) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
-        if let Some(conn) = stream.conn() {
+        if let Some(conn) = stream.source() {
             self.by_conn.remove(&conn);
-            // The worker does not know of what has been taken from it and not been read.
-            if going == Going::Reset || stream.received_bytes() > 0 {
+            if going == Going::Reset || stream.is_read_in_part() {
                 self.worker.abort(conn);
             } else {
                 self.worker.close(conn);
@@ -299,7 +307,7 @@ impl Sockets {
         let (listener, waiting) = (queue.listener, std::mem::take(&mut queue.waiting));
         self.by_listener.remove(&listener);
         for child in waiting {
-            if let Some(conn) = self.streams.remove(&child).and_then(|child| child.conn()) {
+            if let Some(conn) = self.streams.remove(&child).and_then(|child| child.source()) {
                 self.by_conn.remove(&conn);
                 self.worker.abort(conn);
             }
@@ -321,7 +329,7 @@ impl Sockets {
 
     /// Whether a stream has nothing more to read, but an end or an error.
     pub(super) fn is_read_out(&self, fd: Fd) -> bool {
-        self.stream(fd).is_some_and(Stream::is_read_out)
+        self.stream(fd).is_some_and(|stream| stream.is_read_out(&self.worker))
     }
 
     /// Whether `SO_ERROR` of a stream holds anything.

@@ -47,6 +47,7 @@ use orphans::Orphans;
 use relief::Relief;
 use schedule::Schedule;
 use time_wait::TimeWaits;
+pub(crate) use user::Outlook;
 
 /// The options of a socket in the protocol's terms, and what is worked out from them once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

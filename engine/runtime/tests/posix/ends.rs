@@ -48,6 +48,49 @@ fn reset_is_said_once_after_what_had_come() {
 }
 
 #[test]
+fn a_reset_that_comes_with_the_last_words_does_not_lose_them() {
+    let mut net = Net::new();
+    let (client, server) = net.connection();
+    write(&mut net.b.sockets, server, b"last words").unwrap();
+    net.b.sockets.turn(Some(Duration::ZERO)).unwrap();
+    set_linger(&mut net.b.sockets, server, 0);
+    net.b.sockets.close(server).unwrap();
+    net.b.sockets.turn(Some(Duration::ZERO)).unwrap();
+    net.a.turn(Some(Duration::ZERO)).unwrap();
+    let all = libc::POLLIN | libc::POLLOUT | libc::POLLRDHUP | libc::POLLERR | libc::POLLHUP;
+    let mut fds = [ringwire::posix::PollFd { fd: client, events: all, revents: 0 }];
+    assert_eq!((net.a.poll(&mut fds), fds[0].revents), (1, all));
+    assert_eq!(read_with(&mut net.a, client, libc::MSG_PEEK), Ok(b"last words".to_vec()));
+    let mut two = [0; 2];
+    assert_eq!(
+        net.a.recv(client, &mut [std::io::IoSliceMut::new(&mut two)], 0).map(|found| found.len),
+        Ok(2)
+    );
+    net.pass(Duration::from_secs(1));
+    assert_eq!(read(&mut net.a, client), Ok(b"st words".to_vec()));
+    assert_eq!(read(&mut net.a, client), Err(Errno::CONNRESET));
+    net.pass(Duration::from_secs(1));
+    assert_eq!(read(&mut net.a, client), Ok(vec![]));
+    assert_eq!(so_error(&mut net.a, client), 0, "told once");
+    assert_eq!(net.a.worker().counters().connections, 0);
+}
+
+#[test]
+fn what_a_reset_left_behind_goes_with_the_descriptor() {
+    let mut net = Net::new();
+    let (client, server) = net.connection();
+    write(&mut net.b.sockets, server, b"never read").unwrap();
+    net.settle();
+    set_linger(&mut net.b.sockets, server, 0);
+    net.b.sockets.close(server).unwrap();
+    net.settle();
+    assert_eq!(net.a.worker().counters().connections, 1);
+    net.a.close(client).unwrap();
+    net.settle();
+    assert_eq!(net.a.worker().counters().connections, 0);
+}
+
+#[test]
 fn a_write_is_told_of_the_reset_too() {
     let mut net = Net::new();
     let (client, server) = net.connection();

@@ -14,7 +14,7 @@ use std::time::Duration;
 use ringwire::clock::{Clock, ManualClock};
 use ringwire::posix::addr::Named;
 use ringwire::posix::{Errno, Fd, LowestFree, Mode, Progress, Runner, Sockets, call};
-use ringwire::{Engine, Interface, TcpOptions};
+use ringwire::{Engine, EngineBuilder, Interface, TcpOptions};
 
 const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
@@ -41,10 +41,15 @@ impl Net {
     }
 
     fn with(defaults: TcpOptions) -> Net {
+        Net::built(defaults, |side| side)
+    }
+
+    fn built(defaults: TcpOptions, change: impl Fn(EngineBuilder) -> EngineBuilder) -> Net {
         let (clock, hand) = Clock::manual();
         let side = |address: Ipv4Addr| {
             let interface = Interface::new("memory").address(format!("{address}/24").parse().unwrap());
-            Engine::builder().interface(interface).clock(clock.clone()).secret([3; 16]).max_connections(256)
+            let side = Engine::builder().interface(interface).clock(clock.clone()).secret([3; 16]);
+            change(side.max_connections(256))
         };
         let (a, b) = Engine::memory_pair(side(A), side(B)).unwrap();
         let mut sockets = [a, b].map(|engine| {

@@ -175,6 +175,31 @@ fn a_full_send_buffer_is_a_short_count_then_again() {
     assert_eq!(write(&mut net.a, client, &[0; 10]), Ok(10));
 }
 
+/// The worker's heap is full long before the receive buffer is: what nobody reads counts against its ceiling and closes the window.
+#[test]
+fn what_is_unread_stays_in_the_worker_s_books() {
+    const CEILING_BYTES: u64 = 2 << 20;
+    let mut net = Net::built(TcpOptions::default(), |side| {
+        side.frames_per_worker(256).memory_ceiling_bytes(CEILING_BYTES)
+    });
+    let listener = net.server();
+    let pairs: Vec<(Fd, Fd)> = (0..8).map(|_| net.connect_to(listener)).collect();
+    for _ in 0..200 {
+        for (client, _) in &pairs {
+            let _ = write(&mut net.a, *client, &[1; 16_000]);
+        }
+        net.pass(Duration::from_millis(5));
+    }
+    let unread = |net: &mut Net, fd: Fd| match net.b.sockets.ioctl(fd, libc::FIONREAD) {
+        Ok(ringwire::posix::Ioctl::Get(bytes)) => u64::try_from(bytes).unwrap(),
+        other => panic!("{other:?}"),
+    };
+    let all: u64 = pairs.iter().map(|(_, server)| unread(&mut net, *server)).sum();
+    assert!(all <= CEILING_BYTES, "{all} bytes for a ceiling of {CEILING_BYTES}");
+    let heap_bytes = net.b.sockets.worker().counters().heap_bytes;
+    assert!((1..=CEILING_BYTES).contains(&heap_bytes), "{heap_bytes}");
+}
+
 #[test]
 fn half_closed_still_carries_the_other_way() {
     let mut net = Net::new();

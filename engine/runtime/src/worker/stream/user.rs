@@ -9,6 +9,15 @@ use crate::error::{ConnError, Unsent};
 use crate::event::Recv;
 use crate::worker::flow::Wanted;
 
+/// What follows the unread bytes of a connection.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Outlook {
+    /// The end of the stream.
+    pub(crate) is_finished: bool,
+    /// The end of the connection, which has come already.
+    pub(crate) ended: Option<CloseReason>,
+}
+
 impl Streams {
     /// The slot of a connection that the application may still use.
     pub(super) fn slot(&self, conn: Conn) -> Result<u32, ConnError> {
@@ -41,6 +50,21 @@ impl Streams {
             }
         })
         .unwrap_or(Err(ConnError::Closed))
+    }
+
+    /// What [`Streams::recv`] would give, piece by piece.
+    pub(crate) fn unread(&self, conn: Conn) -> impl Iterator<Item = &RxBuf> {
+        let flow = self.slot(conn).ok().and_then(|slot| self.flows.at(slot));
+        flow.into_iter().flat_map(|flow| flow.tcb.unread(&self.cold))
+    }
+
+    /// What follows it.
+    pub(crate) fn outlook(&self, conn: Conn) -> Outlook {
+        let tcb = self.slot(conn).ok().and_then(|slot| self.flows.at(slot)).map(|flow| &flow.tcb);
+        Outlook {
+            is_finished: tcb.is_some_and(Tcb::is_finished_by_peer),
+            ended: tcb.and_then(Tcb::ended).map(CloseReason::from),
+        }
     }
 
     /// The application gave back bytes of the connection with this tag; the window reopens.
