@@ -71,6 +71,8 @@ pub struct Sockets {
     next_port: u16,
     /// See [`call::break_off`].
     is_breaking_off: bool,
+    /// The engine has stopped: nothing will happen any more.
+    is_stopped: bool,
 }
 
 /// An open descriptor.
@@ -94,6 +96,17 @@ pub enum Mode {
     Blocking,
     /// Calls say [`Errno::AGAIN`] instead.
     Nonblocking,
+}
+
+/// What a turn has brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turned {
+    /// Nothing for any socket.
+    Quiet,
+    /// News for a socket: whoever waits looks again.
+    News,
+    /// The engine's stop, now or before: nothing will come any more, and who waits is told so ([`Errno::SHUTDOWN`]).
+    Stopped,
 }
 
 /// Readiness, in the bits of `poll` and `epoll`, which agree.
@@ -159,6 +172,7 @@ impl Sockets {
             // Below the range's span, which fits.
             next_port: FIRST_PORT + offset as u16,
             is_breaking_off: false,
+            is_stopped: false,
         }
     }
 
@@ -172,23 +186,28 @@ impl Sockets {
         self.worker.now_ns()
     }
 
-    /// One turn of the worker, which waits for packets at most `timeout`; true when it brought news for a socket.
+    /// One turn of the worker, which waits for packets at most `timeout`.
     ///
     /// # Errors
     /// The engine is no longer usable.
-    pub fn turn(&mut self, timeout: Option<Duration>) -> Result<bool, WorkerError> {
+    pub fn turn(&mut self, timeout: Option<Duration>) -> Result<Turned, WorkerError> {
         let mut events = self.events.take().unwrap_or_else(|| Events::with_capacity(EVENTS));
         let turn = self.worker.poll(&mut events, timeout);
-        let mut is_news = matches!(turn, Ok(Turn::Stop));
+        let mut is_news = false;
         for event in events.drain() {
             is_news |= event != Event::Woken;
             self.on_event(event);
         }
         self.events = Some(events);
-        if turn != Ok(Turn::Run) && turn != Ok(Turn::Drain) {
+        let is_last = !matches!(turn, Ok(Turn::Run | Turn::Drain));
+        if is_last && !std::mem::replace(&mut self.is_stopped, true) {
             self.end_all();
         }
-        turn.map(|_| is_news)
+        Ok(match turn? {
+            Turn::Stop => Turned::Stopped,
+            Turn::Run | Turn::Drain if is_news => Turned::News,
+            Turn::Run | Turn::Drain => Turned::Quiet,
+        })
     }
 
     fn on_event(&mut self, event: Event) {

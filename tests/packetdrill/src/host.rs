@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ringwire::clock::{Clock, ManualClock};
-use ringwire::posix::{Progress, Reserved, Sockets, call};
+use ringwire::posix::{Progress, Reserved, Sockets, Turned, call};
 use ringwire::{Engine, Interface, Waker};
 
 use crate::flags::{Settings, Time};
@@ -191,7 +191,8 @@ impl Host {
     fn run_in_real_time(&mut self, jobs: &Receiver<Job>) {
         loop {
             // The worker sleeps in its turn; only an engine that has ended returns at once, and then jobs are waited for here.
-            let is_alive = self.sockets.turn(Some(self.until_due())).is_ok();
+            let is_alive =
+                self.sockets.turn(Some(self.until_due())).is_ok_and(|turned| turned != Turned::Stopped);
             let mut wait = if is_alive { Duration::ZERO } else { IDLE };
             loop {
                 let job = match jobs.recv_timeout(std::mem::take(&mut wait)) {
@@ -280,7 +281,7 @@ impl Host {
     fn settle(&mut self) {
         let mut packets = Vec::new();
         for turn in 0..MAX_TURNS {
-            let is_news = self.sockets.turn(Some(Duration::ZERO)).unwrap_or(false);
+            let is_news = self.sockets.turn(Some(Duration::ZERO)) == Ok(Turned::News);
             let has_left = self.wire.take(&mut packets);
             let at_us = self.clock.now_us();
             self.left.extend(packets.drain(..).map(|packet| Left { packet, at_us }));

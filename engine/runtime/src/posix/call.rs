@@ -18,7 +18,7 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use super::addr::Named;
-use super::{EpollEvent, Errno, Fd, Mode, PollFd, Received, Sockets};
+use super::{EpollEvent, Errno, Fd, Mode, PollFd, Received, Sockets, Turned};
 
 /// Where a call stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,10 @@ pub struct RealTime;
 impl Runner for RealTime {
     fn run_until(&mut self, sockets: &mut Sockets, until_ns: Option<u64>) -> Result<(), Errno> {
         let timeout = until_ns.map(|until| Duration::from_nanos(until.saturating_sub(sockets.now_ns())));
-        sockets.turn(timeout).map(|_| ()).map_err(|_| Errno::SHUTDOWN)
+        match sockets.turn(timeout) {
+            Ok(Turned::Quiet | Turned::News) => Ok(()),
+            Ok(Turned::Stopped) | Err(_) => Err(Errno::SHUTDOWN),
+        }
     }
 }
 

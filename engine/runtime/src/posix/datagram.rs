@@ -168,6 +168,7 @@ impl Sockets {
         bufs: &mut [IoSliceMut<'_>],
         flags: i32,
     ) -> Result<Received, Errno> {
+        let otherwise = if self.is_stopped { Errno::SHUTDOWN } else { Errno::AGAIN };
         let (worker, socket) = self.datagram(fd)?;
         socket.pull(worker, 1);
         if let Some(error) = socket.error.take() {
@@ -175,7 +176,7 @@ impl Sockets {
         }
         let Some(datagram) = socket.waiting.front() else {
             let nothing = Received { len: 0, from: None, flags: 0 };
-            return if socket.shut.read { Ok(nothing) } else { Err(Errno::AGAIN) };
+            return if socket.shut.read { Ok(nothing) } else { Err(otherwise) };
         };
         let mut rest = &datagram.payload[..];
         let whole = rest.len();
@@ -234,9 +235,11 @@ impl Sockets {
     }
 
     pub(super) fn datagram_ready(&mut self, fd: Fd) -> Ready {
+        let over = Ready::IN | Ready::RDHUP | Ready::ERR | Ready::HUP;
+        let over = if self.is_stopped { over } else { Ready::NONE };
         let Ok((worker, socket)) = self.datagram(fd) else { return Ready::NONE };
         socket.pull(worker, 1);
-        socket.ready()
+        socket.ready() | over
     }
 
     pub(super) fn datagram_option(&mut self, fd: Fd, level: i32, name: i32) -> Result<Vec<u8>, Errno> {

@@ -105,7 +105,8 @@ impl Sockets {
     /// [`Errno::OPNOTSUPP`] for a datagram socket, [`Errno::BADF`], [`Errno::NOTSOCK`].
     pub fn accept(&mut self, fd: Fd, mode: Mode) -> Result<(Fd, SocketAddrV4), Errno> {
         let id = self.stream_id(fd)?;
-        let queue = self.streams.get_mut(&id).and_then(Stream::queue).ok_or(Errno::INVAL)?;
+        let otherwise = if self.is_stopped { Errno::SHUTDOWN } else { Errno::INVAL };
+        let queue = self.streams.get_mut(&id).and_then(Stream::queue).ok_or(otherwise)?;
         let child = *queue.waiting.front().ok_or(Errno::AGAIN)?;
         let new = self.numbers.take()?;
         queue.waiting.pop_front();
@@ -350,11 +351,27 @@ impl Sockets {
         }
     }
 
-    /// The engine has reset everything: those who wait must hear of it.
+    /// The engine resets everything: those who wait must hear of it. What has come can still be read.
     pub(super) fn end_all(&mut self) {
         let conns: Vec<Conn> = self.by_conn.keys().copied().collect();
         for conn in conns {
-            self.on_closed(conn, CloseReason::ShuttingDown);
+            if let Some(stream) = self.stream_of(conn).filter(|stream| stream.leftover.is_none()) {
+                stream.on_closed(CloseReason::ShuttingDown);
+            }
+        }
+        let listeners: Vec<StreamId> = self.by_listener.values().copied().collect();
+        for id in listeners {
+            self.let_go(id, Going::Reset);
+            if let Some(stream) = self.streams.get_mut(&id) {
+                stream.phase = Phase::Ended;
+                stream.error = Some(Errno::SHUTDOWN);
+                stream.pulse += 1;
+            }
+        }
+        for file in self.files.values_mut() {
+            if let Kind::Datagram(socket) = &mut file.kind {
+                socket.pulse += 1;
+            }
         }
     }
 }

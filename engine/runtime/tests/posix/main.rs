@@ -6,6 +6,7 @@ mod fast_open;
 mod misuse;
 mod options;
 mod readiness;
+mod stop;
 mod streams;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use ringwire::clock::{Clock, ManualClock};
 use ringwire::posix::addr::Named;
-use ringwire::posix::{Errno, Fd, LowestFree, Mode, Progress, Runner, Sockets, call};
+use ringwire::posix::{Errno, Fd, LowestFree, Mode, Progress, Runner, Sockets, Turned, call};
 use ringwire::{Engine, EngineBuilder, Interface, TcpOptions};
 
 const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
@@ -122,7 +123,7 @@ impl Host {
     fn exchange(&mut self, a: &mut Sockets) -> bool {
         let mut is_news = false;
         for _ in 0..6 {
-            is_news |= a.turn(Some(Duration::ZERO)).unwrap();
+            is_news |= a.turn(Some(Duration::ZERO)) == Ok(Turned::News);
             if !self.is_gone {
                 self.sockets.turn(Some(Duration::ZERO)).unwrap();
             }
