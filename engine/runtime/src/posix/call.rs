@@ -55,7 +55,8 @@ impl Runner for RealTime {
     }
 }
 
-/// Makes an attempt again and again until it is done.
+/// Makes an attempt again and again until it is done. A turn comes before the first one, so that a call that does not wait sees what has
+/// come too, and time is counted from now; who makes attempts without this function begins with a turn likewise.
 ///
 /// # Errors
 /// What the runner ended it with before it had done anything.
@@ -64,11 +65,14 @@ pub fn wait<R>(
     runner: &mut impl Runner,
     mut attempt: impl FnMut(&mut Sockets) -> Progress<R>,
 ) -> Result<R, Errno> {
+    // What ends it ends the wait, if there is one.
+    let mut turned = runner.run_until(sockets, Some(sockets.now_ns()));
     loop {
         match attempt(sockets) {
             Progress::Done(result) => return Ok(result),
             Progress::Wait { until_ns } => {
-                if let Err(ended) = runner.run_until(sockets, until_ns) {
+                turned = turned.and_then(|()| runner.run_until(sockets, until_ns));
+                if let Err(ended) = turned {
                     return break_off(sockets, &mut attempt).ok_or(ended);
                 }
             }

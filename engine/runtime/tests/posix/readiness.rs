@@ -79,6 +79,37 @@ fn a_full_send_buffer_is_not_writable() {
 }
 
 #[test]
+fn a_call_that_does_not_wait_sees_what_has_come() {
+    let mut net = Net::new();
+    let (client, server) = net.connection();
+    let epoll = net.a.epoll_create(0).unwrap();
+    set_int(&mut net.b.sockets, server, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1).unwrap();
+    let event = EpollEvent { events: libc::EPOLLIN as u32, data: 7 };
+    net.a.epoll_ctl(epoll, libc::EPOLL_CTL_ADD, client, Some(event)).unwrap();
+    write(&mut net.b.sockets, server, b"news").unwrap();
+    let found = net.wait(call::epoll_wait(epoll, 8, 0)).unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(read(&mut net.a, client), Ok(b"news".to_vec()));
+    write(&mut net.b.sockets, server, b"more").unwrap();
+    let (found, _) = net.wait(call::recv(client, [0; 8], libc::MSG_DONTWAIT)).unwrap();
+    assert_eq!(found.len, 4);
+}
+
+#[test]
+fn a_time_to_wait_begins_with_the_call() {
+    let mut net = Net::new();
+    let (client, _server) = net.connection();
+    set_timeout(&mut net.a, client, libc::SO_RCVTIMEO, (1, 0));
+    // Nobody has turned the worker for longer than that.
+    net.b.hand.advance(Duration::from_secs(10));
+    let start_ns = net.now_ns();
+    let nothing = net.wait(call::recv(client, [0; 8], 0));
+    assert_eq!(nothing.unwrap_err(), Errno::AGAIN);
+    let waited_ms = (net.now_ns() - start_ns) / 1_000_000;
+    assert!((1_000..1_010).contains(&waited_ms), "{waited_ms}");
+}
+
+#[test]
 fn poll_waits_as_long_as_it_is_told() {
     let mut net = Net::new();
     let (client, server) = net.connection();
