@@ -300,7 +300,8 @@ impl Sockets {
         let is_nonblocking = kind & libc::SOCK_NONBLOCK != 0;
         let kind = match (kind & !FLAGS, protocol) {
             (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => {
-                let stream = Stream::new(self.defaults.clone(), StreamChoices::default());
+                let choices = StreamChoices::from_options(&self.defaults);
+                let stream = Stream::new(self.defaults.clone(), choices);
                 Kind::Stream(self.add_stream(stream))
             }
             (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Kind::Datagram(Box::default()),

@@ -23,18 +23,19 @@ pub(super) struct StreamChoices {
     pub(super) timeouts: Timeouts,
 }
 
-impl Default for StreamChoices {
-    fn default() -> StreamChoices {
+impl StreamChoices {
+    /// Those of a new socket, as far as `options` say them.
+    pub(super) fn from_options(options: &TcpOptions) -> StreamChoices {
         // Linux's tcp_keepalive_time, _intvl and _probes.
-        let keepalive =
+        let usual =
             KeepAlive { time: Duration::from_secs(7200), interval: Duration::from_secs(75), retries: 9 };
         StreamChoices {
             reuse_address: false,
             is_corked: false,
             is_more_to_come: false,
             is_connect_deferred: false,
-            is_kept_alive: false,
-            keepalive,
+            is_kept_alive: options.keepalive.is_some(),
+            keepalive: options.keepalive.unwrap_or(usual),
             timeouts: Timeouts::default(),
         }
     }

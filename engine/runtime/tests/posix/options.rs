@@ -181,6 +181,24 @@ fn a_small_receive_buffer_stops_the_peer() {
 }
 
 #[test]
+fn keep_alive_of_the_configuration_survives_the_first_option() {
+    let (time, interval) = (Duration::from_secs(10), Duration::from_secs(2));
+    let keepalive = Some(ringwire::KeepAlive { time, interval, retries: 3 });
+    let mut defaults = TcpOptions::default();
+    defaults.keepalive = keepalive;
+    let mut net = Net::with(defaults);
+    let (client, _server) = net.connection();
+    set_int(&mut net.a, client, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1).unwrap();
+    assert_eq!(int_option(&mut net.a, client, libc::SOL_SOCKET, libc::SO_KEEPALIVE), 1);
+    for (name, value) in [(libc::TCP_KEEPIDLE, 10), (libc::TCP_KEEPINTVL, 2), (libc::TCP_KEEPCNT, 3)] {
+        assert_eq!(int_option(&mut net.a, client, libc::IPPROTO_TCP, name), value);
+    }
+    net.b.is_gone = true;
+    net.pass(Duration::from_secs(30));
+    assert_eq!(read(&mut net.a, client), Err(Errno::TIMEDOUT));
+}
+
+#[test]
 fn window_scale_timestamps_and_sack_can_be_left_out() {
     let mut defaults = TcpOptions::default();
     (defaults.timestamps, defaults.sack, defaults.window_scaling) = (false, false, false);
