@@ -195,23 +195,29 @@ pub fn recv<B: AsMut<[u8]>>(
 fn recv_into(fd: Fd, flags: i32) -> impl FnMut(&mut Sockets, &mut [u8]) -> Progress<Result<Received, Errno>> {
     let mut deadline = Deadline::new(fd, Direction::Receive);
     let mut done = Received { len: 0, from: None, flags: 0 };
-    // Peeking does not get on; a datagram is never joined to another.
-    let is_all = flags & libc::MSG_WAITALL != 0 && flags & libc::MSG_PEEK == 0;
+    let is_peek = flags & libc::MSG_PEEK != 0;
     move |sockets, buf| {
-        let is_all = is_all && sockets.stream_id(fd).is_ok();
+        // A datagram is never joined to another.
+        let is_all = flags & libc::MSG_WAITALL != 0 && sockets.stream_id(fd).is_ok();
         let waits = sockets.waits(fd) && flags & libc::MSG_DONTWAIT == 0;
         loop {
             if done.len > 0 && sockets.is_read_out(fd) {
                 // The next call is told why.
                 return Progress::Done(Ok(done));
             }
-            let rest = buf.get_mut(done.len..).unwrap_or_default();
+            // Peeking begins anew each time.
+            let taken = if is_peek { 0 } else { done.len };
+            let rest = buf.get_mut(taken..).unwrap_or_default();
             let room = rest.len();
             match sockets.recv(fd, &mut [IoSliceMut::new(rest)], flags) {
                 Ok(found) => {
-                    done = Received { len: done.len + found.len, ..found };
-                    if !is_all || found.len == 0 || found.len >= room {
+                    done = Received { len: taken + found.len, ..found };
+                    let is_all_there_is = is_peek && (!waits || sockets.is_ending(fd));
+                    if !is_all || found.len == 0 || found.len >= room || is_all_there_is {
                         return Progress::Done(Ok(done));
+                    }
+                    if is_peek {
+                        return deadline.wait(sockets, Some(done), Errno::AGAIN);
                     }
                 }
                 Err(Errno::AGAIN) if waits => {

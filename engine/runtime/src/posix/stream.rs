@@ -250,9 +250,14 @@ impl Stream {
         }
     }
 
+    /// Whether nothing will follow what is unread.
+    pub(super) fn is_ending(&self) -> bool {
+        self.after_the_bytes() != Err(Errno::AGAIN)
+    }
+
     /// Whether `recv` has something else to say than bytes.
     pub(super) fn is_read_out(&self, worker: &Worker) -> bool {
-        self.unread(worker).next().is_none() && self.after_the_bytes() != Err(Errno::AGAIN)
+        self.is_ending() && self.unread(worker).next().is_none()
     }
 
     fn peek(&self, worker: &Worker, mut room: Room<'_, '_>) -> usize {

@@ -333,6 +333,11 @@ impl Sockets {
         self.stream(fd).is_some_and(|stream| stream.is_read_out(&self.worker))
     }
 
+    /// Whether nothing follows what a stream has to read, but an end or an error.
+    pub(super) fn is_ending(&self, fd: Fd) -> bool {
+        self.stream(fd).is_some_and(Stream::is_ending)
+    }
+
     /// Whether `SO_ERROR` of a stream holds anything.
     pub(super) fn has_error(&self, fd: Fd) -> bool {
         self.stream(fd).is_some_and(|stream| stream.error.is_some())

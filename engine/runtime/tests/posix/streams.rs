@@ -134,6 +134,30 @@ fn a_read_for_all_waits_for_all() {
 }
 
 #[test]
+fn a_look_at_all_waits_for_all_and_takes_nothing() {
+    let mut net = Net::new();
+    let (client, server) = net.connection();
+    let all = libc::MSG_PEEK | libc::MSG_WAITALL;
+    let mut looking = call::recv(client, [0; 4], all);
+    write(&mut net.b.sockets, server, b"abc").unwrap();
+    net.settle();
+    assert!(matches!(looking(&mut net.a), Progress::Wait { .. }));
+    write(&mut net.b.sockets, server, b"de").unwrap();
+    net.pass(Duration::from_millis(100));
+    let Progress::Done(Ok((found, buf))) = looking(&mut net.a) else { panic!("all has come") };
+    assert_eq!((found.len, &buf), (4, b"abcd"));
+    let mut looking = call::recv(client, [0; 8], all);
+    assert!(matches!(looking(&mut net.a), Progress::Wait { .. }));
+    net.b.sockets.close(server).unwrap();
+    net.settle();
+    let Progress::Done(Ok((found, _))) = looking(&mut net.a) else { panic!("no more will come") };
+    assert_eq!(found.len, 5);
+    let (found, _) = net.wait(call::recv(client, [0; 8], all | libc::MSG_DONTWAIT)).unwrap();
+    assert_eq!(found.len, 5);
+    assert_eq!(read(&mut net.a, client), Ok(b"abcde".to_vec()));
+}
+
+#[test]
 fn a_write_that_waits_writes_all_while_the_peer_reads() {
     let mut net = Net::new();
     let (client, server) = net.connection();
