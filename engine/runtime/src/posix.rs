@@ -60,6 +60,7 @@ pub struct Sockets {
     events: Option<Events>,
     numbers: Box<dyn Numbers>,
     files: BTreeMap<Fd, File>,
+    next_file: FileId,
     streams: HashMap<StreamId, Stream>,
     next_stream: StreamId,
     by_conn: HashMap<Conn, StreamId>,
@@ -75,9 +76,13 @@ pub struct Sockets {
     is_stopped: bool,
 }
 
+/// Names an open file as long as the process lives, unlike its descriptor's number.
+type FileId = u64;
+
 /// An open descriptor.
 #[derive(Debug)]
 struct File {
+    id: FileId,
     kind: Kind,
     is_nonblocking: bool,
 }
@@ -163,6 +168,7 @@ impl Sockets {
             events: Some(Events::with_capacity(EVENTS)),
             numbers,
             files: BTreeMap::new(),
+            next_file: 0,
             streams: HashMap::new(),
             next_stream: 0,
             by_conn: HashMap::new(),
@@ -311,22 +317,27 @@ impl Sockets {
             }
             _ => return Err(Errno::INVAL),
         };
-        self.open(File { kind, is_nonblocking })
+        self.open(kind, is_nonblocking)
     }
 
-    fn open(&mut self, file: File) -> Result<Fd, Errno> {
+    fn open(&mut self, kind: Kind, is_nonblocking: bool) -> Result<Fd, Errno> {
         match self.numbers.take() {
             Ok(fd) => {
-                self.files.insert(fd, file);
+                self.insert_file(fd, kind, is_nonblocking);
                 Ok(fd)
             }
             Err(errno) => {
-                if let Kind::Stream(id) = file.kind {
+                if let Kind::Stream(id) = kind {
                     self.streams.remove(&id);
                 }
                 Err(errno)
             }
         }
+    }
+
+    fn insert_file(&mut self, fd: Fd, kind: Kind, is_nonblocking: bool) {
+        self.files.insert(fd, File { id: self.next_file, kind, is_nonblocking });
+        self.next_file += 1;
     }
 
     /// Whether the descriptor is one of these.

@@ -18,7 +18,7 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use super::addr::Named;
-use super::{EpollEvent, Errno, Fd, Mode, PollFd, Received, Sockets, Turned};
+use super::{EpollEvent, Errno, Fd, FileId, Mode, PollFd, Received, Sockets, Turned};
 
 /// Where a call stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,10 +102,29 @@ enum Direction {
     Send,
 }
 
+/// The file that a descriptor named at the first attempt. When another thread closes it, the number may become another file's, and what
+/// comes there is not for this call, which ends with [`Errno::BADF`]. (On Linux it would go on with the closed file.)
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    fd: Fd,
+    file: Option<FileId>,
+}
+
+impl Held {
+    fn new(fd: Fd) -> Held {
+        Held { fd, file: None }
+    }
+
+    fn check(&mut self, sockets: &Sockets) -> Result<(), Errno> {
+        let now = sockets.file(self.fd)?.id;
+        if *self.file.get_or_insert(now) == now { Ok(()) } else { Err(Errno::BADF) }
+    }
+}
+
 /// The end of a wait, fixed at the first attempt.
 #[derive(Debug, Clone, Copy)]
 struct Deadline {
-    fd: Fd,
+    held: Held,
     direction: Direction,
     until_ns: Option<Option<u64>>,
 }
@@ -115,13 +134,19 @@ const LOOK_AGAIN_NS: u64 = 1_000_000;
 
 impl Deadline {
     fn new(fd: Fd, direction: Direction) -> Deadline {
-        Deadline { fd, direction, until_ns: None }
+        Deadline { held: Held::new(fd), direction, until_ns: None }
+    }
+
+    /// To begin each attempt with: what is left of the call when its file is gone.
+    fn check<R>(&mut self, sockets: &Sockets, done: Option<R>) -> Option<Progress<Result<R, Errno>>> {
+        let error = self.held.check(sockets).err()?;
+        Some(Progress::Done(done.ok_or(error)))
     }
 
     /// Whether to go on waiting, and until when. A wait that ends leaves what is `done` or, when its time is over, says `over`.
     fn wait<R>(&mut self, sockets: &Sockets, done: Option<R>, over: Errno) -> Progress<Result<R, Errno>> {
         let until_ns = *self.until_ns.get_or_insert_with(|| {
-            let timeouts = sockets.timeouts(self.fd);
+            let timeouts = sockets.timeouts(self.held.fd);
             let timeout = match self.direction {
                 Direction::Receive => timeouts.recv,
                 Direction::Send => timeouts.send,
@@ -145,9 +170,14 @@ fn after(sockets: &Sockets, timeout: Duration) -> u64 {
 /// `accept4(2)` that waits for a connection, unless the descriptor says that nothing waits.
 pub fn accept(fd: Fd, mode: Mode) -> impl FnMut(&mut Sockets) -> Progress<Result<(Fd, SocketAddrV4), Errno>> {
     let mut deadline = Deadline::new(fd, Direction::Receive);
-    move |sockets| match sockets.accept(fd, mode) {
-        Err(Errno::AGAIN) if sockets.waits(fd) => deadline.wait(sockets, None, Errno::AGAIN),
-        done => Progress::Done(done),
+    move |sockets| {
+        if let Some(gone) = deadline.check(sockets, None) {
+            return gone;
+        }
+        match sockets.accept(fd, mode) {
+            Err(Errno::AGAIN) if sockets.waits(fd) => deadline.wait(sockets, None, Errno::AGAIN),
+            done => Progress::Done(done),
+        }
     }
 }
 
@@ -156,17 +186,19 @@ pub fn connect(fd: Fd, to: Named) -> impl FnMut(&mut Sockets) -> Progress<Result
     let mut deadline = Deadline::new(fd, Direction::Send);
     let mut has_begun = false;
     move |sockets| {
-        if has_begun && sockets.is_connecting(fd) {
-            return deadline.wait(sockets, None, Errno::INPROGRESS);
+        if let Some(gone) = deadline.check(sockets, None) {
+            return gone;
         }
-        match sockets.connect(fd, to) {
-            Err(Errno::INPROGRESS | Errno::ALREADY) if sockets.waits(fd) => {
-                has_begun = true;
-                deadline.wait(sockets, None, Errno::INPROGRESS)
+        if !has_begun {
+            match sockets.connect(fd, to) {
+                Err(Errno::INPROGRESS | Errno::ALREADY) if sockets.waits(fd) => has_begun = true,
+                done => return Progress::Done(done),
             }
-            // Another thread's call was told of the end.
-            Err(Errno::ISCONN) if has_begun => Progress::Done(Ok(())),
-            done => Progress::Done(done),
+        }
+        // From now on it only looks on: another connect would be a new one.
+        match sockets.connect_outcome(fd) {
+            Some(outcome) => Progress::Done(outcome),
+            None => deadline.wait(sockets, None, Errno::INPROGRESS),
         }
     }
 }
@@ -197,6 +229,9 @@ fn recv_into(fd: Fd, flags: i32) -> impl FnMut(&mut Sockets, &mut [u8]) -> Progr
     let mut done = Received { len: 0, from: None, flags: 0 };
     let is_peek = flags & libc::MSG_PEEK != 0;
     move |sockets, buf| {
+        if let Some(gone) = deadline.check(sockets, (done.len > 0).then_some(done)) {
+            return gone;
+        }
         // A datagram is never joined to another.
         let is_all = flags & libc::MSG_WAITALL != 0 && sockets.stream_id(fd).is_ok();
         let waits = sockets.waits(fd) && flags & libc::MSG_DONTWAIT == 0;
@@ -241,6 +276,9 @@ pub fn send(
     let mut deadline = Deadline::new(fd, Direction::Send);
     let (mut done, mut is_opening, mut flags) = (0, false, flags);
     move |sockets| {
+        if let Some(gone) = deadline.check(sockets, (done > 0).then_some(done)) {
+            return gone;
+        }
         let bytes = bytes.as_ref();
         let waits = sockets.waits(fd) && flags & libc::MSG_DONTWAIT == 0;
         if is_opening {
@@ -331,9 +369,9 @@ pub fn epoll_wait(
     max: usize,
     timeout_ms: i32,
 ) -> impl FnMut(&mut Sockets) -> Progress<Result<Vec<EpollEvent>, Errno>> {
-    let mut until_ns = None;
+    let (mut until_ns, mut held) = (None, Held::new(epoll));
     move |sockets| {
-        let found = sockets.epoll_wait(epoll, max);
+        let found = held.check(sockets).and_then(|()| sockets.epoll_wait(epoll, max));
         let until_ns = *until_ns.get_or_insert_with(|| limit_ns(sockets, timeout_ms));
         match found {
             Ok(found) if found.is_empty() && until_ns.is_none_or(|until| until > sockets.now_ns()) => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Errno, Fd, File, Kind, Ready, Sockets};
+use super::{Errno, Fd, Kind, Ready, Sockets};
 
 /// One descriptor of a `poll`, in the layout of `struct pollfd`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +102,7 @@ impl Sockets {
         if flags & !libc::EPOLL_CLOEXEC != 0 {
             return Err(Errno::INVAL);
         }
-        self.open(File { kind: Kind::Epoll(Epoll::default()), is_nonblocking: false })
+        self.open(Kind::Epoll(Epoll::default()), false)
     }
 
     /// `epoll_ctl(2)`. An epoll cannot watch another one.

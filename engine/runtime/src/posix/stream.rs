@@ -195,10 +195,15 @@ impl Stream {
             (Some(Errno::CONNRESET), _) if self.is_eof => Some(Errno::PIPE),
             (errno, _) => errno,
         };
-        self.phase = if self.conn().is_some() && matches!(self.phase, Phase::Connecting(_)) {
-            Phase::Failed
-        } else {
-            Phase::Ended
+        self.phase = match self.phase {
+            // For the program it has never been established.
+            Phase::Connecting(_) | Phase::Connected { is_told: false, .. } => Phase::Failed,
+            Phase::Idle
+            | Phase::Listening(_)
+            | Phase::Deferred(_)
+            | Phase::Connected { .. }
+            | Phase::Failed
+            | Phase::Ended => Phase::Ended,
         };
     }
 

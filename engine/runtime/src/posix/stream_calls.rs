@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::addr::Named;
 use super::stream::{Phase, Queue, Stream, StreamId};
-use super::{Errno, Fd, File, Kind, Mode, Sockets};
+use super::{Errno, Fd, Kind, Mode, Sockets};
 use crate::config::Cork;
 use crate::error::CloseReason;
 use crate::event::Conn;
@@ -114,7 +114,7 @@ impl Sockets {
         let (listener, waiting) = (queue.listener, queue.waiting.len() as u32);
         self.worker.set_queued(listener, waiting);
         let is_nonblocking = mode == Mode::Nonblocking;
-        self.files.insert(new, File { kind: Kind::Stream(child), is_nonblocking });
+        self.insert_file(new, Kind::Stream(child), is_nonblocking);
         let peer = self.streams.get(&child).and_then(|stream| stream.peer);
         // Every accepted stream knows its peer.
         Ok((new, peer.unwrap_or(SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 0))))
@@ -182,6 +182,27 @@ impl Sockets {
         }
         let conn = self.streams.get(&id).and_then(Stream::conn).filter(|_| allows_text);
         conn.ok_or(Errno::INPROGRESS)
+    }
+
+    /// How a connect came out, for those who wait for it; none: it goes on.
+    pub(super) fn connect_outcome(&mut self, fd: Fd) -> Option<Result<(), Errno>> {
+        let id = match self.stream_id(fd) {
+            Ok(id) => id,
+            Err(error) => return Some(Err(error)),
+        };
+        if let Some(outcome) = self.tell_outcome(id) {
+            return Some(outcome);
+        }
+        let stream = self.streams.get_mut(&id)?;
+        match &stream.phase {
+            Phase::Connecting(_) => None,
+            // Another thread's call was told.
+            Phase::Connected { .. } => Some(Ok(())),
+            // Another thread has given it up, or it is over already.
+            Phase::Idle | Phase::Listening(_) | Phase::Deferred(_) | Phase::Failed | Phase::Ended => {
+                Some(Err(stream.error.take().unwrap_or(Errno::CONNABORTED)))
+            }
+        }
     }
 
     /// How the connect that a write has begun came out; for those who have waited for it.
@@ -284,7 +305,10 @@ impl Sockets {
     fn hang_up(&mut self, id: StreamId) {
         self.let_go(id, Going::Reset);
         if let Some(stream) = self.streams.get_mut(&id) {
+            let was_connecting = matches!(stream.phase, Phase::Connecting(_));
             stream.disconnect();
+            // Linux's tcp_disconnect, for whoever waits for the connection.
+            stream.error = was_connecting.then_some(Errno::CONNRESET);
         }
     }
 

@@ -335,6 +335,7 @@ fn a_connect_can_be_broken_off() {
     assert_eq!(net.a.shutdown(client, libc::SHUT_RDWR), Err(Errno::NOTCONN));
     assert_eq!(net.a.connect(client, at(B, PORT)), Err(Errno::INPROGRESS));
     assert_eq!(net.a.connect(client, Named::Unspecified), Ok(()));
+    assert_eq!(read(&mut net.a, client), Err(Errno::CONNRESET));
     assert_eq!(read(&mut net.a, client), Err(Errno::NOTCONN));
 }
 

@@ -8,6 +8,7 @@ mod options;
 mod readiness;
 mod stop;
 mod streams;
+mod threads;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
