@@ -6,10 +6,26 @@ use super::arrival::{Arrival, Step};
 use super::config::after;
 use super::options::now_ms;
 use super::recovery::{Phase, are_marks_due};
-use super::send_queue::{AckedRecords, Evidence};
+use super::send_queue::{AckedRecords, Evidence, duplicate_of};
 use super::tcb::{Bits, NEVER, State, Tcb, Timer};
 use super::{Acked, CloseReason, Config, Cx, Outcome, Payload, SendPool, Signals};
 use crate::{DropReason, Instant, SeqNum};
+
+/// An acknowledgement of something new, and what its segment says beside it.
+pub(super) struct Advance {
+    pub ack: SeqNum,
+    /// It tells of a mark (RFC 3168 6.1.3).
+    pub is_echoed: bool,
+    /// It answers a segment that had arrived before (RFC 2883).
+    pub is_about_duplicate: bool,
+}
+
+impl Advance {
+    /// Of a segment that says nothing else.
+    pub(super) const fn to(ack: SeqNum) -> Advance {
+        Advance { ack, is_echoed: false, is_about_duplicate: false }
+    }
+}
 
 impl Tcb {
     /// Fifth: ACK.
@@ -45,7 +61,12 @@ impl Tcb {
         let una_before = self.snd.una;
         if arrival.ack.after(self.snd.una) {
             let is_echoed = self.flags.has(Bits::ECN) && arrival.has(Flags::ECE);
-            self.on_ack_advance(cx, (arrival.ack, is_echoed), arrival.timestamps, &mut arrival.outcome);
+            let advance = Advance {
+                ack: arrival.ack,
+                is_echoed,
+                is_about_duplicate: duplicate_of(arrival.sack.as_slice(), arrival.ack).is_some(),
+            };
+            self.on_ack_advance(cx, &advance, arrival.timestamps, &mut arrival.outcome);
         }
         let advanced_bytes = self.snd.una.distance(una_before);
         let flight_bytes = self.flight() + advanced_bytes;
@@ -99,15 +120,16 @@ impl Tcb {
         }
     }
 
-    /// SND.UNA moves to `ack`, which lies in (SND.UNA, SND.NXT]; the segment that says so may also tell of a mark.
+    /// SND.UNA moves to `advance.ack`, which lies in (SND.UNA, SND.NXT].
     #[inline]
     pub(super) fn on_ack_advance<P: Payload, A: SendPool>(
         &mut self,
         cx: &mut Cx<'_, P, A>,
-        (ack, is_echoed): (SeqNum, bool),
+        advance: &Advance,
         timestamps: Option<Timestamps>,
         outcome: &mut Outcome,
     ) {
+        let &Advance { ack, is_echoed, is_about_duplicate } = advance;
         let flight_bytes = self.flight();
         let una_before = core::mem::replace(&mut self.snd.una, ack);
         let bytes = ack.distance(una_before);
@@ -127,7 +149,8 @@ impl Tcb {
         }
         let evidence = self.evidence(cx.now, ack, timestamps);
         let records = cold.send.on_ack(ack, &evidence);
-        let rtt_us = self.measure(cx.now, &records, timestamps);
+        // What has arrived twice was acknowledged before, and that was lost: the echo is as old as the first copy.
+        let rtt_us = self.measure(cx.now, &records, timestamps.filter(|_| !is_about_duplicate));
         if records.retransmitted {
             self.settle_path_probe(cold);
         }

@@ -13,6 +13,7 @@ use core::time::Duration;
 
 use ringwire_wire::tcp::{FastOpen, Options};
 
+use super::ack::Advance;
 use super::cold::{Cold, ColdStore};
 use super::tcb::{FastOpenStage, Tcb};
 use super::{Body, Cx, Outcome, Payload, SegmentIn, SendPool, Signals, Window};
@@ -169,7 +170,7 @@ impl Tcb {
         let ack = crate::SeqNum(seg.header.ack);
         if ack.after(self.snd.una) {
             self.fast_open = FastOpenStage::TextTaken;
-            self.on_ack_advance(cx, (ack, false), seg.options.timestamps, outcome);
+            self.on_ack_advance(cx, &Advance::to(ack), seg.options.timestamps, outcome);
         }
         if self.snd.nxt != self.snd.una
             && let Some(cold) = cx.cold.get_mut(self.cold)

@@ -2,6 +2,7 @@
 
 use ringwire_wire::tcp::Flags;
 
+use super::ack::Advance;
 use super::arrival::Step;
 use super::tcb::{Bits, State, Tcb};
 use super::{Cx, Outcome, Payload, SegmentIn, SendPool};
@@ -28,7 +29,7 @@ impl Tcb {
         self.on_heard(cx.now, cx.config);
         self.note_timestamp(seq, seg.options.timestamps);
         if ack != self.snd.una {
-            self.on_ack_advance(cx, (ack, false), seg.options.timestamps, &mut outcome);
+            self.on_ack_advance(cx, &Advance::to(ack), seg.options.timestamps, &mut outcome);
             self.steer(cx);
         }
         self.update_window(seq, ack, u32::from(seg.header.window) << self.shifts.snd());

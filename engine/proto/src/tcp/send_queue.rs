@@ -13,6 +13,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 pub(super) use self::rack::Evidence;
+pub(super) use self::scoreboard::duplicate_of;
 
 use self::rack::Rack;
 use self::rate::RateSampler;

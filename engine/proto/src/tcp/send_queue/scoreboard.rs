@@ -129,7 +129,7 @@ fn in_order(blocks: &SackBlocks, skipped: usize, una: SeqNum) -> impl Iterator<I
 }
 
 /// RFC 2883 4: the first block reports a duplicate if it lies below the acknowledgement of the same segment, or within the second block.
-fn duplicate_of(blocks: &[(u32, u32)], ack: SeqNum) -> Option<(SeqNum, SeqNum)> {
+pub(in crate::tcp) fn duplicate_of(blocks: &[(u32, u32)], ack: SeqNum) -> Option<(SeqNum, SeqNum)> {
     let &(left, right) = blocks.first()?;
     let (left, right) = (SeqNum(left), SeqNum(right));
     let is_within = blocks.get(1).is_some_and(|&(outer_left, outer_right)| {

@@ -128,6 +128,20 @@ fn a_timeout_that_came_too_early_is_taken_back() {
     assert_eq!(host.tcb.backoff, 0);
 }
 
+/// The acknowledgements of the first copy were lost, so the report of the second one answers neither timeout nor delay (RFC 7323 4.1).
+#[test]
+fn an_echo_beside_a_report_of_a_duplicate_is_no_sample() {
+    let mut host = in_flight(&stamping(), 1, 0);
+    let (rto_us, first_stamp) = (host.tcb.rtt.rto_us(), stamp(&host) - 50);
+    for _ in 0..6 {
+        host.run_timer();
+    }
+    let report = peer(ACK, 0, 1000).stamp(8, first_stamp).sack(at(0), at(1));
+    host.exchange(&report);
+    assert_eq!(host.tcb.rtt.rto_us(), rto_us);
+    assert_eq!(host.tcb.snd.una, host.tcb.snd.nxt);
+}
+
 /// RFC 5682: with and without SACK, the second acknowledgement of what was never sent again gives the window back.
 #[test]
 fn without_timestamps_a_spurious_timeout_is_found_out_by_new_data() {
