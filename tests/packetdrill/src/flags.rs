@@ -90,6 +90,7 @@ impl Settings {
                     ("cubic", CongestionControl::Cubic),
                     ("reno", CongestionControl::NewReno),
                     ("dctcp", CongestionControl::Dctcp),
+                    ("bbr", CongestionControl::Bbr),
                 ];
                 tcp.congestion_control = one_of(value, &names)?;
             }

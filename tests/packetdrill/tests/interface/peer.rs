@@ -100,4 +100,13 @@ impl Peer {
         assert_eq!(out.text, text);
         out
     }
+
+    /// The next segment, which must be this one and leave without waiting for any timer.
+    #[track_caller]
+    pub(crate) fn expect_at_once(&self, flags: Flags, numbers: (u32, u32), text: &[u8]) -> Out {
+        let asked_us = self.drill.now_us();
+        let out = self.expect(flags, numbers, text);
+        assert!(out.at_us - asked_us < 1_000, "{} us later", out.at_us - asked_us);
+        out
+    }
 }
