@@ -1,6 +1,6 @@
 //! Which tests there are: names of test functions, read from the sources of the workspace.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Short names and directories of the packages whose tests a table may name; the first is this one, whose tests are named alone.
@@ -19,7 +19,8 @@ pub(crate) const PACKAGES: [(&str, &str); 9] = [
 /// Test functions by package.
 #[derive(Debug, Default)]
 pub(crate) struct Tests {
-    names: BTreeMap<&'static str, BTreeSet<String>>,
+    /// How many functions of the package have the name: two of different modules may.
+    names: BTreeMap<&'static str, BTreeMap<String, usize>>,
     twice: Vec<String>,
 }
 
@@ -51,19 +52,21 @@ impl Tests {
     fn add(&mut self, package: &'static str, name: String) {
         let is_script = package == PACKAGES[0].0;
         // The list of known failures knows scripts by this name alone.
-        if !self.names.entry(package).or_default().insert(name.clone()) && is_script {
+        let count = self.names.entry(package).or_default().entry(name.clone()).or_default();
+        *count += 1;
+        if *count > 1 && is_script {
             self.twice.push(format!("two scripts are called {name}"));
         }
     }
 
-    /// `name` for a script, `package::name` for the tests of others.
-    pub(crate) fn has(&self, test: &str) -> bool {
+    /// How many tests a row means by `name`, for a script, or `package::name`, for the tests of others.
+    pub(crate) fn named(&self, test: &str) -> usize {
         let (package, name) = test.split_once("::").unwrap_or((PACKAGES[0].0, test));
-        self.names.get(package).is_some_and(|names| names.contains(name))
+        self.names.get(package).and_then(|names| names.get(name)).copied().unwrap_or(0)
     }
 
     pub(crate) fn count(&self, package: &str) -> usize {
-        self.names.get(package).map_or(0, BTreeSet::len)
+        self.names.get(package).map_or(0, BTreeMap::len)
     }
 
     pub(crate) fn faults(&self) -> Vec<String> {
@@ -78,20 +81,24 @@ impl Tests {
     }
 }
 
-/// Functions under `#[test]`, and the lines `name in State,` of `in_states!`.
+/// Functions under `#[test]` that run, and the lines `name in State,` of `in_states!`.
 fn test_names(text: &str) -> Vec<String> {
     let mut names = Vec::new();
-    let (mut is_test, mut is_table) = (false, false);
+    let (mut is_test, mut is_ignored, mut is_table) = (false, false, false);
     for line in text.lines().map(str::trim) {
         if line.starts_with("#[test]") {
             is_test = true;
+        } else if line.starts_with("#[") {
+            is_ignored |= line.contains("ignore");
         } else if line.starts_with("in_states! {") {
             is_table = true;
         } else if line == "}" {
             is_table = false;
-        } else if is_test && line.starts_with("fn ") {
-            names.extend(function_name(line));
-            is_test = false;
+        } else if line.starts_with("fn ") {
+            if is_test && !is_ignored {
+                names.extend(function_name(line));
+            }
+            (is_test, is_ignored) = (false, false);
         } else if let (true, Some((name, _))) = (is_table, line.split_once(" in ")) {
             names.push(name.to_owned());
         }
@@ -114,5 +121,11 @@ mod tests {
     fn test_functions_are_found_and_others_are_not() {
         let text = "fn plain() {}\n#[test]\nfn $macro() {}\nfn other() {}\n#[test]\n#[cfg(unix)]\nfn one() {}\nfn two() {}\nin_states! { check:\n    three in Closed,\n}\nfor x in y {}\n";
         assert_eq!(test_names(text), ["one", "three"]);
+    }
+
+    #[test]
+    fn ignored_tests_are_none() {
+        let text = "#[test]\n#[ignore]\nfn slow() {}\n#[ignore = \"why\"]\n#[test]\nfn odd() {}\n#[test]\nfn runs() {}\n";
+        assert_eq!(test_names(text), ["runs"]);
     }
 }

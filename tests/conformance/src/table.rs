@@ -130,8 +130,11 @@ impl Conformance {
             faults.push("done, and yet a script fails".to_owned());
         }
         for test in &rule.done {
-            if !self.tests.has(test) {
-                faults.push(format!("no test is called {test}"));
+            let named = self.tests.named(test);
+            if named == 0 {
+                faults.push(format!("no test is called {test}, or it does not run"));
+            } else if named > 1 {
+                faults.push(format!("{named} tests are called {test}"));
             } else if self.known_failures.contains(test) {
                 faults.push(format!("{test} is known to fail"));
             }

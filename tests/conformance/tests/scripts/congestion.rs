@@ -133,7 +133,7 @@ fn rfc3465_2_3_stretch_ack_is_worth_two_segments() {
         s.ignore_sent();
         s.inject(ack().ack(at(10)));
         let cwnd_bytes = s.info().cwnd_bytes;
-        assert!(cwnd_bytes <= 12 * MSS, "{cwnd_bytes}");
+        assert!(cwnd_bytes <= 12 * MSS, "the window is {cwnd_bytes}");
     });
 }
 
@@ -264,7 +264,7 @@ fn rfc9406_4_2_growing_delay_ends_doubling() {
         let counts = rounds(s, 100, 3);
         let delayed = rounds(s, 140, 4);
         let last = f64::from(delayed[3] as u32) / f64::from(delayed[2] as u32);
-        assert!(last <= 1.5, "{counts:?} {delayed:?}");
+        assert!((1.15..=1.35).contains(&last), "{counts:?} {delayed:?}");
         s.abort();
         s.ignore_sent();
     });
