@@ -108,6 +108,11 @@ fn syn_outside(s: &mut Script, state: TcpState) {
     s.wait(100);
     s.inject(syn_ack().seq(theirs(state) - 1).ack(1));
     s.expect_nothing();
+    // So much for the limit; half a second later it is answered too.
+    s.wait(400);
+    s.ignore_sent();
+    s.inject(syn_ack().seq(theirs(state) - 1).ack(1));
+    s.expect_only(ack().seq(ours(state)).ack(theirs(state)));
     s.expect_state(state);
     s.expect_open();
 }
@@ -261,5 +266,22 @@ fn rfc5961_5_2_ack_at_the_old_edge_is_taken() {
         s.inject(data("x").ack(1_u32.wrapping_sub(65_535)));
         s.expect_read("x");
         s.expect_after(1..=500, ack().ack(2));
+    });
+}
+
+/// RFC 5961 5.2: MAX.SND.WND is the largest window ever offered, with its scale, not the one of now.
+#[test]
+fn rfc5961_5_2_largest_window_is_remembered() {
+    const LARGEST: u32 = 65_535 << 7;
+    ringwire_conformance::script(|s| {
+        s.offer.window_scale = Some(7);
+        s.establish();
+        s.inject(ack().win(10));
+        s.expect_nothing();
+        s.inject(data("x").ack(1_u32.wrapping_sub(LARGEST)).win(10));
+        s.expect_read("x");
+        s.expect_after(0..=500, ack().ack(2));
+        s.inject(data("y").seq(2).ack(1_u32.wrapping_sub(LARGEST + 1)).win(10));
+        s.expect_only(ack().ack(2));
     });
 }

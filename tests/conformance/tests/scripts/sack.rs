@@ -308,6 +308,7 @@ fn rfc6675_4_lost_retransmission_is_sent_again() {
         s.inject(ack().ack(at(0)).sack(&[(at(1), at(10))]));
         let mut sent = later;
         sent.extend(s.take_sent());
+        assert!(sent.iter().all(|sent| sent.seq >= at(10)), "new data, and nothing else: {sent:?}");
         let high = sent.iter().map(|sent| sent.end()).max().expect("new data in recovery");
         s.wait(100);
         s.inject(ack().ack(at(0)).sack(&[(at(1), high)]));

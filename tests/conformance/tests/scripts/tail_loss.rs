@@ -19,6 +19,46 @@ fn in_flight(s: &mut Script, segs: u32) {
     s.ignore_sent();
 }
 
+/// 6.2 (4): each report of a duplicate adds a quarter of a round trip to the window: what the window of before would call lost at
+/// 125 ms is waited for until 150 ms.
+#[test]
+fn rfc8985_6_2_dsack_widens_the_window() {
+    script(|s| {
+        in_flight(s, 6);
+        s.wait(100);
+        s.inject(ack().ack(1).sack(&[(at(1), at(3))]));
+        s.wait(5);
+        s.inject(ack().ack(at(3)));
+        s.inject(ack().ack(at(6)));
+        s.ignore_sent();
+        s.send(vec![1; (6 * MSS) as usize]);
+        s.ignore_sent();
+        s.inject(ack().ack(at(6)).sack(&[(at(0), at(1))]));
+        s.wait(100);
+        s.inject(ack().ack(at(6)).sack(&[(at(7), at(10))]));
+        s.expect_nothing_for(45);
+        s.expect_after(1..=10, segment(6));
+        s.inject(ack().ack(at(12)));
+        s.ignore_sent();
+    });
+}
+
+/// 6.2 (1): a retransmission that is acknowledged before it can have arrived tells RACK nothing: what left before it is not lost for
+/// being older than five milliseconds.
+#[test]
+fn rfc8985_6_2_too_early_for_a_retransmission() {
+    script(|s| {
+        in_flight(s, 6);
+        s.wait(100);
+        s.inject(ack().ack(1).sack(&[(at(1), at(4))]));
+        s.expect_only(segment(0));
+        s.wait(5);
+        s.inject(ack().ack(at(4)));
+        s.expect_nothing_for(40);
+        s.inject(ack().ack(at(6)));
+    });
+}
+
 /// 6.2 (5): a segment that was sent before one that has arrived is lost when a round trip and the reordering window have passed,
 /// however few arrived after it.
 #[test]
@@ -173,15 +213,20 @@ fn rfc8985_7_3_probe_turns_a_lost_tail_into_recovery() {
 fn rfc8985_7_4_repaired_loss_is_congestion() {
     script(|s| {
         in_flight(s, 10);
-        let before = s.info().cwnd_bytes;
-        s.inject(ack().ack(at(9)));
-        s.wait(150);
-        s.expect_after(1..=450, segment(9));
         s.wait(100);
+        s.inject(ack().ack(at(8)));
+        s.expect_after(195..=260, segment(9));
+        s.wait(100);
+        let before = s.info().cwnd_bytes;
+        s.send(vec![1; MSS as usize]);
+        s.expect_only(segment(10));
         s.inject(ack().ack(at(10)));
-        s.wait(1);
+        // A report of a duplicate may still come; only what goes beyond the probe says that there will be none.
+        assert_eq!(s.info().ssthresh_bytes, u32::MAX);
+        s.wait(100);
+        s.inject(ack().ack(at(11)));
         let info = s.info();
-        assert!(info.ssthresh_bytes < before + 10 * MSS, "{}", info.ssthresh_bytes);
+        assert!(info.ssthresh_bytes <= before / 4 * 3, "{} of {before}", info.ssthresh_bytes);
     });
 }
 

@@ -293,6 +293,28 @@ fn rfc7323_4_1_echo_measures_retransmissions() {
     });
 }
 
+/// RFC 7323 4.1: an echo is a sample only beside an acknowledgement of something new.
+#[test]
+fn rfc7323_4_1_duplicate_acks_are_no_samples() {
+    script(|s| {
+        stamped(s);
+        s.send("first");
+        let first = s.expect_only(data("first")).options.timestamps.expect("agreed").value;
+        s.wait(50);
+        s.inject(ack().ack(6).ts(s.now_ms() as u32, first));
+        let before = s.info().srtt;
+        s.send("second");
+        s.expect_only(data("second"));
+        s.wait(150);
+        for _ in 0..3 {
+            s.inject(ack().ack(6).ts(s.now_ms() as u32, first));
+        }
+        assert_eq!(s.info().srtt, before);
+        s.inject(ack().ack(12).ts(s.now_ms() as u32, first));
+        s.ignore_sent();
+    });
+}
+
 /// A forged TSecr, of the future or zero, gives no sample.
 #[test]
 fn rfc7323_4_1_forged_echo_is_no_sample() {

@@ -230,6 +230,22 @@ mod tests {
         assert_eq!(cubic.w_max, 595_000, "0.85 of 700,000");
     }
 
+    /// RFC 9438 4.8: however old the last epoch, growth starts anew below what was in flight, and levels off there.
+    #[test]
+    fn a_timeout_begins_a_new_epoch() {
+        let mut cubic = Cubic::default();
+        let mut window = Window { cwnd: 1_000_000, ssthresh: 1_000_000 };
+        cubic.on_loss(&mut window, 1_000_000, MSS);
+        run(&mut cubic, &mut window, Instant::from_secs(1), 20);
+        window.cwnd = 1_000_000;
+        cubic.on_timeout(&mut window, 1_000_000, MSS);
+        assert_eq!((window.cwnd, window.ssthresh), (1000, 700_000));
+        window.cwnd = window.ssthresh;
+        let windows = run(&mut cubic, &mut window, Instant::from_secs(1000), 100);
+        assert!(windows[0] < 715_000, "{}", windows[0]);
+        assert!(windows[10] - windows[0] > windows[90] - windows[80], "concave up to the plateau");
+    }
+
     #[test]
     fn small_windows_grow_at_least_as_reno_would() {
         let mut cubic = Cubic::default();

@@ -79,3 +79,86 @@ impl HyStart {
         self.samples = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Instant;
+
+    const MSS: u32 = 1000;
+
+    /// A slow start of ten segments.
+    struct Rig {
+        state: HyStart,
+        window: Window,
+        una: u32,
+    }
+
+    impl Rig {
+        fn new() -> Rig {
+            Rig { state: HyStart::default(), window: Window { cwnd: 10 * MSS, ssthresh: u32::MAX }, una: 0 }
+        }
+
+        /// Acknowledges a window segment by segment; by how much the window has grown.
+        fn round(&mut self, rtt_us: u32) -> f64 {
+            let before = self.window.cwnd;
+            let segs = before / MSS;
+            for seg in 1..=segs {
+                let acked = Acked {
+                    bytes: MSS,
+                    flight_bytes: segs * MSS,
+                    mss: MSS as u16,
+                    rtt_us: Some(rtt_us),
+                    srtt_us: rtt_us,
+                    now: Instant::ZERO,
+                    una: SeqNum(self.una + seg * MSS),
+                    // Each one lets at least one segment go.
+                    nxt: SeqNum(self.una + (segs + seg - 1) * MSS),
+                    after_timeout: false,
+                    is_echoed: false,
+                    is_limited: true,
+                };
+                self.state.on_ack(&mut self.window, &acked);
+            }
+            self.una += segs * MSS;
+            f64::from(self.window.cwnd) / f64::from(before)
+        }
+
+        /// Round trips that grow, until slow start becomes conservative.
+        fn become_conservative(&mut self) {
+            (0..2).for_each(|_| assert_eq!(self.round(20_000), 2.0));
+            let rounds = (0..3).take_while(|_| {
+                self.round(40_000);
+                self.state.conservative.is_none()
+            });
+            assert!(rounds.count() < 3 && self.window.in_slow_start());
+        }
+    }
+
+    #[test]
+    fn five_conservative_rounds_end_slow_start() {
+        let mut rig = Rig::new();
+        rig.become_conservative();
+        let mut rounds = 0;
+        while rig.window.in_slow_start() {
+            rounds += 1;
+            let grown = rig.round(40_000);
+            assert!(!rig.window.in_slow_start() || (1.2..=1.3).contains(&grown), "round {rounds}: {grown}");
+        }
+        // The one in which it began was not whole.
+        assert!((4..=5).contains(&rounds), "{rounds}");
+        assert_eq!(rig.window.ssthresh, rig.window.cwnd);
+    }
+
+    #[test]
+    fn a_round_trip_time_that_falls_again_resumes_slow_start() {
+        let mut rig = Rig::new();
+        rig.become_conservative();
+        rig.round(20_000);
+        assert!(rig.state.conservative.is_none());
+        for _ in 0..3 {
+            assert!(rig.round(20_000) > 1.9);
+        }
+        assert!(rig.window.in_slow_start());
+    }
+}
