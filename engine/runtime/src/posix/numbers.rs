@@ -25,34 +25,35 @@ pub trait Numbers: Send {
 pub struct LowestFree {
     first: Fd,
     limit: Fd,
-    taken: BTreeSet<Fd>,
+    /// Never taken yet, nor is any behind it.
+    next: Fd,
+    /// Given back, all before `next`.
+    free: BTreeSet<Fd>,
 }
 
 impl LowestFree {
     /// Numbers from `first` to below `limit`.
     pub fn new(first: Fd, limit: Fd) -> LowestFree {
-        LowestFree { first, limit, taken: BTreeSet::new() }
+        LowestFree { first, limit, next: first, free: BTreeSet::new() }
     }
 }
 
 impl Numbers for LowestFree {
     fn take(&mut self) -> Result<Fd, Errno> {
-        let mut free = self.first;
-        for taken in &self.taken {
-            if *taken != free {
-                break;
-            }
-            free += 1;
+        if let Some(free) = self.free.pop_first() {
+            return Ok(free);
         }
-        if free >= self.limit {
+        if self.next >= self.limit {
             return Err(Errno::MFILE);
         }
-        self.taken.insert(free);
-        Ok(free)
+        self.next += 1;
+        Ok(self.next - 1)
     }
 
     fn give_back(&mut self, fd: Fd) {
-        self.taken.remove(&fd);
+        if (self.first..self.next).contains(&fd) {
+            self.free.insert(fd);
+        }
     }
 }
 
@@ -78,5 +79,23 @@ impl Numbers for Reserved {
         if let Some(held) = self.held.remove(&fd) {
             drop(ManuallyDrop::into_inner(held));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_free_number_is_taken_whatever_the_order_they_came_back_in() {
+        let mut numbers = LowestFree::new(3, 8);
+        let taken: Vec<Fd> = std::iter::from_fn(|| numbers.take().ok()).collect();
+        assert_eq!(taken, [3, 4, 5, 6, 7]);
+        assert_eq!(numbers.take(), Err(Errno::MFILE));
+        for fd in [6, 4, 7, 4, 2, 8] {
+            numbers.give_back(fd);
+        }
+        let again: Vec<Fd> = std::iter::from_fn(|| numbers.take().ok()).collect();
+        assert_eq!(again, [4, 6, 7], "strangers and repetitions change nothing");
     }
 }
