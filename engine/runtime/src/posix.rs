@@ -83,6 +83,8 @@ type FileId = u64;
 #[derive(Debug)]
 struct File {
     id: FileId,
+    /// The epolls that watch it.
+    watchers: Vec<Fd>,
     kind: Kind,
     is_nonblocking: bool,
 }
@@ -336,7 +338,7 @@ impl Sockets {
     }
 
     fn insert_file(&mut self, fd: Fd, kind: Kind, is_nonblocking: bool) {
-        self.files.insert(fd, File { id: self.next_file, kind, is_nonblocking });
+        self.files.insert(fd, File { id: self.next_file, watchers: Vec::new(), kind, is_nonblocking });
         self.next_file += 1;
     }
 
@@ -352,7 +354,7 @@ impl Sockets {
     pub fn close(&mut self, fd: Fd) -> Result<(), Errno> {
         let file = self.files.remove(&fd).ok_or(Errno::BADF)?;
         self.numbers.give_back(fd);
-        self.unwatch(fd);
+        self.unwatch(fd, &file);
         match file.kind {
             Kind::Stream(id) => self.close_stream(id),
             Kind::Datagram(socket) => {

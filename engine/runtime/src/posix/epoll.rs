@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Errno, Fd, Kind, Ready, Sockets};
+use super::{Errno, Fd, File, Kind, Ready, Sockets};
 
 /// One descriptor of a `poll`, in the layout of `struct pollfd`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,13 +112,13 @@ impl Sockets {
     /// and for conditions that are not offered (`EPOLLEXCLUSIVE`, `EPOLLWAKEUP`).
     pub fn epoll_ctl(
         &mut self,
-        epoll: Fd,
+        watcher: Fd,
         operation: i32,
         fd: Fd,
         event: Option<EpollEvent>,
     ) -> Result<(), Errno> {
         let is_epoll = matches!(self.file(fd)?.kind, Kind::Epoll(_));
-        let Kind::Epoll(epoll) = &mut self.file_mut(epoll)?.kind else { return Err(Errno::INVAL) };
+        let Kind::Epoll(epoll) = &mut self.file_mut(watcher)?.kind else { return Err(Errno::INVAL) };
         if is_epoll {
             return Err(Errno::INVAL);
         }
@@ -133,13 +133,18 @@ impl Sockets {
             libc::EPOLL_CTL_ADD if epoll.interests.contains_key(&fd) => Err(Errno::EXIST),
             libc::EPOLL_CTL_ADD => {
                 epoll.interests.insert(fd, interest()?);
+                self.file_mut(fd)?.watchers.push(watcher);
                 Ok(())
             }
             libc::EPOLL_CTL_MOD => {
                 *epoll.interests.get_mut(&fd).ok_or(Errno::NOENT)? = interest()?;
                 Ok(())
             }
-            libc::EPOLL_CTL_DEL => epoll.interests.remove(&fd).map(|_| ()).ok_or(Errno::NOENT),
+            libc::EPOLL_CTL_DEL => {
+                epoll.interests.remove(&fd).ok_or(Errno::NOENT)?;
+                self.forget_watcher(fd, watcher);
+                Ok(())
+            }
             _ => Err(Errno::INVAL),
         }
     }
@@ -185,12 +190,23 @@ impl Sockets {
             .then_some((EpollEvent { events, data: interest.data }, pulse))
     }
 
-    /// A closed descriptor is watched by nobody.
-    pub(super) fn unwatch(&mut self, fd: Fd) {
-        for file in self.files.values_mut() {
-            if let Kind::Epoll(epoll) = &mut file.kind {
+    /// A closed descriptor is watched by nobody, and watches nobody.
+    pub(super) fn unwatch(&mut self, fd: Fd, closed: &File) {
+        for watcher in &closed.watchers {
+            if let Some(File { kind: Kind::Epoll(epoll), .. }) = self.files.get_mut(watcher) {
                 epoll.interests.remove(&fd);
             }
+        }
+        if let Kind::Epoll(epoll) = &closed.kind {
+            for watched in epoll.interests.keys() {
+                self.forget_watcher(*watched, fd);
+            }
+        }
+    }
+
+    fn forget_watcher(&mut self, watched: Fd, watcher: Fd) {
+        if let Some(file) = self.files.get_mut(&watched) {
+            file.watchers.retain(|other| *other != watcher);
         }
     }
 }

@@ -212,6 +212,22 @@ fn epoll_refuses_what_makes_no_sense() {
 }
 
 #[test]
+fn an_epoll_that_was_closed_watches_nobody_even_under_its_number() {
+    let mut net = Net::new();
+    let client = net.stream();
+    let epoll = net.a.epoll_create(0).unwrap();
+    let event = EpollEvent { events: libc::EPOLLIN as u32, data: 1 };
+    net.a.epoll_ctl(epoll, libc::EPOLL_CTL_ADD, client, Some(event)).unwrap();
+    net.a.close(epoll).unwrap();
+    assert_eq!(net.a.epoll_create(0), Ok(epoll));
+    assert_eq!(net.a.epoll_ctl(epoll, libc::EPOLL_CTL_MOD, client, Some(event)), Err(Errno::NOENT));
+    assert_eq!(net.a.epoll_ctl(epoll, libc::EPOLL_CTL_ADD, client, Some(event)), Ok(()));
+    net.a.close(client).unwrap();
+    assert_eq!(net.stream(), client);
+    assert_eq!(net.a.epoll_ctl(epoll, libc::EPOLL_CTL_DEL, client, None), Err(Errno::NOENT));
+}
+
+#[test]
 fn a_closed_descriptor_is_watched_no_more() {
     let mut net = Net::new();
     let (client, _) = net.connection();
