@@ -28,6 +28,8 @@ pub struct Report {
     pub given_up: u64,
     /// Packets, segments and connections of both engines, to tell two runs apart.
     pub delivered: u64,
+    /// Connections whose text the server had with the SYN.
+    pub fast_opened: u64,
 }
 
 /// Between being told and trying again: a neighbour that did not answer is not asked again at once.
@@ -42,6 +44,8 @@ struct World<'a> {
     server: Side,
     client: Side,
     streams: Streams,
+    /// When the run began, from which the incident is counted.
+    began_ns: u64,
     /// Has the incident happened?
     is_over: bool,
     connects: u32,
@@ -85,7 +89,7 @@ impl<'a> World<'a> {
         let client = Side::new(plan, &clock, (Role::Client, 0), of_client, |pool| relay.attach(pool))?;
         let is_over = plan.incident == Incident::None;
         let (connects, again_ns, quiet_turns) = (1, None, 0);
-        Ok(World {
+        let mut world = World {
             plan,
             clock,
             hand,
@@ -93,17 +97,56 @@ impl<'a> World<'a> {
             server,
             client,
             streams,
+            began_ns: 0,
             is_over,
             connects,
             again_ns,
             quiet_turns,
-        })
+        };
+        if plan.options.fast_open {
+            world.fetch_cookie()?;
+            world.began_ns = world.hand.now_ns();
+        }
+        world.client.connect_first(plan)?;
+        Ok(world)
+    }
+
+    /// Over a clean link, before the run: a connection that brings the client a cookie, so that its next SYN takes text along.
+    fn fetch_cookie(&mut self) -> Result<(), String> {
+        const MOST_TURNS: u32 = 10_000;
+        self.relay.set_impairment(Impairment::CLEAN);
+        self.client.connect()?;
+        let mut turns = 0;
+        while self.server.connected_ns.is_none() {
+            self.step_all()?;
+            turns += 1;
+            if turns > MOST_TURNS {
+                return Err("the first connection does not come about".to_owned());
+            }
+        }
+        self.client.forget();
+        self.server.forget();
+        // The farewells arrive.
+        for _ in 0..8 {
+            self.step_all()?;
+        }
+        self.relay.set_impairment(self.plan.impairment);
+        Ok(())
+    }
+
+    fn step_all(&mut self) -> Result<(), String> {
+        self.relay.step(self.hand.now_ns());
+        self.server.step()?;
+        self.client.step()?;
+        self.hand.advance(Duration::from_micros(20));
+        Ok(())
     }
 
     fn judge(&mut self) -> Result<Report, String> {
         let plan = self.plan;
         let bytes = plan.upload_bytes + plan.download_bytes;
-        let allowed = floor::limits(&plan.impairment, plan.least_mtu(), bytes, plan.window_bytes());
+        let limits = if plan.options.fast_open { floor::limits_of_fast_open } else { floor::limits };
+        let allowed = limits(&plan.impairment, plan.least_mtu(), bytes, plan.window_bytes());
         // Connecting, by seven SYNs of doubling intervals, is not part of the transfer; nor is finding out that nobody answers.
         let limit = 2 * allowed.longest + 8 * PATIENCE + Duration::from_secs(130);
         while !self.is_done() {
@@ -130,15 +173,17 @@ impl<'a> World<'a> {
         let delivered = self.server.worker.counters().delivered + self.client.worker.counters().delivered;
         let told = [self.server.told, self.client.told].map(|told| told.map(|told| told.reason));
         let given_up = self.server.given_up() + self.client.given_up();
-        Ok(Report { took, allowed, link: self.relay.counters(), told, given_up, delivered })
+        let fast_opened = self.server.worker.counters().fast_opened;
+        let link = self.relay.counters();
+        Ok(Report { took, allowed, link, told, given_up, delivered, fast_opened })
     }
 
     /// Whether an end of `side` is one that the plan excuses: the peer was silent since it vanished, or one of the two engines, which
     /// has few frames, gave the connection up and the other heard of that.
     fn may_be_told(&self, told: Told, side: &Side, peer: &Side) -> bool {
         let is_silence = matches!(told.reason, CloseReason::TimedOut | CloseReason::Unreachable);
-        let has_vanished =
-            matches!(self.plan.incident, Incident::Vanishes { at } if told.at_ns >= nanos(at)) && is_silence;
+        let has_vanished = matches!(self.plan.incident, Incident::Vanishes { at } if told.at_ns >= self.began_ns + nanos(at))
+            && is_silence;
         let has_few = self.plan.frames == SCARCE_FRAMES;
         let gave_up = has_few && side.given_up() > 0 && told.reason == CloseReason::TimedOut;
         // The RST may be lost; then it is the silence that tells.
@@ -183,7 +228,7 @@ impl<'a> World<'a> {
             Incident::None => return None,
             Incident::Vanishes { at } | Incident::Restarts { at } | Incident::MtuFalls { at, .. } => at,
         };
-        (!self.is_over).then_some(nanos(at))
+        (!self.is_over).then_some(self.began_ns + nanos(at))
     }
 
     /// A client that was told tries again where that can help: before the handshake was over, and after the server has restarted.

@@ -78,6 +78,14 @@ pub fn limits(link: &Impairment, mtu: usize, bytes: usize, window: usize) -> Lim
     }
 }
 
+/// The same for a run with Fast Open: where packets overtake each other, what follows a SYN-ACK may come before it, and a client that is
+/// still in SYN-SENT has no use for it. Of all segments that is one more that does not arrive.
+pub fn limits_of_fast_open(link: &Impairment, mtu: usize, bytes: usize, window_bytes: usize) -> Limits {
+    let overtakes = link.reorder > 0.0 || !link.jitter.is_zero();
+    let one_of_all = if overtakes { mtu as f64 / bytes.max(mtu) as f64 } else { 0.0 };
+    limits(&Impairment { corrupt: link.corrupt + one_of_all, ..*link }, mtu, bytes, window_bytes)
+}
+
 fn bad_luck(link: &Impairment, p: f64, rto: f64) -> f64 {
     if p <= 0.0 {
         return rto;

@@ -96,6 +96,8 @@ impl Plan {
         let mut rng = Rng::new(seed ^ 0x00f7_1045);
         vary(&mut rng, &mut options);
         let wraps = rng.chance(0.2);
+        // Likewise.
+        options.fast_open = Rng::new(seed ^ FAST_OPEN_SEED).chance(0.3);
         Plan { seed, impairment, incident, upload_bytes, download_bytes, frames, options, wraps }
     }
 
@@ -115,6 +117,9 @@ impl Plan {
         }
     }
 }
+
+/// Any number.
+const FAST_OPEN_SEED: u64 = 0x7413;
 
 const SMALL_MTUS: [usize; 5] = [1492, 1400, 1280, 1000, 600];
 

@@ -99,21 +99,19 @@ impl Side {
             is_finished: false,
             told: None,
         };
-        match role {
-            Role::Server => {
-                side.worker
-                    .listen(SERVER.into(), &side.options)
-                    .map_err(|error| format!("listen: {error}"))?;
-            }
-            Role::Client => {
-                let mut options = side.options.clone();
-                if plan.wraps {
-                    options.local = Some((CLIENT_IP.into(), WRAPPING_PORT));
-                }
-                side.connect_with(&options)?;
-            }
+        if role == Role::Server {
+            side.worker.listen(SERVER.into(), &side.options).map_err(|error| format!("listen: {error}"))?;
         }
         Ok(side)
+    }
+
+    /// The connection that the run is about.
+    pub(crate) fn connect_first(&mut self, plan: &Plan) -> Result<(), String> {
+        let mut options = self.options.clone();
+        if plan.wraps {
+            options.local = Some((CLIENT_IP.into(), WRAPPING_PORT));
+        }
+        self.connect_with(&options)
     }
 
     /// A new connection for the same streams, from their beginning.
@@ -124,7 +122,16 @@ impl Side {
     fn connect_with(&mut self, options: &TcpOptions) -> Result<(), String> {
         let conn = self.worker.connect(SERVER.into(), options);
         self.begin(conn.map_err(|error| format!("connect: {error}"))?);
-        Ok(())
+        // With Fast Open some of it may leave with the SYN.
+        if self.options.fast_open { self.write() } else { Ok(()) }
+    }
+
+    /// Ends a connection as if it had not been.
+    pub(crate) fn forget(&mut self) {
+        if let Some(conn) = self.conn.take() {
+            self.worker.abort(conn);
+        }
+        (self.connected_ns, self.told, self.is_finished) = (None, None, false);
     }
 
     fn begin(&mut self, conn: Conn) {
@@ -162,6 +169,11 @@ impl Side {
     fn on_event(&mut self, event: Event) -> Result<(), String> {
         match event {
             Event::Accepted { conn, .. } => {
+                if self.options.fast_open && self.is_finished {
+                    // RFC 7413 2.1: a late copy of the SYN.
+                    self.worker.abort(conn);
+                    return Ok(());
+                }
                 if self.is_busy() {
                     return Err("a second connection was accepted".to_owned());
                 }

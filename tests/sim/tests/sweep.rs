@@ -63,6 +63,8 @@ struct Sums {
     told: u64,
     /// Connections that were given up for want of frames.
     given_up: u64,
+    /// Connections that began with the text of a SYN.
+    fast_opened: u64,
     /// Transfers that took longer than usual.
     unusual: u64,
     /// Of the time that was allowed, the largest part that was taken.
@@ -87,6 +89,7 @@ impl Sums {
             *sum += one;
             *runs += u64::from(one > 0);
         }
+        self.fast_opened += u64::from(report.fast_opened > 0);
         self.told += u64::from(report.told.iter().any(Option::is_some));
         self.given_up += report.given_up;
         self.unusual += u64::from(report.took > report.allowed.usual);
@@ -102,7 +105,7 @@ impl Sums {
         let of = &self.runs;
         let shares = [
             ("lost", of.lost, 0.56),
-            ("overflowed", of.overflowed, 0.025),
+            ("overflowed", of.overflowed, 0.017),
             ("reordered", of.reordered, 0.29),
             ("duplicated", of.duplicated, 0.29),
             ("corrupted", of.corrupted, 0.25),
@@ -121,6 +124,7 @@ impl Sums {
         // Nobody is told but where an end vanished or a connection was given up, of a hundred runs in one at most.
         assert!(self.told <= of.unplugged + self.given_up, "{} told in {of:?}", self.told);
         assert!(self.given_up <= runs / 100, "{} connections were given up", self.given_up);
+        assert!(self.fast_opened > runs / 10, "{} of {runs} began with the text of a SYN", self.fast_opened);
         assert!(
             self.unusual <= runs * 3 / 100,
             "{} of {runs} transfers were slower than usual",
