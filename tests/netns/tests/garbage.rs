@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use ringwire::frame::{Class, FarEnd, Floors, FrameState, Geometry, Packet, Pool, Port, Region};
+use ringwire::frame::{Class, FarEnd, Floors, FrameState, Geometry, Pool, Port};
 use ringwire::{Conn, Engine, Event, Events, Interface, Metrics, Recv, TcpOptions, UdpOptions, Worker};
 use ringwire_netns::{Addressing, Echo, Pattern, Scene, Service, kernel, options, within};
 use ringwire_wire::checksum::Sum;
