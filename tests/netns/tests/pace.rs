@@ -123,12 +123,11 @@ fn a_reader_that_stalls_does_not_starve_its_neighbours() {
         assert_eq!(kernel::exchange(&stream, &pattern).expect("an echo"), pattern.digest());
         println!("2 MiB echoed beside 8 stalled readers in {:?}", started.elapsed());
         drop(stream);
+        // What they hold unread is theirs until they read it, whatever their peers do; with the engine they end.
         for stream in stalled {
             socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("a socket option");
         }
-        for _ in 0..8 {
-            end(&ends, &service);
-        }
+        assert!(ends.try_recv().is_err(), "a connection ended with text unread");
         let books = service.finish();
         let low = [DropReason::NoFrame, DropReason::TcpReceiveFull, DropReason::TcpReassemblyFull];
         books.assert_balanced(&[&PROBES[..], &low].concat());

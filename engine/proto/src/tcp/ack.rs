@@ -192,14 +192,17 @@ impl Tcb {
         self.rearm_retransmit(cx.now, cx.config);
     }
 
-    /// RFC 9293 3.10.7.4: only a segment newer than the last one that did so may update the window.
+    /// RFC 9293 3.10.7.4: only a segment newer than the last one that did so may update the window. One whose acknowledgement moved
+    /// SND.UNA is, though it fill a gap behind which others came: else the old window would count from the new SND.UNA on.
     #[inline]
     pub(super) fn update_window(&mut self, seq: SeqNum, ack: SeqNum, window: u32) {
-        let newer = self.snd.wl1.before(seq) || (self.snd.wl1 == seq && self.snd.wl2.before_eq(ack));
+        let newer = self.snd.wl1.before(seq)
+            || self.snd.wl2.before(ack)
+            || (self.snd.wl1, self.snd.wl2) == (seq, ack);
         if ack.before(self.snd.una) || !newer {
             return;
         }
-        self.snd.wl1 = seq;
+        self.snd.wl1 = self.snd.wl1.later(seq);
         self.snd.wl2 = ack;
         if window > self.snd.wnd {
             // What waited may go, or has to wait under another rule.

@@ -464,3 +464,15 @@ fn before_the_handshake_is_done_nothing_but_the_syn_leaves() {
         assert!(!host.tcb.wants_transmit());
     }
 }
+
+#[test]
+fn the_window_beside_an_acknowledgement_counts_though_its_segment_fills_an_old_gap() {
+    // The peer's text: the first segment is lost, what follows announces 5,000 bytes, and what fills the gap acknowledges and closes.
+    let mut host = established(&plain());
+    host.exchange(&peer(ACK, 0, 0).window(5_000));
+    assert_eq!(host.write(&[1; 20_000]).len(), 5);
+    host.exchange(&peer(ACK, 1000, 0).window(5_000).text(&[2; 1000]));
+    let sent = host.exchange(&peer(ACK, 0, 5_000).window(1_000).text(&[2; 1000]));
+    let texts: Vec<_> = sent.iter().filter(|wire| !wire.payload.is_empty()).collect();
+    assert_eq!(texts.len(), 1, "{texts:?}");
+}
