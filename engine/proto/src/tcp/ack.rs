@@ -76,7 +76,7 @@ impl Tcb {
                 let evidence = self.evidence(cx.now, arrival.ack, arrival.timestamps);
                 self.recover_on_sack(cold, &arrival.sack, (advanced_bytes, &evidence), cx.config);
             } else if is_duplicate {
-                self.recover_on_dup_ack(cold, cx.config);
+                self.recover_on_dup_ack(cold, cx.config, cx.now);
             }
         }
         self.steer(cx);
@@ -148,6 +148,7 @@ impl Tcb {
             cold.recovery.retire_marks(ack);
         }
         let evidence = self.evidence(cx.now, ack, timestamps);
+        cold.recovery.note_batch(cx.now, flight_bytes);
         let records = cold.send.on_ack(ack, &evidence);
         // What has arrived twice was acknowledged before, and that was lost: the echo is as old as the first copy.
         let rtt_us = self.measure(cx.now, &records, timestamps.filter(|_| !is_about_duplicate));

@@ -63,6 +63,8 @@ pub(super) struct Recovery {
     pub small_end: Option<SeqNum>,
     /// ECE is not answered again before this is acknowledged (RFC 3168 6.1.2).
     pub cwr_end: Option<SeqNum>,
+    /// When the last acknowledgement of new data came, and what was in flight before those that came with it.
+    batch: (Instant, u32),
     /// snd.nxt when the congestion window last kept data back.
     pub limited_to: Option<SeqNum>,
     /// Not yet answered.
@@ -142,6 +144,14 @@ impl Recovery {
         }
     }
 
+    /// New data was acknowledged while `flight_bytes` were out; acknowledgements of one batch share their time.
+    #[inline]
+    pub(super) fn note_batch(&mut self, now: Instant, flight_bytes: u32) {
+        if self.batch.0 != now {
+            self.batch = (now, flight_bytes);
+        }
+    }
+
     /// Bytes in flight when the episode began.
     pub(super) fn flight_when_begun(&self) -> u32 {
         self.reduction.flight()
@@ -197,7 +207,7 @@ impl Tcb {
             Phase::Open => {
                 recovery.dup_acks = 0;
                 recovery.stale_dup_acks = 0;
-                self.leave_recovery(cold, config);
+                self.leave_recovery(cold, config, acked.now);
                 cold.congestion.on_ack(config.congestion, &mut self.window, acked);
             }
             Phase::FastRecovery if self.snd.una.after_eq(recovery.recover) => {
@@ -215,7 +225,7 @@ impl Tcb {
                     self.window.ssthresh.min(self.flight().max(mss) + mss)
                 };
                 self.end_path_repair(cold);
-                self.leave_recovery(cold, config);
+                self.leave_recovery(cold, config, acked.now);
             }
             Phase::FastRecovery => {
                 cold.congestion.on_recovery_ack(acked);
@@ -232,7 +242,7 @@ impl Tcb {
                 recovery.dup_acks = recovery.dup_acks.saturating_sub(records.segs.saturating_sub(1));
                 if self.snd.una.after_eq(recovery.recover) {
                     recovery.end();
-                    self.leave_recovery(cold, config);
+                    self.leave_recovery(cold, config, acked.now);
                 } else {
                     self.advance_frto(cold, records.retransmitted, config);
                 }
@@ -242,7 +252,12 @@ impl Tcb {
     }
 
     /// A duplicate ACK arrived (RFC 5681 2).
-    pub(super) fn recover_on_dup_ack<P, S: SendBuf>(&mut self, cold: &mut Cold<P, S>, config: &Config) {
+    pub(super) fn recover_on_dup_ack<P, S: SendBuf>(
+        &mut self,
+        cold: &mut Cold<P, S>,
+        config: &Config,
+        now: Instant,
+    ) {
         let sent = u32::try_from(cold.send.sent_segs()).unwrap_or(u32::MAX);
         if sent == 0 {
             return;
@@ -262,7 +277,7 @@ impl Tcb {
         }
         self.flags.set(Bits::RECOVERY.or(Bits::TX_DATA));
         match recovery.phase {
-            Phase::Open if recovery.dup_acks >= threshold => self.enter_fast_recovery(cold, config),
+            Phase::Open if recovery.dup_acks >= threshold => self.enter_fast_recovery(cold, config, now),
             Phase::Open => {}
             Phase::FastRecovery | Phase::Loss => {
                 self.refuse_frto(cold);
@@ -315,7 +330,7 @@ impl Tcb {
     ) -> bool {
         let verdict = cold.send.detect_losses(evidence.now, self.reordering_window_ns(cold));
         match cold.recovery.phase {
-            Phase::Open if verdict.is_lost => self.enter_fast_recovery(cold, config),
+            Phase::Open if verdict.is_lost => self.enter_fast_recovery(cold, config, evidence.now),
             Phase::Open => {}
             Phase::FastRecovery | Phase::Loss => {
                 self.flags.set(Bits::TX_RTX);
@@ -403,14 +418,19 @@ impl Tcb {
 
     /// What was in flight before the acknowledgements that came together, none of which has let anything go yet: the window, if it had
     /// kept data back. What is left after most of them says nothing of what the path carries.
-    fn flight_before_batch<P, S>(&self, cold: &Cold<P, S>) -> u32 {
+    fn flight_before_batch<P, S>(&self, cold: &Cold<P, S>, now: Instant) -> u32 {
         let was_full = cold.recovery.limited_to.is_some_and(|to| self.snd.una.before_eq(to));
-        if was_full { self.flight().max(self.window.cwnd) } else { self.flight() }
+        let held = match cold.recovery.batch {
+            _ if was_full => self.window.cwnd,
+            (came_at, flight_bytes) if came_at == now => flight_bytes,
+            _ => 0,
+        };
+        self.flight().max(held)
     }
 
-    fn enter_fast_recovery<P, S>(&mut self, cold: &mut Cold<P, S>, config: &Config) {
+    fn enter_fast_recovery<P, S>(&mut self, cold: &mut Cold<P, S>, config: &Config, now: Instant) {
         self.remember_for_undo(cold);
-        let flight_bytes = self.flight_before_batch(cold);
+        let flight_bytes = self.flight_before_batch(cold, now);
         let unreplaced_bytes = flight_bytes - self.flight();
         cold.recovery.reduction =
             Reduction::begin(flight_bytes, unreplaced_bytes, cold.send.delivered_bytes());
@@ -426,9 +446,9 @@ impl Tcb {
     }
 
     /// The episode is over. What was found lost of the data sent during it is the next one.
-    fn leave_recovery<P, S>(&mut self, cold: &mut Cold<P, S>, config: &Config) {
+    fn leave_recovery<P, S>(&mut self, cold: &mut Cold<P, S>, config: &Config, now: Instant) {
         if cold.send.lost_bytes() > 0 {
-            self.enter_fast_recovery(cold, config);
+            self.enter_fast_recovery(cold, config, now);
         } else if cold.send.sacked_bytes() == 0 {
             self.flags.clear(Bits::RECOVERY);
         }

@@ -421,3 +421,16 @@ fn a_probe_does_not_wait_for_company() {
     let probe = one(host.run_timer());
     assert_eq!((probe.kind, probe.payload.len()), (TransmitKind::Retransmission, 100));
 }
+
+#[test]
+fn a_batch_of_acknowledgements_does_not_shrink_what_the_peer_s_window_held() {
+    // Ten in flight, which is what the peer takes; the congestion window is twice that. One turn brings six acknowledgements and a loss.
+    let mut host = in_flight(&sacking(), 10, 0);
+    host.tcb.window.cwnd = 20_000;
+    for acked in 1..=6 {
+        let _ = host.deliver(&peer(ACK, 0, acked * 1000));
+    }
+    let _ = host.deliver(&peer(ACK, 0, 6000).sack(at(7), at(10)));
+    let info = host.call(|tcb, cx| tcb.info(cx));
+    assert_eq!((info.congestion, info.ssthresh_bytes), (CongestionPhase::Recovery, 5_000));
+}
