@@ -4,14 +4,10 @@ use ringwire::{CongestionControl, Ecn};
 use ringwire_conformance::{Script, ack, bare, data, script, syn, syn_ack};
 use ringwire_wire::tcp::Flags;
 
+use crate::ecn::{CE, ECT_0, ecn_setup, negotiated};
+
 const MSS: u32 = 1460;
 const NOT_ECT: u8 = 0;
-const ECT_0: u8 = 0b10;
-const CE: u8 = 0b11;
-
-fn ecn_setup() -> Flags {
-    Flags::ECE | Flags::CWR
-}
 
 fn chosen(s: &mut Script) {
     s.options.congestion_control = CongestionControl::Dctcp;
@@ -21,12 +17,7 @@ fn chosen(s: &mut Script) {
 #[track_caller]
 fn agreed(s: &mut Script) {
     chosen(s);
-    s.listen();
-    s.inject(syn().mss(1460).with(ecn_setup()));
-    s.expect_only(syn_ack().with(Flags::ECE).without(Flags::CWR));
-    s.wait(100);
-    s.inject(ack());
-    s.accept();
+    negotiated(s);
 }
 
 fn plain_ack(to: u32) -> ringwire_conformance::Segment {

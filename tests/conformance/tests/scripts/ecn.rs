@@ -4,16 +4,16 @@ use ringwire_conformance::{Script, ack, bare, data, fin, script, syn, syn_ack};
 use ringwire_wire::tcp::Flags;
 
 const MSS: u32 = 1460;
-const ECT_0: u8 = 0b10;
-const CE: u8 = 0b11;
+pub(crate) const ECT_0: u8 = 0b10;
+pub(crate) const CE: u8 = 0b11;
 
-fn ecn_setup() -> Flags {
+pub(crate) fn ecn_setup() -> Flags {
     Flags::ECE | Flags::CWR
 }
 
 /// A connection that agreed on ECN, opened by the peer.
 #[track_caller]
-fn negotiated(s: &mut Script) {
+pub(crate) fn negotiated(s: &mut Script) {
     s.listen();
     s.inject(syn().mss(1460).with(ecn_setup()));
     s.expect_only(syn_ack().with(Flags::ECE).without(Flags::CWR));

@@ -42,6 +42,16 @@ fn opened(s: &mut Script) -> FastOpen {
     cookie
 }
 
+/// The text that the SYN brought in vain comes once more.
+fn text_after_the_handshake(s: &mut Script) {
+    s.inject(data("GET").seq(1).ack(1));
+    s.accept();
+    s.expect_read("GET");
+    s.ignore_sent();
+    s.wait(100);
+    s.ignore_sent();
+}
+
 /// A client whose next SYN has the cookie 1 to 8.
 fn client(s: &mut Script) -> FastOpen {
     let cookie = FastOpen::cookie(&[1, 2, 3, 4, 5, 6, 7, 8]).expect("a legal length");
@@ -184,12 +194,7 @@ fn rfc7413_4_2_2_a_wrong_cookie_falls_back_and_brings_the_right_one() {
             s.expect_only(syn_ack().ack(1).fast_open(right));
             s.expect_no_accept();
             assert_eq!((s.counters().fast_opened, s.counters().fast_open_refused), (0, 1));
-            s.inject(data("GET").seq(1).ack(1));
-            s.accept();
-            s.expect_read("GET");
-            s.ignore_sent();
-            s.wait(100);
-            s.ignore_sent();
+            text_after_the_handshake(s);
         });
     }
 }
@@ -396,12 +401,7 @@ fn rfc7413_5_1_syn_cookies_take_no_text() {
         s.inject(syn);
         s.expect_only(syn_ack().ack(1).no_fast_open());
         assert_eq!(s.counters().cookies_sent, 1);
-        s.inject(data("GET").seq(1).ack(1));
-        s.accept();
-        s.expect_read("GET");
-        s.ignore_sent();
-        s.wait(100);
-        s.ignore_sent();
+        text_after_the_handshake(s);
     });
 }
 

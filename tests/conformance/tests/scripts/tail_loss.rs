@@ -19,20 +19,26 @@ fn in_flight(s: &mut Script, segs: u32) {
     s.ignore_sent();
 }
 
+/// Six segments are in flight, from number 6 on, on a path that was seen to reorder: the first of six before them was overtaken by two
+/// and arrived, never having been retransmitted.
+fn reordered(s: &mut Script) {
+    in_flight(s, 6);
+    s.wait(100);
+    s.inject(ack().ack(1).sack(&[(at(1), at(3))]));
+    s.wait(5);
+    s.inject(ack().ack(at(3)));
+    s.inject(ack().ack(at(6)));
+    s.ignore_sent();
+    s.send(vec![1; (6 * MSS) as usize]);
+    s.ignore_sent();
+}
+
 /// 6.2 (4): each report of a duplicate adds a quarter of a round trip to the window: what the window of before would call lost at
 /// 125 ms is waited for until 150 ms.
 #[test]
 fn rfc8985_6_2_dsack_widens_the_window() {
     script(|s| {
-        in_flight(s, 6);
-        s.wait(100);
-        s.inject(ack().ack(1).sack(&[(at(1), at(3))]));
-        s.wait(5);
-        s.inject(ack().ack(at(3)));
-        s.inject(ack().ack(at(6)));
-        s.ignore_sent();
-        s.send(vec![1; (6 * MSS) as usize]);
-        s.ignore_sent();
+        reordered(s);
         s.inject(ack().ack(at(6)).sack(&[(at(0), at(1))]));
         s.wait(100);
         s.inject(ack().ack(at(6)).sack(&[(at(7), at(10))]));
@@ -104,16 +110,7 @@ fn rfc8985_6_2_reordering_within_the_window_is_no_loss() {
 #[test]
 fn rfc8985_6_2_seen_reordering_keeps_the_window() {
     script(|s| {
-        in_flight(s, 6);
-        s.wait(100);
-        // The first one was overtaken by two and arrives, never having been retransmitted.
-        s.inject(ack().ack(1).sack(&[(at(1), at(3))]));
-        s.wait(5);
-        s.inject(ack().ack(at(3)));
-        s.inject(ack().ack(at(6)));
-        s.ignore_sent();
-        s.send(vec![1; (6 * MSS) as usize]);
-        s.ignore_sent();
+        reordered(s);
         s.wait(100);
         s.inject(ack().ack(at(6)).sack(&[(at(7), at(10))]));
         s.expect_nothing();
