@@ -15,7 +15,7 @@
 //! threads, signals or C types. Nothing moves but in [`Sockets::turn`]. What is not supported is refused with Linux's error number, never
 //! taken and ignored.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::SocketAddrV4;
 use std::ops::{BitAnd, BitOr, BitOrAssign};
 use std::time::Duration;
@@ -31,6 +31,7 @@ mod control;
 mod datagram;
 mod epoll;
 mod errno;
+mod files;
 mod info;
 mod message;
 mod numbers;
@@ -47,6 +48,7 @@ pub use numbers::{LowestFree, Numbers, Reserved};
 
 use datagram::DatagramSocket;
 use epoll::Epoll;
+use files::{File, FileId, Files, Hold};
 use options::StreamChoices;
 use stream::{Stream, StreamId};
 
@@ -58,14 +60,12 @@ pub struct Sockets {
     worker: Worker,
     /// Always there, but in a turn.
     events: Option<Events>,
-    numbers: Box<dyn Numbers>,
-    files: BTreeMap<Fd, File>,
-    next_file: FileId,
+    files: Files,
     streams: HashMap<StreamId, Stream>,
     next_stream: StreamId,
     by_conn: HashMap<Conn, StreamId>,
     by_listener: HashMap<Listener, StreamId>,
-    by_udp: HashMap<Udp, Fd>,
+    by_udp: HashMap<Udp, FileId>,
     /// What a new stream socket begins with.
     defaults: TcpOptions,
     /// Where the search for a free local port goes on.
@@ -76,19 +76,7 @@ pub struct Sockets {
     is_stopped: bool,
 }
 
-/// Names an open file as long as the process lives, unlike its descriptor's number.
-type FileId = u64;
-
-/// An open descriptor.
-#[derive(Debug)]
-struct File {
-    id: FileId,
-    /// The epolls that watch it.
-    watchers: Vec<Fd>,
-    kind: Kind,
-    is_nonblocking: bool,
-}
-
+/// What a file is.
 #[derive(Debug)]
 enum Kind {
     Stream(StreamId),
@@ -168,9 +156,7 @@ impl Sockets {
         Sockets {
             worker,
             events: Some(Events::with_capacity(EVENTS)),
-            numbers,
-            files: BTreeMap::new(),
-            next_file: 0,
+            files: Files::new(numbers),
             streams: HashMap::new(),
             next_stream: 0,
             by_conn: HashMap::new(),
@@ -199,6 +185,7 @@ impl Sockets {
     /// # Errors
     /// The engine is no longer usable.
     pub fn turn(&mut self, timeout: Option<Duration>) -> Result<Turned, WorkerError> {
+        self.release_closed();
         let mut events = self.events.take().unwrap_or_else(|| Events::with_capacity(EVENTS));
         let turn = self.worker.poll(&mut events, timeout);
         let mut is_news = false;
@@ -235,7 +222,7 @@ impl Sockets {
             }
             Event::Closed { conn, reason } => self.on_closed(conn, reason),
             Event::Datagrams(udp) => {
-                if let Some(socket) = self.by_udp.get(&udp).copied().and_then(|fd| self.datagram_at(fd)) {
+                if let Some(socket) = self.by_udp.get(&udp).copied().and_then(|file| self.datagram_at(file)) {
                     socket.pulse += 1;
                 }
             }
@@ -323,38 +310,39 @@ impl Sockets {
     }
 
     fn open(&mut self, kind: Kind, is_nonblocking: bool) -> Result<Fd, Errno> {
-        match self.numbers.take() {
-            Ok(fd) => {
-                self.insert_file(fd, kind, is_nonblocking);
-                Ok(fd)
-            }
-            Err(errno) => {
-                if let Kind::Stream(id) = kind {
-                    self.streams.remove(&id);
-                }
-                Err(errno)
-            }
+        let stream = if let Kind::Stream(id) = kind { Some(id) } else { None };
+        let opened = self.files.insert(kind, is_nonblocking);
+        if let (Err(_), Some(id)) = (opened, stream) {
+            self.streams.remove(&id);
         }
-    }
-
-    fn insert_file(&mut self, fd: Fd, kind: Kind, is_nonblocking: bool) {
-        self.files.insert(fd, File { id: self.next_file, watchers: Vec::new(), kind, is_nonblocking });
-        self.next_file += 1;
+        opened
     }
 
     /// Whether the descriptor is one of these.
     pub fn is_open(&self, fd: Fd) -> bool {
-        self.files.contains_key(&fd)
+        self.files.id(fd).is_ok()
     }
 
-    /// `close(2)`. Never waits: `SO_LINGER` with a time is the business of [`call::close`].
+    /// `close(2)`. Never waits: `SO_LINGER` with a time is the business of [`call::close`]. A call that waits for the file keeps it: it is
+    /// over when that call is.
     ///
     /// # Errors
     /// [`Errno::BADF`].
     pub fn close(&mut self, fd: Fd) -> Result<(), Errno> {
-        let file = self.files.remove(&fd).ok_or(Errno::BADF)?;
-        self.numbers.give_back(fd);
-        self.unwatch(fd, &file);
+        self.files.close(fd)?;
+        self.release_closed();
+        Ok(())
+    }
+
+    /// Ends the files that were closed and that no call holds any more.
+    fn release_closed(&mut self) {
+        while let Some((id, file)) = self.files.take_released() {
+            self.release(id, file);
+        }
+    }
+
+    fn release(&mut self, id: FileId, file: File) {
+        self.unwatch(id, &file);
         match file.kind {
             Kind::Stream(id) => self.close_stream(id),
             Kind::Datagram(socket) => {
@@ -365,19 +353,15 @@ impl Sockets {
             }
             Kind::Epoll(_) => {}
         }
-        Ok(())
     }
 
+    /// The file that a descriptor names now.
     fn file(&self, fd: Fd) -> Result<&File, Errno> {
-        self.files.get(&fd).ok_or(Errno::BADF)
+        self.files.get(self.files.id(fd)?)
     }
 
-    fn file_mut(&mut self, fd: Fd) -> Result<&mut File, Errno> {
-        self.files.get_mut(&fd).ok_or(Errno::BADF)
-    }
-
-    fn datagram_at(&mut self, fd: Fd) -> Option<&mut DatagramSocket> {
-        match &mut self.files.get_mut(&fd)?.kind {
+    fn datagram_at(&mut self, file: FileId) -> Option<&mut DatagramSocket> {
+        match &mut self.files.get_mut(file).ok()?.kind {
             Kind::Datagram(socket) => Some(socket),
             Kind::Stream(_) | Kind::Epoll(_) => None,
         }

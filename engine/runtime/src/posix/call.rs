@@ -18,7 +18,7 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use super::addr::Named;
-use super::{EpollEvent, Errno, Fd, FileId, Mode, PollFd, Received, Sockets, Turned};
+use super::{EpollEvent, Errno, Fd, FileId, Hold, Mode, PollFd, Received, Sockets, Turned};
 
 /// Where a call stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,29 +102,33 @@ enum Direction {
     Send,
 }
 
-/// The file that a descriptor named at the first attempt. When another thread closes it, the number may become another file's, and what
-/// comes there is not for this call, which ends with [`Errno::BADF`]. (On Linux it would go on with the closed file.)
-#[derive(Debug, Clone, Copy)]
-struct Held {
+/// A call for the file that the descriptor names at the first attempt, as on Linux: when another thread closes it, the call goes on with
+/// that file and keeps it, and what comes to another file under its number is not for this call.
+fn holding<R>(
     fd: Fd,
-    file: Option<FileId>,
-}
-
-impl Held {
-    fn new(fd: Fd) -> Held {
-        Held { fd, file: None }
-    }
-
-    fn check(&mut self, sockets: &Sockets) -> Result<(), Errno> {
-        let now = sockets.file(self.fd)?.id;
-        if *self.file.get_or_insert(now) == now { Ok(()) } else { Err(Errno::BADF) }
+    mut attempt: impl FnMut(&mut Sockets, FileId) -> Progress<Result<R, Errno>>,
+) -> impl FnMut(&mut Sockets) -> Progress<Result<R, Errno>> {
+    let mut hold: Option<Hold> = None;
+    move |sockets| {
+        let file = match &hold {
+            Some(hold) => hold.file,
+            None => match sockets.files.hold(fd) {
+                Ok(new) => hold.insert(new).file,
+                Err(error) => return Progress::Done(Err(error)),
+            },
+        };
+        let progress = attempt(sockets, file);
+        if let Progress::Done(_) = progress {
+            hold = None;
+            sockets.release_closed();
+        }
+        progress
     }
 }
 
 /// The end of a wait, fixed at the first attempt.
 #[derive(Debug, Clone, Copy)]
 struct Deadline {
-    held: Held,
     direction: Direction,
     until_ns: Option<Option<u64>>,
 }
@@ -133,20 +137,20 @@ struct Deadline {
 const LOOK_AGAIN_NS: u64 = 1_000_000;
 
 impl Deadline {
-    fn new(fd: Fd, direction: Direction) -> Deadline {
-        Deadline { held: Held::new(fd), direction, until_ns: None }
-    }
-
-    /// To begin each attempt with: what is left of the call when its file is gone.
-    fn check<R>(&mut self, sockets: &Sockets, done: Option<R>) -> Option<Progress<Result<R, Errno>>> {
-        let error = self.held.check(sockets).err()?;
-        Some(Progress::Done(done.ok_or(error)))
+    fn new(direction: Direction) -> Deadline {
+        Deadline { direction, until_ns: None }
     }
 
     /// Whether to go on waiting, and until when. A wait that ends leaves what is `done` or, when its time is over, says `over`.
-    fn wait<R>(&mut self, sockets: &Sockets, done: Option<R>, over: Errno) -> Progress<Result<R, Errno>> {
+    fn wait<R>(
+        &mut self,
+        sockets: &Sockets,
+        file: FileId,
+        done: Option<R>,
+        over: Errno,
+    ) -> Progress<Result<R, Errno>> {
         let until_ns = *self.until_ns.get_or_insert_with(|| {
-            let timeouts = sockets.timeouts(self.held.fd);
+            let timeouts = sockets.timeouts(file);
             let timeout = match self.direction {
                 Direction::Receive => timeouts.recv,
                 Direction::Send => timeouts.send,
@@ -169,38 +173,30 @@ fn after(sockets: &Sockets, timeout: Duration) -> u64 {
 
 /// `accept4(2)` that waits for a connection, unless the descriptor says that nothing waits.
 pub fn accept(fd: Fd, mode: Mode) -> impl FnMut(&mut Sockets) -> Progress<Result<(Fd, SocketAddrV4), Errno>> {
-    let mut deadline = Deadline::new(fd, Direction::Receive);
-    move |sockets| {
-        if let Some(gone) = deadline.check(sockets, None) {
-            return gone;
-        }
-        match sockets.accept(fd, mode) {
-            Err(Errno::AGAIN) if sockets.waits(fd) => deadline.wait(sockets, None, Errno::AGAIN),
-            done => Progress::Done(done),
-        }
-    }
+    let mut deadline = Deadline::new(Direction::Receive);
+    holding(fd, move |sockets, file| match sockets.accept_from(file, mode) {
+        Err(Errno::AGAIN) if sockets.waits(file) => deadline.wait(sockets, file, None, Errno::AGAIN),
+        done => Progress::Done(done),
+    })
 }
 
 /// `connect(2)` that waits for the handshake; `SO_SNDTIMEO` over: [`Errno::INPROGRESS`], and it goes on.
 pub fn connect(fd: Fd, to: Named) -> impl FnMut(&mut Sockets) -> Progress<Result<(), Errno>> {
-    let mut deadline = Deadline::new(fd, Direction::Send);
+    let mut deadline = Deadline::new(Direction::Send);
     let mut has_begun = false;
-    move |sockets| {
-        if let Some(gone) = deadline.check(sockets, None) {
-            return gone;
-        }
+    holding(fd, move |sockets, file| {
         if !has_begun {
-            match sockets.connect(fd, to) {
-                Err(Errno::INPROGRESS | Errno::ALREADY) if sockets.waits(fd) => has_begun = true,
+            match sockets.connect_file(file, to) {
+                Err(Errno::INPROGRESS | Errno::ALREADY) if sockets.waits(file) => has_begun = true,
                 done => return Progress::Done(done),
             }
         }
         // From now on it only looks on: another connect would be a new one.
-        match sockets.connect_outcome(fd) {
+        match sockets.connect_outcome(file) {
             Some(outcome) => Progress::Done(outcome),
-            None => deadline.wait(sockets, None, Errno::INPROGRESS),
+            None => deadline.wait(sockets, file, None, Errno::INPROGRESS),
         }
-    }
+    })
 }
 
 /// `recv` that waits for the first byte or, with `MSG_WAITALL`, for as many as there is room for. What has come when the time is over,
@@ -211,32 +207,29 @@ pub fn recv<B: AsMut<[u8]>>(
     flags: i32,
 ) -> impl FnMut(&mut Sockets) -> Progress<Result<(Received, B), Errno>> {
     let mut buf = Some(buf);
-    let mut attempt = recv_into(fd, flags);
-    move |sockets| {
+    let mut attempt = recv_into(flags);
+    holding(fd, move |sockets, file| {
         let bytes = buf.as_mut().map(AsMut::as_mut).unwrap_or_default();
-        match attempt(sockets, bytes) {
+        match attempt(sockets, file, bytes) {
             Progress::Wait { until_ns } => Progress::Wait { until_ns },
             // Given back once: nobody attempts what is done.
             Progress::Done(found) => {
                 Progress::Done(found.and_then(|found| Ok((found, buf.take().ok_or(Errno::INVAL)?))))
             }
         }
-    }
+    })
 }
 
-fn recv_into(fd: Fd, flags: i32) -> impl FnMut(&mut Sockets, &mut [u8]) -> Progress<Result<Received, Errno>> {
-    let mut deadline = Deadline::new(fd, Direction::Receive);
+fn recv_into(flags: i32) -> impl FnMut(&mut Sockets, FileId, &mut [u8]) -> Progress<Result<Received, Errno>> {
+    let mut deadline = Deadline::new(Direction::Receive);
     let mut done = Received { len: 0, from: None, flags: 0 };
     let is_peek = flags & libc::MSG_PEEK != 0;
-    move |sockets, buf| {
-        if let Some(gone) = deadline.check(sockets, (done.len > 0).then_some(done)) {
-            return gone;
-        }
+    move |sockets, file, buf| {
         // A datagram is never joined to another.
-        let is_all = flags & libc::MSG_WAITALL != 0 && sockets.stream_id(fd).is_ok();
-        let waits = sockets.waits(fd) && flags & libc::MSG_DONTWAIT == 0;
+        let is_all = flags & libc::MSG_WAITALL != 0 && sockets.stream_id(file).is_ok();
+        let waits = sockets.waits(file) && flags & libc::MSG_DONTWAIT == 0;
         loop {
-            if done.len > 0 && sockets.is_read_out(fd) {
+            if done.len > 0 && sockets.is_read_out(file) {
                 // The next call is told why.
                 return Progress::Done(Ok(done));
             }
@@ -244,19 +237,19 @@ fn recv_into(fd: Fd, flags: i32) -> impl FnMut(&mut Sockets, &mut [u8]) -> Progr
             let taken = if is_peek { 0 } else { done.len };
             let rest = buf.get_mut(taken..).unwrap_or_default();
             let room = rest.len();
-            match sockets.recv(fd, &mut [IoSliceMut::new(rest)], flags) {
+            match sockets.recv_file(file, &mut [IoSliceMut::new(rest)], flags) {
                 Ok(found) => {
                     done = Received { len: taken + found.len, ..found };
-                    let is_all_there_is = is_peek && (!waits || sockets.is_ending(fd));
+                    let is_all_there_is = is_peek && (!waits || sockets.is_ending(file));
                     if !is_all || found.len == 0 || found.len >= room || is_all_there_is {
                         return Progress::Done(Ok(done));
                     }
                     if is_peek {
-                        return deadline.wait(sockets, Some(done), Errno::AGAIN);
+                        return deadline.wait(sockets, file, Some(done), Errno::AGAIN);
                     }
                 }
                 Err(Errno::AGAIN) if waits => {
-                    return deadline.wait(sockets, (done.len > 0).then_some(done), Errno::AGAIN);
+                    return deadline.wait(sockets, file, (done.len > 0).then_some(done), Errno::AGAIN);
                 }
                 Err(_) if done.len > 0 => return Progress::Done(Ok(done)),
                 Err(error) => return Progress::Done(Err(error)),
@@ -273,36 +266,33 @@ pub fn send(
     flags: i32,
     to: Option<SocketAddrV4>,
 ) -> impl FnMut(&mut Sockets) -> Progress<Result<usize, Errno>> {
-    let mut deadline = Deadline::new(fd, Direction::Send);
+    let mut deadline = Deadline::new(Direction::Send);
     let (mut done, mut is_opening, mut flags) = (0, false, flags);
-    move |sockets| {
-        if let Some(gone) = deadline.check(sockets, (done > 0).then_some(done)) {
-            return gone;
-        }
+    holding(fd, move |sockets, file| {
         let bytes = bytes.as_ref();
-        let waits = sockets.waits(fd) && flags & libc::MSG_DONTWAIT == 0;
+        let waits = sockets.waits(file) && flags & libc::MSG_DONTWAIT == 0;
         if is_opening {
-            if sockets.is_connecting(fd) {
-                return deadline.wait(sockets, (done > 0).then_some(done), Errno::INPROGRESS);
+            if sockets.is_connecting(file) {
+                return deadline.wait(sockets, file, (done > 0).then_some(done), Errno::INPROGRESS);
             }
             is_opening = false;
-            match sockets.end_opening(fd) {
+            match sockets.end_opening(file) {
                 Ok(()) if done == bytes.len() => return Progress::Done(Ok(done)),
                 Ok(()) => {}
                 Err(error) => return Progress::Done(Err(error)),
             }
         }
         let rest = bytes.get(done..).unwrap_or_default();
-        if done > 0 && sockets.has_error(fd) {
+        if done > 0 && sockets.has_error(file) {
             // The next call is told of it.
             return Progress::Done(Ok(done));
         }
-        let was_connecting = sockets.is_connecting(fd);
-        let sent = sockets.send(fd, &[IoSlice::new(rest)], flags, to);
-        if waits && !was_connecting && sockets.is_connecting(fd) {
+        let was_connecting = sockets.is_connecting(file);
+        let sent = sockets.send_file(file, &[IoSlice::new(rest)], flags, to);
+        if waits && !was_connecting && sockets.is_connecting(file) {
             (done, is_opening) = (sent.unwrap_or(0), true);
             flags &= !libc::MSG_FASTOPEN;
-            return deadline.wait(sockets, (done > 0).then_some(done), Errno::INPROGRESS);
+            return deadline.wait(sockets, file, (done > 0).then_some(done), Errno::INPROGRESS);
         }
         match sent {
             Ok(sent) if sent < rest.len() && waits => done += sent,
@@ -311,14 +301,14 @@ pub fn send(
             Err(_) if done > 0 => return Progress::Done(Ok(done)),
             Err(error) => return Progress::Done(Err(error)),
         }
-        match deadline.wait(sockets, (done > 0).then_some(done), Errno::AGAIN) {
-            Progress::Wait { until_ns } if sockets.stream_id(fd).is_err() => {
+        match deadline.wait(sockets, file, (done > 0).then_some(done), Errno::AGAIN) {
+            Progress::Wait { until_ns } if sockets.stream_id(file).is_err() => {
                 let look = sockets.now_ns() + LOOK_AGAIN_NS;
                 Progress::Wait { until_ns: Some(until_ns.map_or(look, |until| until.min(look))) }
             }
             progress => progress,
         }
-    }
+    })
 }
 
 /// `close(2)` that waits as long as `SO_LINGER` says until what was written, and the end, are acknowledged. The descriptor is gone after
@@ -369,9 +359,9 @@ pub fn epoll_wait(
     max: usize,
     timeout_ms: i32,
 ) -> impl FnMut(&mut Sockets) -> Progress<Result<Vec<EpollEvent>, Errno>> {
-    let (mut until_ns, mut held) = (None, Held::new(epoll));
-    move |sockets| {
-        let found = held.check(sockets).and_then(|()| sockets.epoll_wait(epoll, max));
+    let mut until_ns = None;
+    holding(epoll, move |sockets, file| {
+        let found = sockets.take_ready(file, max);
         let until_ns = *until_ns.get_or_insert_with(|| limit_ns(sockets, timeout_ms));
         match found {
             Ok(found) if found.is_empty() && until_ns.is_none_or(|until| until > sockets.now_ns()) => {
@@ -379,5 +369,5 @@ pub fn epoll_wait(
             }
             done => Progress::Done(done),
         }
-    }
+    })
 }

@@ -1,6 +1,6 @@
 //! `fcntl` and `ioctl`.
 
-use super::{Errno, Fd, Kind, Sockets};
+use super::{Errno, Fd, FileId, Kind, Sockets};
 
 /// Linux's numbers (asm-generic/ioctls.h, linux/sockios.h), the same on x86-64 and AArch64; libc's have another type with each C library.
 const FIONREAD: u64 = 0x541b;
@@ -28,7 +28,7 @@ impl Sockets {
     pub fn fcntl(&mut self, fd: Fd, command: i32, argument: i64) -> Result<i32, Errno> {
         /// Flags that `F_SETFL` can change on Linux, and nothing here.
         const OTHERS: i64 = (libc::O_APPEND | libc::O_ASYNC | libc::O_DIRECT | libc::O_NOATIME) as i64;
-        let file = self.file_mut(fd)?;
+        let file = self.files.get_mut(self.files.id(fd)?)?;
         match command {
             libc::F_GETFL => Ok(libc::O_RDWR | if file.is_nonblocking { libc::O_NONBLOCK } else { 0 }),
             libc::F_SETFL if argument & OTHERS != 0 => Err(Errno::INVAL),
@@ -47,13 +47,13 @@ impl Sockets {
     /// # Errors
     /// [`Errno::BADF`].
     pub fn set_nonblocking(&mut self, fd: Fd, argument: i32) -> Result<(), Errno> {
-        self.file_mut(fd)?.is_nonblocking = argument != 0;
+        self.files.get_mut(self.files.id(fd)?)?.is_nonblocking = argument != 0;
         Ok(())
     }
 
-    /// Whether calls on this descriptor wait.
-    pub(super) fn waits(&self, fd: Fd) -> bool {
-        self.file(fd).is_ok_and(|file| !file.is_nonblocking)
+    /// Whether calls on this file wait.
+    pub(super) fn waits(&self, file: FileId) -> bool {
+        self.files.get(file).is_ok_and(|file| !file.is_nonblocking)
     }
 
     /// `ioctl(2)`.
@@ -61,11 +61,12 @@ impl Sockets {
     /// # Errors
     /// [`Errno::NOTTY`] for an unknown request, [`Errno::INVAL`] on a listening socket, [`Errno::BADF`].
     pub fn ioctl(&mut self, fd: Fd, request: u64) -> Result<Ioctl, Errno> {
-        let bytes = match (request, &self.file(fd)?.kind) {
+        let file = self.files.id(fd)?;
+        let bytes = match (request, &self.files.get(file)?.kind) {
             (FIONBIO, _) => return Ok(Ioctl::TakesNonblocking),
-            (FIONREAD, Kind::Stream(_)) => self.stream_not_listening(fd)?.unread_bytes(&self.worker),
-            (FIONREAD, Kind::Datagram(_)) => self.next_datagram_len(fd),
-            (TIOCOUTQ | SIOCOUTQNSD, Kind::Stream(_)) => self.unsent_bytes(fd, request)?,
+            (FIONREAD, Kind::Stream(_)) => self.stream_not_listening(file)?.unread_bytes(&self.worker),
+            (FIONREAD, Kind::Datagram(_)) => self.next_datagram_len(file),
+            (TIOCOUTQ | SIOCOUTQNSD, Kind::Stream(_)) => self.unsent_bytes(file, request)?,
             // What is written has left.
             (TIOCOUTQ, Kind::Datagram(_)) => 0,
             _ => return Err(Errno::NOTTY),
@@ -73,8 +74,8 @@ impl Sockets {
         Ok(Ioctl::Get(i32::try_from(bytes).unwrap_or(i32::MAX)))
     }
 
-    fn stream_not_listening(&self, fd: Fd) -> Result<&super::Stream, Errno> {
-        let stream = self.streams.get(&self.stream_id(fd)?).ok_or(Errno::BADF)?;
+    fn stream_not_listening(&self, file: FileId) -> Result<&super::Stream, Errno> {
+        let stream = self.streams.get(&self.stream_id(file)?).ok_or(Errno::BADF)?;
         if matches!(stream.phase, super::stream::Phase::Listening(_)) {
             Err(Errno::INVAL)
         } else {
@@ -82,8 +83,8 @@ impl Sockets {
         }
     }
 
-    fn unsent_bytes(&mut self, fd: Fd, request: u64) -> Result<usize, Errno> {
-        let conn = self.stream_not_listening(fd)?.conn();
+    fn unsent_bytes(&mut self, file: FileId, request: u64) -> Result<usize, Errno> {
+        let conn = self.stream_not_listening(file)?.conn();
         let info = conn.and_then(|conn| self.worker.tcp_info(conn).ok());
         let Some(info) = info.filter(|info| info.state != crate::TcpState::SynSent) else { return Ok(0) };
         let unacked = if request == SIOCOUTQNSD { 0 } else { info.unacked_bytes };

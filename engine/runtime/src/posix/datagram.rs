@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4};
 
 use super::addr::Named;
 use super::options::{Timeouts, int};
-use super::{Errno, Fd, Ready, Received, Sockets};
+use super::{Errno, FileId, Ready, Received, Sockets};
 use crate::buffer::{Batch, Datagram, RxBuf, TxBuf};
 use crate::config::UdpOptions;
 use crate::event::Udp;
@@ -97,32 +97,32 @@ impl DatagramSocket {
 
 impl Sockets {
     /// The worker and the datagram socket of a descriptor that is one.
-    fn datagram(&mut self, fd: Fd) -> Result<(&mut Worker, &mut DatagramSocket), Errno> {
+    fn datagram(&mut self, file: FileId) -> Result<(&mut Worker, &mut DatagramSocket), Errno> {
         let Sockets { worker, files, .. } = self;
-        match &mut files.get_mut(&fd).ok_or(Errno::BADF)?.kind {
+        match &mut files.get_mut(file)?.kind {
             super::Kind::Datagram(socket) => Ok((worker, socket)),
             super::Kind::Stream(_) | super::Kind::Epoll(_) => Err(Errno::NOTSOCK),
         }
     }
 
-    pub(super) fn bind_datagram(&mut self, fd: Fd, addr: SocketAddrV4) -> Result<(), Errno> {
-        let (worker, socket) = self.datagram(fd)?;
+    pub(super) fn bind_datagram(&mut self, file: FileId, addr: SocketAddrV4) -> Result<(), Errno> {
+        let (worker, socket) = self.datagram(file)?;
         if socket.socket.is_some() {
             return Err(Errno::INVAL);
         }
         let id = socket.rebind(worker, addr)?;
         socket.bound = socket.local(worker);
-        self.by_udp.insert(id, fd);
+        self.by_udp.insert(id, file);
         Ok(())
     }
 
     /// Sets or takes away the peer: datagrams of others are not received any more.
-    pub(super) fn connect_datagram(&mut self, fd: Fd, to: Named) -> Result<(), Errno> {
+    pub(super) fn connect_datagram(&mut self, file: FileId, to: Named) -> Result<(), Errno> {
         let peer = match to {
             Named::Inet(to) => Some(to),
             Named::Unspecified => None,
         };
-        let (worker, socket) = self.datagram(fd)?;
+        let (worker, socket) = self.datagram(file)?;
         // What came before stays, as on Linux.
         socket.pull(worker, KEPT);
         let old = socket.socket;
@@ -146,13 +146,13 @@ impl Sockets {
             self.by_udp.remove(&old);
         }
         if let Some(new) = new {
-            self.by_udp.insert(new, fd);
+            self.by_udp.insert(new, file);
         }
         bound.map(|_| ())
     }
 
-    pub(super) fn shutdown_datagram(&mut self, fd: Fd, how: Shutdown) -> Result<(), Errno> {
-        let (_, socket) = self.datagram(fd)?;
+    pub(super) fn shutdown_datagram(&mut self, file: FileId, how: Shutdown) -> Result<(), Errno> {
+        let (_, socket) = self.datagram(file)?;
         if socket.peer.is_none() {
             return Err(Errno::NOTCONN);
         }
@@ -164,12 +164,12 @@ impl Sockets {
 
     pub(super) fn recv_datagram(
         &mut self,
-        fd: Fd,
+        file: FileId,
         bufs: &mut [IoSliceMut<'_>],
         flags: i32,
     ) -> Result<Received, Errno> {
         let otherwise = if self.is_stopped { Errno::SHUTDOWN } else { Errno::AGAIN };
-        let (worker, socket) = self.datagram(fd)?;
+        let (worker, socket) = self.datagram(file)?;
         socket.pull(worker, 1);
         if let Some(error) = socket.error.take() {
             return Err(error);
@@ -201,11 +201,11 @@ impl Sockets {
 
     pub(super) fn send_datagram(
         &mut self,
-        fd: Fd,
+        file: FileId,
         bufs: &[IoSlice<'_>],
         to: Option<SocketAddrV4>,
     ) -> Result<usize, Errno> {
-        let (worker, socket) = self.datagram(fd)?;
+        let (worker, socket) = self.datagram(file)?;
         if let Some(error) = socket.error.take() {
             return Err(error);
         }
@@ -222,28 +222,28 @@ impl Sockets {
         };
         let sent = send_one(worker, id, bufs, peer);
         if is_new {
-            self.by_udp.insert(id, fd);
+            self.by_udp.insert(id, file);
         }
         sent
     }
 
     /// Bytes of the datagram that `recv` would give.
-    pub(super) fn next_datagram_len(&mut self, fd: Fd) -> usize {
-        let Ok((worker, socket)) = self.datagram(fd) else { return 0 };
+    pub(super) fn next_datagram_len(&mut self, file: FileId) -> usize {
+        let Ok((worker, socket)) = self.datagram(file) else { return 0 };
         socket.pull(worker, 1);
         socket.waiting.front().map_or(0, |datagram| datagram.payload.len())
     }
 
-    pub(super) fn datagram_ready(&mut self, fd: Fd) -> Ready {
+    pub(super) fn datagram_ready(&mut self, file: FileId) -> Ready {
         let over = Ready::IN | Ready::RDHUP | Ready::ERR | Ready::HUP;
         let over = if self.is_stopped { over } else { Ready::NONE };
-        let Ok((worker, socket)) = self.datagram(fd) else { return Ready::NONE };
+        let Ok((worker, socket)) = self.datagram(file) else { return Ready::NONE };
         socket.pull(worker, 1);
         socket.ready() | over
     }
 
-    pub(super) fn datagram_option(&mut self, fd: Fd, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
-        let (worker, socket) = self.datagram(fd)?;
+    pub(super) fn datagram_option(&mut self, file: FileId, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
+        let (worker, socket) = self.datagram(file)?;
         socket.pull(worker, 1);
         match (level, name) {
             (libc::SOL_SOCKET, libc::SO_TYPE) => Ok(int(libc::SOCK_DGRAM)),

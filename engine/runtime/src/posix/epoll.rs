@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Errno, Fd, File, Kind, Ready, Sockets};
+use super::{Errno, Fd, File, FileId, Kind, Ready, Sockets};
 
 /// One descriptor of a `poll`, in the layout of `struct pollfd`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,10 +28,13 @@ pub struct EpollEvent {
 /// The descriptors that one epoll watches.
 #[derive(Debug, Default)]
 pub(super) struct Epoll {
-    interests: BTreeMap<Fd, Interest>,
+    interests: BTreeMap<Watched, Interest>,
     /// The last one reported: the next look begins behind it, so that none starves.
-    last: Fd,
+    last: Watched,
 }
+
+/// A number, and the file that it named when it was added.
+type Watched = (Fd, FileId);
 
 #[derive(Debug)]
 struct Interest {
@@ -68,7 +71,7 @@ impl Sockets {
             if entry.fd < 0 {
                 continue;
             }
-            entry.revents = match self.ready(entry.fd) {
+            entry.revents = match self.files.id(entry.fd).ok().and_then(|file| self.ready(file)) {
                 // The bits of `poll` fit 16 bits, of which the sign is not one.
                 Some((ready, _)) => (ready & (u32::from(entry.events.cast_unsigned()) | ALWAYS)) as i16,
                 None => libc::POLLNVAL,
@@ -78,17 +81,17 @@ impl Sockets {
         count
     }
 
-    /// What there is at a descriptor, and its pulse.
-    fn ready(&mut self, fd: Fd) -> Option<(Ready, u64)> {
-        match &self.files.get(&fd)?.kind {
+    /// What there is at a file, and its pulse.
+    fn ready(&mut self, file: FileId) -> Option<(Ready, u64)> {
+        match &self.files.get(file).ok()?.kind {
             Kind::Stream(id) => self.streams.get(id).map(|stream| (stream.ready(&self.worker), stream.pulse)),
             Kind::Datagram(socket) => {
                 let pulse = socket.pulse;
-                Some((self.datagram_ready(fd), pulse))
+                Some((self.datagram_ready(file), pulse))
             }
             Kind::Epoll(epoll) => {
-                let watched: Vec<Fd> = epoll.interests.keys().copied().collect();
-                let is_ready = watched.into_iter().any(|watched| self.found(fd, watched).is_some());
+                let watched: Vec<Watched> = epoll.interests.keys().copied().collect();
+                let is_ready = watched.into_iter().any(|watched| self.found(file, watched).is_some());
                 Some((if is_ready { Ready::IN } else { Ready::NONE }, 0))
             }
         }
@@ -117,8 +120,10 @@ impl Sockets {
         fd: Fd,
         event: Option<EpollEvent>,
     ) -> Result<(), Errno> {
-        let is_epoll = matches!(self.file(fd)?.kind, Kind::Epoll(_));
-        let Kind::Epoll(epoll) = &mut self.file_mut(watcher)?.kind else { return Err(Errno::INVAL) };
+        let (watcher, file) = (self.files.id(watcher)?, self.files.id(fd)?);
+        let is_epoll = matches!(self.files.get(file)?.kind, Kind::Epoll(_));
+        let Kind::Epoll(epoll) = &mut self.files.get_mut(watcher)?.kind else { return Err(Errno::INVAL) };
+        let watched = (fd, file);
         if is_epoll {
             return Err(Errno::INVAL);
         }
@@ -130,19 +135,19 @@ impl Sockets {
             Ok(Interest { wanted: event.events | ALWAYS, data: event.data, seen: None, is_spent: false })
         };
         match operation {
-            libc::EPOLL_CTL_ADD if epoll.interests.contains_key(&fd) => Err(Errno::EXIST),
+            libc::EPOLL_CTL_ADD if epoll.interests.contains_key(&watched) => Err(Errno::EXIST),
             libc::EPOLL_CTL_ADD => {
-                epoll.interests.insert(fd, interest()?);
-                self.file_mut(fd)?.watchers.push(watcher);
+                epoll.interests.insert(watched, interest()?);
+                self.files.get_mut(file)?.watchers.push(watcher);
                 Ok(())
             }
             libc::EPOLL_CTL_MOD => {
-                *epoll.interests.get_mut(&fd).ok_or(Errno::NOENT)? = interest()?;
+                *epoll.interests.get_mut(&watched).ok_or(Errno::NOENT)? = interest()?;
                 Ok(())
             }
             libc::EPOLL_CTL_DEL => {
-                epoll.interests.remove(&fd).ok_or(Errno::NOENT)?;
-                self.forget_watcher(fd, watcher);
+                epoll.interests.remove(&watched).ok_or(Errno::NOENT)?;
+                self.forget_watcher(file, watcher);
                 Ok(())
             }
             _ => Err(Errno::INVAL),
@@ -154,23 +159,27 @@ impl Sockets {
     /// # Errors
     /// [`Errno::INVAL`] for anything that is no epoll or no room, [`Errno::BADF`].
     pub fn epoll_wait(&mut self, epoll: Fd, max: usize) -> Result<Vec<EpollEvent>, Errno> {
-        let Kind::Epoll(watcher) = &self.file(epoll)?.kind else { return Err(Errno::INVAL) };
+        self.take_ready(self.files.id(epoll)?, max)
+    }
+
+    pub(super) fn take_ready(&mut self, epoll: FileId, max: usize) -> Result<Vec<EpollEvent>, Errno> {
+        let Kind::Epoll(watcher) = &self.files.get(epoll)?.kind else { return Err(Errno::INVAL) };
         if max == 0 {
             return Err(Errno::INVAL);
         }
         let last = watcher.last;
-        let mut watched: Vec<Fd> = watcher.interests.keys().copied().collect();
-        watched.sort_by_key(|fd| (*fd <= last, *fd));
+        let mut watched: Vec<Watched> = watcher.interests.keys().copied().collect();
+        watched.sort_by_key(|watched| (*watched <= last, *watched));
         let mut found = Vec::new();
-        for fd in watched {
+        for watched in watched {
             if found.len() == max {
                 break;
             }
-            let Some((event, pulse)) = self.found(epoll, fd) else { continue };
+            let Some((event, pulse)) = self.found(epoll, watched) else { continue };
             found.push(event);
-            if let Kind::Epoll(watcher) = &mut self.file_mut(epoll)?.kind {
-                watcher.last = fd;
-                if let Some(interest) = watcher.interests.get_mut(&fd) {
+            if let Kind::Epoll(watcher) = &mut self.files.get_mut(epoll)?.kind {
+                watcher.last = watched;
+                if let Some(interest) = watcher.interests.get_mut(&watched) {
                     interest.seen = Some(pulse);
                     interest.is_spent = interest.wanted & ONE_SHOT != 0;
                 }
@@ -180,32 +189,32 @@ impl Sockets {
     }
 
     /// What an epoll would report of a descriptor now.
-    fn found(&mut self, epoll: Fd, fd: Fd) -> Option<(EpollEvent, u64)> {
-        let (ready, pulse) = self.ready(fd)?;
-        let Kind::Epoll(watcher) = &self.file(epoll).ok()?.kind else { return None };
-        let interest = watcher.interests.get(&fd)?;
+    fn found(&mut self, epoll: FileId, watched: Watched) -> Option<(EpollEvent, u64)> {
+        let (ready, pulse) = self.ready(watched.1)?;
+        let Kind::Epoll(watcher) = &self.files.get(epoll).ok()?.kind else { return None };
+        let interest = watcher.interests.get(&watched)?;
         let events = ready & (interest.wanted & CONDITIONS);
         let is_old = interest.wanted & EDGE != 0 && interest.seen == Some(pulse);
         (events != 0 && !is_old && !interest.is_spent)
             .then_some((EpollEvent { events, data: interest.data }, pulse))
     }
 
-    /// A closed descriptor is watched by nobody, and watches nobody.
-    pub(super) fn unwatch(&mut self, fd: Fd, closed: &File) {
+    /// A closed file is watched by nobody, and watches nobody.
+    pub(super) fn unwatch(&mut self, id: FileId, closed: &File) {
         for watcher in &closed.watchers {
-            if let Some(File { kind: Kind::Epoll(epoll), .. }) = self.files.get_mut(watcher) {
-                epoll.interests.remove(&fd);
+            if let Ok(File { kind: Kind::Epoll(epoll), .. }) = self.files.get_mut(*watcher) {
+                epoll.interests.retain(|watched, _| watched.1 != id);
             }
         }
         if let Kind::Epoll(epoll) = &closed.kind {
             for watched in epoll.interests.keys() {
-                self.forget_watcher(*watched, fd);
+                self.forget_watcher(watched.1, id);
             }
         }
     }
 
-    fn forget_watcher(&mut self, watched: Fd, watcher: Fd) {
-        if let Some(file) = self.files.get_mut(&watched) {
+    fn forget_watcher(&mut self, watched: FileId, watcher: FileId) {
+        if let Ok(file) = self.files.get_mut(watched) {
             file.watchers.retain(|other| *other != watcher);
         }
     }

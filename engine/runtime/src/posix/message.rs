@@ -4,7 +4,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::net::SocketAddrV4;
 
 use super::stream::{Phase, Reading, StreamId};
-use super::{Errno, Fd, Kind, Sockets};
+use super::{Errno, Fd, FileId, Kind, Sockets};
 use crate::config::Cork;
 use crate::error::ConnError;
 use crate::event::Conn;
@@ -37,7 +37,15 @@ impl Sockets {
     /// [`Errno::AGAIN`], [`Errno::NOTCONN`], what the connection died of (once), [`Errno::INVAL`] for `MSG_OOB` (there is no urgent
     /// data), [`Errno::OPNOTSUPP`] for other flags, [`Errno::BADF`], [`Errno::NOTSOCK`].
     pub fn recv(&mut self, fd: Fd, bufs: &mut [IoSliceMut<'_>], flags: i32) -> Result<Received, Errno> {
-        let file = self.file(fd)?;
+        self.recv_file(self.files.id(fd)?, bufs, flags)
+    }
+
+    pub(super) fn recv_file(
+        &mut self,
+        file: FileId,
+        bufs: &mut [IoSliceMut<'_>],
+        flags: i32,
+    ) -> Result<Received, Errno> {
         if flags & libc::MSG_OOB != 0 {
             return Err(Errno::INVAL);
         }
@@ -48,9 +56,9 @@ impl Sockets {
         if flags & !RECV_FLAGS != 0 {
             return Err(Errno::OPNOTSUPP);
         }
-        let id = match &file.kind {
+        let id = match &self.files.get(file)?.kind {
             Kind::Stream(id) => *id,
-            Kind::Datagram(_) => return self.recv_datagram(fd, bufs, flags),
+            Kind::Datagram(_) => return self.recv_datagram(file, bufs, flags),
             Kind::Epoll(_) => return Err(Errno::NOTSOCK),
         };
         let Sockets { worker, streams, .. } = self;
@@ -79,16 +87,25 @@ impl Sockets {
         flags: i32,
         to: Option<SocketAddrV4>,
     ) -> Result<usize, Errno> {
-        let file = self.file(fd)?;
+        self.send_file(self.files.id(fd)?, bufs, flags, to)
+    }
+
+    pub(super) fn send_file(
+        &mut self,
+        file: FileId,
+        bufs: &[IoSlice<'_>],
+        flags: i32,
+        to: Option<SocketAddrV4>,
+    ) -> Result<usize, Errno> {
         if flags & !SEND_FLAGS != 0 {
             return Err(Errno::OPNOTSUPP);
         }
         let has_more = flags & libc::MSG_MORE != 0;
-        let id = match &file.kind {
+        let id = match &self.files.get(file)?.kind {
             Kind::Stream(id) => *id,
             // Neither joining datagrams nor opening anything with one is offered.
             Kind::Datagram(_) if has_more || flags & libc::MSG_FASTOPEN != 0 => return Err(Errno::OPNOTSUPP),
-            Kind::Datagram(_) => return self.send_datagram(fd, bufs, to),
+            Kind::Datagram(_) => return self.send_datagram(file, bufs, to),
             Kind::Epoll(_) => return Err(Errno::NOTSOCK),
         };
         let (conn, is_opening) = self.conn_to_send(id, flags, to)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::info::tcp_info_bytes;
 use super::stream::{Phase, Stream, StreamId};
 use super::stream_calls::MAX_BACKLOG;
-use super::{Errno, Fd, Kind, Sockets};
+use super::{Errno, Fd, FileId, Kind, Sockets};
 use crate::config::{Cork, KeepAlive};
 use crate::{CongestionControl, TcpOptions};
 
@@ -71,7 +71,7 @@ impl Sockets {
             || (level, name) == (libc::SOL_SOCKET, libc::SO_SNDTIMEO)
         {
             let timeout = timeout_from(value)?;
-            let timeouts = self.timeouts_mut(fd)?;
+            let timeouts = self.timeouts_mut(self.files.id(fd)?)?;
             *if name == libc::SO_RCVTIMEO { &mut timeouts.recv } else { &mut timeouts.send } = timeout;
             return Ok(());
         }
@@ -136,17 +136,17 @@ impl Sockets {
         }
     }
 
-    fn timeouts_mut(&mut self, fd: Fd) -> Result<&mut Timeouts, Errno> {
+    fn timeouts_mut(&mut self, file: FileId) -> Result<&mut Timeouts, Errno> {
         let Sockets { files, streams, .. } = self;
-        match &mut files.get_mut(&fd).ok_or(Errno::BADF)?.kind {
+        match &mut files.get_mut(file)?.kind {
             Kind::Stream(id) => Ok(&mut streams.get_mut(id).ok_or(Errno::BADF)?.choices.timeouts),
             Kind::Datagram(socket) => Ok(&mut socket.timeouts),
             Kind::Epoll(_) => Err(Errno::NOTSOCK),
         }
     }
 
-    pub(super) fn timeouts(&self, fd: Fd) -> Timeouts {
-        match self.file(fd).map(|file| &file.kind) {
+    pub(super) fn timeouts(&self, file: FileId) -> Timeouts {
+        match self.files.get(file).map(|file| &file.kind) {
             Ok(Kind::Stream(id)) => {
                 self.streams.get(id).map(|stream| stream.choices.timeouts).unwrap_or_default()
             }
@@ -160,16 +160,17 @@ impl Sockets {
     /// # Errors
     /// [`Errno::NOPROTOOPT`], [`Errno::BADF`], [`Errno::NOTSOCK`].
     pub fn option(&mut self, fd: Fd, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
-        let timeouts = self.timeouts(fd);
+        let file = self.files.id(fd)?;
+        let timeouts = self.timeouts(file);
         match (level, name) {
             (libc::SOL_SOCKET, libc::SO_DOMAIN) => return Ok(int(libc::AF_INET)),
             (libc::SOL_SOCKET, libc::SO_RCVTIMEO) => return Ok(timeval(timeouts.recv)),
             (libc::SOL_SOCKET, libc::SO_SNDTIMEO) => return Ok(timeval(timeouts.send)),
             _ => {}
         }
-        let id = match &self.file(fd)?.kind {
+        let id = match &self.files.get(file)?.kind {
             Kind::Stream(id) => *id,
-            Kind::Datagram(_) => return self.datagram_option(fd, level, name),
+            Kind::Datagram(_) => return self.datagram_option(file, level, name),
             Kind::Epoll(_) => return Err(Errno::NOTSOCK),
         };
         match (level, name) {

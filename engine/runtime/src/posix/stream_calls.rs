@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::addr::Named;
 use super::stream::{Phase, Queue, Stream, StreamId};
-use super::{Errno, Fd, Kind, Mode, Sockets};
+use super::{Errno, Fd, FileId, Kind, Mode, Sockets};
 use crate::config::Cork;
 use crate::error::CloseReason;
 use crate::event::Conn;
@@ -24,9 +24,10 @@ impl Sockets {
             Named::Inet(addr) => addr,
             Named::Unspecified => return Err(Errno::AFNOSUPPORT),
         };
-        match &self.file(fd)?.kind {
+        let file = self.files.id(fd)?;
+        match &self.files.get(file)?.kind {
             Kind::Stream(id) => self.bind_stream(*id, addr),
-            Kind::Datagram(_) => self.bind_datagram(fd, addr),
+            Kind::Datagram(_) => self.bind_datagram(file, addr),
             Kind::Epoll(_) => Err(Errno::NOTSOCK),
         }
     }
@@ -72,7 +73,7 @@ impl Sockets {
     /// [`Errno::INVAL`] when it is connected, [`Errno::ADDRINUSE`], [`Errno::OPNOTSUPP`] for a datagram socket, [`Errno::BADF`],
     /// [`Errno::NOTSOCK`].
     pub fn listen(&mut self, fd: Fd, backlog: i32) -> Result<(), Errno> {
-        let id = self.stream_id(fd)?;
+        let id = self.stream_id(self.files.id(fd)?)?;
         // Linux: a negative backlog is a very large one.
         let backlog = if backlog < 0 { MAX_BACKLOG } else { backlog.min(MAX_BACKLOG) };
         let Some(stream) = self.streams.get_mut(&id) else { return Err(Errno::BADF) };
@@ -104,17 +105,19 @@ impl Sockets {
     /// [`Errno::AGAIN`], [`Errno::INVAL`] when it does not listen, [`Errno::MFILE`] (the connection stays in the queue),
     /// [`Errno::OPNOTSUPP`] for a datagram socket, [`Errno::BADF`], [`Errno::NOTSOCK`].
     pub fn accept(&mut self, fd: Fd, mode: Mode) -> Result<(Fd, SocketAddrV4), Errno> {
-        let id = self.stream_id(fd)?;
+        self.accept_from(self.files.id(fd)?, mode)
+    }
+
+    pub(super) fn accept_from(&mut self, file: FileId, mode: Mode) -> Result<(Fd, SocketAddrV4), Errno> {
+        let id = self.stream_id(file)?;
         let otherwise = if self.is_stopped { Errno::SHUTDOWN } else { Errno::INVAL };
         let queue = self.streams.get_mut(&id).and_then(Stream::queue).ok_or(otherwise)?;
         let child = *queue.waiting.front().ok_or(Errno::AGAIN)?;
-        let new = self.numbers.take()?;
+        let new = self.files.insert(Kind::Stream(child), mode == Mode::Nonblocking)?;
         queue.waiting.pop_front();
         // See `on_accepted`.
         let (listener, waiting) = (queue.listener, queue.waiting.len() as u32);
         self.worker.set_queued(listener, waiting);
-        let is_nonblocking = mode == Mode::Nonblocking;
-        self.insert_file(new, Kind::Stream(child), is_nonblocking);
         let peer = self.streams.get(&child).and_then(|stream| stream.peer);
         // Every accepted stream knows its peer.
         Ok((new, peer.unwrap_or(SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 0))))
@@ -125,9 +128,13 @@ impl Sockets {
     /// # Errors
     /// As Linux's: [`Errno::ALREADY`], [`Errno::ISCONN`], what `SO_ERROR` holds, and what is known at once.
     pub fn connect(&mut self, fd: Fd, to: Named) -> Result<(), Errno> {
-        let id = match &self.file(fd)?.kind {
+        self.connect_file(self.files.id(fd)?, to)
+    }
+
+    pub(super) fn connect_file(&mut self, file: FileId, to: Named) -> Result<(), Errno> {
+        let id = match &self.files.get(file)?.kind {
             Kind::Stream(id) => *id,
-            Kind::Datagram(_) => return self.connect_datagram(fd, to),
+            Kind::Datagram(_) => return self.connect_datagram(file, to),
             Kind::Epoll(_) => return Err(Errno::NOTSOCK),
         };
         let to = match to {
@@ -185,8 +192,8 @@ impl Sockets {
     }
 
     /// How a connect came out, for those who wait for it; none: it goes on.
-    pub(super) fn connect_outcome(&mut self, fd: Fd) -> Option<Result<(), Errno>> {
-        let id = match self.stream_id(fd) {
+    pub(super) fn connect_outcome(&mut self, file: FileId) -> Option<Result<(), Errno>> {
+        let id = match self.stream_id(file) {
             Ok(id) => id,
             Err(error) => return Some(Err(error)),
         };
@@ -206,8 +213,8 @@ impl Sockets {
     }
 
     /// How the connect that a write has begun came out; for those who have waited for it.
-    pub(super) fn end_opening(&mut self, fd: Fd) -> Result<(), Errno> {
-        let id = self.stream_id(fd)?;
+    pub(super) fn end_opening(&mut self, file: FileId) -> Result<(), Errno> {
+        let id = self.stream_id(file)?;
         self.tell_outcome(id).unwrap_or(Ok(()))
     }
 
@@ -239,8 +246,8 @@ impl Sockets {
     }
 
     /// Whether a connect under way has come to an end; for those who wait for it.
-    pub(super) fn is_connecting(&self, fd: Fd) -> bool {
-        let Ok(id) = self.stream_id(fd) else { return false };
+    pub(super) fn is_connecting(&self, file: FileId) -> bool {
+        let Ok(id) = self.stream_id(file) else { return false };
         self.streams.get(&id).is_some_and(|stream| matches!(stream.phase, Phase::Connecting(_)))
     }
 
@@ -264,9 +271,10 @@ impl Sockets {
             libc::SHUT_RDWR => Shutdown::Both,
             _ => return Err(Errno::INVAL),
         };
-        let id = match &self.file(fd)?.kind {
+        let file = self.files.id(fd)?;
+        let id = match &self.files.get(file)?.kind {
             Kind::Stream(id) => *id,
-            Kind::Datagram(_) => return self.shutdown_datagram(fd, how),
+            Kind::Datagram(_) => return self.shutdown_datagram(file, how),
             Kind::Epoll(_) => return Err(Errno::NOTSOCK),
         };
         let stream = self.streams.get_mut(&id).ok_or(Errno::BADF)?;
@@ -296,8 +304,11 @@ impl Sockets {
 
     /// Closes. While `close` should wait for what was written: for which connection, and how long.
     pub(super) fn begin_close(&mut self, fd: Fd) -> Result<Option<(Conn, Duration)>, Errno> {
-        let lingering = self.stream(fd).and_then(|stream| Some((stream.conn()?, stream.linger()?)));
+        let file = self.files.id(fd)?;
+        let lingering = self.stream(file).and_then(|stream| Some((stream.conn()?, stream.linger()?)));
         self.close(fd)?;
+        // What another call holds is not closed yet, and not this one's to wait for.
+        let lingering = lingering.filter(|_| self.files.get(file).is_err());
         Ok(lingering.filter(|(conn, _)| self.worker.is_delivering(*conn)))
     }
 
@@ -353,27 +364,27 @@ impl Sockets {
     }
 
     /// Whether a stream has nothing more to read, but an end or an error.
-    pub(super) fn is_read_out(&self, fd: Fd) -> bool {
-        self.stream(fd).is_some_and(|stream| stream.is_read_out(&self.worker))
+    pub(super) fn is_read_out(&self, file: FileId) -> bool {
+        self.stream(file).is_some_and(|stream| stream.is_read_out(&self.worker))
     }
 
     /// Whether nothing follows what a stream has to read, but an end or an error.
-    pub(super) fn is_ending(&self, fd: Fd) -> bool {
-        self.stream(fd).is_some_and(Stream::is_ending)
+    pub(super) fn is_ending(&self, file: FileId) -> bool {
+        self.stream(file).is_some_and(Stream::is_ending)
     }
 
     /// Whether `SO_ERROR` of a stream holds anything.
-    pub(super) fn has_error(&self, fd: Fd) -> bool {
-        self.stream(fd).is_some_and(|stream| stream.error.is_some())
+    pub(super) fn has_error(&self, file: FileId) -> bool {
+        self.stream(file).is_some_and(|stream| stream.error.is_some())
     }
 
-    fn stream(&self, fd: Fd) -> Option<&Stream> {
-        self.streams.get(&self.stream_id(fd).ok()?)
+    fn stream(&self, file: FileId) -> Option<&Stream> {
+        self.streams.get(&self.stream_id(file).ok()?)
     }
 
     /// The stream socket behind a descriptor.
-    pub(super) fn stream_id(&self, fd: Fd) -> Result<StreamId, Errno> {
-        match &self.file(fd)?.kind {
+    pub(super) fn stream_id(&self, file: FileId) -> Result<StreamId, Errno> {
+        match &self.files.get(file)?.kind {
             Kind::Stream(id) => Ok(*id),
             Kind::Datagram(_) => Err(Errno::OPNOTSUPP),
             Kind::Epoll(_) => Err(Errno::NOTSOCK),
@@ -397,7 +408,7 @@ impl Sockets {
                 stream.pulse += 1;
             }
         }
-        for file in self.files.values_mut() {
+        for file in self.files.iter_mut() {
             if let Kind::Datagram(socket) = &mut file.kind {
                 socket.pulse += 1;
             }
