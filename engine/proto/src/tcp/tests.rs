@@ -18,6 +18,7 @@ mod fast_open;
 mod fuzz;
 mod info;
 mod rack;
+mod rate;
 mod reassembly;
 mod receiving;
 mod recovery;

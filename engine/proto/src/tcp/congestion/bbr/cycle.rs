@@ -1,5 +1,6 @@
 //! ProbeBW: drain a little, cruise, refill, probe for more (draft-ietf-ccwg-bbr 5.3.3).
 
+use super::path::bytes;
 use super::{AckPhase, Bbr, FullBw, HEADROOM, INFINITE, RateSample, SECOND_NS, State, Window};
 use crate::Instant;
 
@@ -171,7 +172,7 @@ impl Bbr {
         let segs = self.cycle.up_acked / self.cycle.up_acked_per_segment;
         self.cycle.up_acked %= self.cycle.up_acked_per_segment;
         let grown = u64::from(self.inflight_longterm) + segs.saturating_mul(u64::from(self.mss));
-        self.inflight_longterm = u32::try_from(grown).unwrap_or(INFINITE - 1);
+        self.inflight_longterm = bytes(grown);
         if self.round.is_start {
             self.raise_slope(window);
         }

@@ -144,7 +144,7 @@ impl Bbr {
     /// UpdateCongestionSignals
     pub(super) fn update_congestion_signals(&mut self, window: &Window, rs: &RateSample) {
         self.update_round(rs);
-        if rs.delivery_rate > 0 && (rs.delivery_rate >= self.max_bw.get() || !rs.is_app_limited) {
+        if rs.delivery_rate >= self.max_bw.get() || !rs.is_app_limited {
             self.max_bw.update(rs.delivery_rate);
         }
         if !self.short.is_round_start {
@@ -224,6 +224,7 @@ impl Bbr {
     }
 }
 
-fn bytes(count: u64) -> u32 {
+/// What no window reaches, short of [`INFINITE`].
+pub(super) fn bytes(count: u64) -> u32 {
     u32::try_from(count).unwrap_or(INFINITE - 1)
 }

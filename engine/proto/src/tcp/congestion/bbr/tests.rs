@@ -1,5 +1,8 @@
 //! A path of given rate and round trip without a stack around it: one acknowledgement for each segment.
 
+mod parts;
+mod steps;
+
 use super::*;
 
 const MSS: u16 = 1000;
