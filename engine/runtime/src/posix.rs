@@ -74,6 +74,9 @@ pub struct Sockets {
     is_breaking_off: bool,
     /// The engine has stopped: nothing will happen any more.
     is_stopped: bool,
+    /// Files looked at for `poll` and `epoll`.
+    #[cfg(test)]
+    looks: usize,
 }
 
 /// What a file is.
@@ -115,6 +118,8 @@ impl Ready {
     const ERR: Ready = Ready(libc::EPOLLERR as u32);
     const HUP: Ready = Ready(libc::EPOLLHUP as u32);
     const RDHUP: Ready = Ready(libc::EPOLLRDHUP as u32);
+    /// For [`Sockets::wake`]: whatever is waited for may be there.
+    const ANYTHING: Ready = Ready(u32::MAX);
 }
 
 impl BitOr for Ready {
@@ -167,6 +172,8 @@ impl Sockets {
             next_port: FIRST_PORT + offset as u16,
             is_breaking_off: false,
             is_stopped: false,
+            #[cfg(test)]
+            looks: 0,
         }
     }
 
@@ -209,51 +216,53 @@ impl Sockets {
         match event {
             Event::Accepted { listener, conn } => self.on_accepted(listener, conn),
             Event::Connected(conn) => {
-                if let Some(stream) = self.stream_of(conn) {
-                    stream.on_connected();
-                }
+                self.change(conn, Ready::ANYTHING, Stream::on_connected);
                 self.cork_again(conn);
             }
             Event::Readable(conn) => self.on_readable(conn),
-            Event::Writable(conn) => {
-                if let Some(stream) = self.stream_of(conn) {
-                    stream.is_writable = true;
-                }
-            }
+            Event::Writable(conn) => self.change(conn, Ready::OUT, |stream| stream.is_writable = true),
             Event::Closed { conn, reason } => self.on_closed(conn, reason),
             Event::Datagrams(udp) => {
-                if let Some(socket) = self.by_udp.get(&udp).copied().and_then(|file| self.datagram_at(file)) {
-                    socket.pulse += 1;
+                if let Some(file) = self.by_udp.get(&udp).copied() {
+                    let what = self.datagram_news(file);
+                    self.wake(file, what);
                 }
             }
             Event::Woken => {}
         }
     }
 
-    /// The stream socket of a connection, which something has happened to.
-    fn stream_of(&mut self, conn: Conn) -> Option<&mut Stream> {
-        let stream = self.by_conn.get(&conn).and_then(|id| self.streams.get_mut(id))?;
-        stream.pulse += 1;
-        Some(stream)
+    /// Something has happened to a connection: changes its stream socket, and wakes those who wait for `what`.
+    fn change(&mut self, conn: Conn, what: Ready, change: impl FnOnce(&mut Stream)) {
+        let Some(stream) = self.by_conn.get(&conn).and_then(|id| self.streams.get_mut(id)) else { return };
+        change(stream);
+        if let Some(file) = stream.file {
+            self.wake(file, what);
+        }
     }
 
     fn on_readable(&mut self, conn: Conn) {
         let outlook = self.worker.outlook(conn);
-        let Some(stream) = self.stream_of(conn) else { return };
-        stream.is_eof |= outlook.is_finished;
-        // Polls and writes hear of it now, reads when they have come so far.
-        if let Some(reason) = outlook.ended.filter(|_| stream.leftover.is_none()) {
-            stream.on_closed(reason);
-        }
+        // Linux wakes everybody for an end, and those who read for what comes.
+        let is_end = outlook.is_finished || outlook.ended.is_some();
+        self.change(conn, if is_end { Ready::ANYTHING } else { Ready::IN }, |stream| {
+            stream.is_eof |= outlook.is_finished;
+            // Polls and writes hear of it now, reads when they have come so far.
+            if let Some(reason) = outlook.ended.filter(|_| stream.leftover.is_none()) {
+                stream.on_closed(reason);
+            }
+        });
     }
 
     fn on_closed(&mut self, conn: Conn, reason: CloseReason) {
-        if let Some(stream) = self.stream_of(conn) {
-            if stream.leftover.is_none() {
+        let id = self.by_conn.get(&conn);
+        let is_known = id.and_then(|id| self.streams.get(id)).is_some_and(|stream| stream.leftover.is_some());
+        self.change(conn, if is_known { Ready::NONE } else { Ready::ANYTHING }, |stream| {
+            if !is_known {
                 stream.on_closed(reason);
             }
             stream.leftover = None;
-        }
+        });
         self.by_conn.remove(&conn);
     }
 
@@ -268,11 +277,14 @@ impl Sockets {
         self.by_conn.insert(conn, child);
         self.cork_again(conn);
         let Some(stream) = self.streams.get_mut(&id) else { return };
-        stream.pulse += 1;
+        let file = stream.file;
         if let Some(queue) = stream.queue() {
             queue.waiting.push_back(child);
             // A queue is at most a backlog and one, which is 32 bits.
             self.worker.set_queued(listener, queue.waiting.len() as u32);
+        }
+        if let Some(file) = file {
+            self.wake(file, Ready::IN);
         }
     }
 
@@ -312,8 +324,10 @@ impl Sockets {
     fn open(&mut self, kind: Kind, is_nonblocking: bool) -> Result<Fd, Errno> {
         let stream = if let Kind::Stream(id) = kind { Some(id) } else { None };
         let opened = self.files.insert(kind, is_nonblocking);
-        if let (Err(_), Some(id)) = (opened, stream) {
-            self.streams.remove(&id);
+        let Some(id) = stream else { return opened };
+        match (opened, self.streams.get_mut(&id)) {
+            (Ok(fd), Some(stream)) => stream.file = self.files.id(fd).ok(),
+            (Ok(_), None) | (Err(_), _) => drop(self.streams.remove(&id)),
         }
         opened
     }
@@ -358,13 +372,6 @@ impl Sockets {
     /// The file that a descriptor names now.
     fn file(&self, fd: Fd) -> Result<&File, Errno> {
         self.files.get(self.files.id(fd)?)
-    }
-
-    fn datagram_at(&mut self, file: FileId) -> Option<&mut DatagramSocket> {
-        match &mut self.files.get_mut(file).ok()?.kind {
-            Kind::Datagram(socket) => Some(socket),
-            Kind::Stream(_) | Kind::Epoll(_) => None,
-        }
     }
 
     /// A local TCP port that nobody stands on.

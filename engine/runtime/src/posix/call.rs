@@ -342,15 +342,35 @@ fn limit_ns(sockets: &Sockets, timeout_ms: i32) -> Option<u64> {
 /// `poll(2)`: the descriptors with what was found, and how many of them have anything.
 pub fn poll(fds: Vec<PollFd>, timeout_ms: i32) -> impl FnMut(&mut Sockets) -> Progress<(Vec<PollFd>, usize)> {
     let mut fds = fds;
-    let mut until_ns = None;
+    let (mut until_ns, mut held) = (None, None::<Vec<Polled>>);
     move |sockets| {
-        let count = sockets.poll(&mut fds);
         let until_ns = *until_ns.get_or_insert_with(|| limit_ns(sockets, timeout_ms));
-        if count > 0 || until_ns.is_some_and(|until_ns| until_ns <= sockets.now_ns()) {
+        let is_over = until_ns.is_some_and(|until_ns| until_ns <= sockets.now_ns());
+        if !is_over && held.as_ref().is_some_and(|held| !has_news(sockets, held)) {
+            return Progress::Wait { until_ns };
+        }
+        let count = sockets.poll(&mut fds);
+        if count > 0 || is_over {
+            held = None;
+            sockets.release_closed();
             return Progress::Done((std::mem::take(&mut fds), count));
         }
+        let held = held.get_or_insert_with(|| hold_all(sockets, &fds));
+        held.iter_mut().for_each(|(hold, pulse)| *pulse = sockets.files.pulse(hold.file));
         Progress::Wait { until_ns }
     }
+}
+
+/// A file that a `poll` waits for, and its pulse at the last look. Linux's poll keeps the files of its first look and is woken by them
+/// alone; what it finds then goes by number, so that a closed one is only found with news or at the end.
+type Polled = (Hold, u64);
+
+fn hold_all(sockets: &Sockets, fds: &[PollFd]) -> Vec<Polled> {
+    fds.iter().filter_map(|entry| Some((sockets.files.hold(entry.fd).ok()?, 0))).collect()
+}
+
+fn has_news(sockets: &Sockets, held: &[Polled]) -> bool {
+    held.iter().any(|(hold, pulse)| sockets.files.pulse(hold.file) != *pulse)
 }
 
 /// `epoll_wait(2)`; no event: the time is over.

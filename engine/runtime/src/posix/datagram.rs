@@ -24,8 +24,6 @@ pub(super) struct DatagramSocket {
     error: Option<Errno>,
     shut: Shut,
     pub(super) timeouts: Timeouts,
-    /// See [`super::stream::Stream::pulse`].
-    pub(super) pulse: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -158,7 +156,7 @@ impl Sockets {
         }
         socket.shut.read |= how != Shutdown::Write;
         socket.shut.write |= how != Shutdown::Read;
-        socket.pulse += 1;
+        self.wake(file, Ready::ANYTHING);
         Ok(())
     }
 
@@ -225,6 +223,13 @@ impl Sockets {
             self.by_udp.insert(id, file);
         }
         sent
+    }
+
+    /// What the worker has announced.
+    pub(super) fn datagram_news(&mut self, file: FileId) -> Ready {
+        let Ok((worker, socket)) = self.datagram(file) else { return Ready::NONE };
+        socket.pull(worker, 1);
+        if socket.error.is_some() { Ready::ERR } else { Ready::IN }
     }
 
     /// Bytes of the datagram that `recv` would give.

@@ -36,11 +36,13 @@ errnos! {
     DESTADDRREQ = EDESTADDRREQ, "A datagram to nobody.";
     DOM = EDOM, "A time that is none.";
     EXIST = EEXIST, "It is there already.";
+    FAULT = EFAULT, "A pointer to nothing.";
     HOSTUNREACH = EHOSTUNREACH, "The peer cannot be reached.";
     INPROGRESS = EINPROGRESS, "The connect goes on without the caller.";
     INTR = EINTR, "The wait was broken off.";
     INVAL = EINVAL, "An argument or a state that does not fit the call.";
     ISCONN = EISCONN, "It is connected already.";
+    LOOP = ELOOP, "Epolls that would watch each other, or too many of them.";
     MFILE = EMFILE, "No descriptor is left.";
     MSGSIZE = EMSGSIZE, "The datagram is too long.";
     NETUNREACH = ENETUNREACH, "There is no route.";

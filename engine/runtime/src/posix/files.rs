@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::epoll::Watcher;
 use super::{Errno, Fd, Kind, Numbers};
 
 /// Names a file as long as the process lives, unlike its descriptor's number.
@@ -18,7 +19,9 @@ pub(super) struct File {
     pub(super) kind: Kind,
     pub(super) is_nonblocking: bool,
     /// The epolls that watch it.
-    pub(super) watchers: Vec<FileId>,
+    pub(super) watchers: Vec<Watcher>,
+    /// Grows with each thing that happens, for `poll`.
+    pub(super) pulse: u64,
     /// Shared with the calls that hold it.
     held: Arc<()>,
 }
@@ -47,7 +50,7 @@ impl Files {
 
     pub(super) fn insert(&mut self, kind: Kind, is_nonblocking: bool) -> Result<Fd, Errno> {
         let fd = self.numbers.take()?;
-        let file = File { kind, is_nonblocking, watchers: Vec::new(), held: Arc::new(()) };
+        let file = File { kind, is_nonblocking, watchers: Vec::new(), pulse: 0, held: Arc::new(()) };
         self.by_number.insert(fd, self.next);
         self.open.insert(self.next, file);
         self.next += 1;
@@ -67,13 +70,23 @@ impl Files {
         self.open.get_mut(&file).ok_or(Errno::BADF)
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut File> {
-        self.open.values_mut()
+    pub(super) fn ids(&self) -> Vec<FileId> {
+        self.open.keys().copied().collect()
+    }
+
+    /// How much has happened at a file.
+    pub(super) fn pulse(&self, file: FileId) -> u64 {
+        self.get(file).map_or(0, |file| file.pulse)
     }
 
     pub(super) fn hold(&self, fd: Fd) -> Result<Hold, Errno> {
         let file = self.id(fd)?;
         Ok(Hold { file, _held: self.get(file)?.held.clone() })
+    }
+
+    /// Whether a call waits for the file.
+    pub(super) fn is_held(&self, file: FileId) -> bool {
+        self.get(file).is_ok_and(|file| Arc::strong_count(&file.held) > 1)
     }
 
     /// Gives the number back. The file follows by [`Files::take_released`].

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use super::options::StreamChoices;
-use super::{Errno, Ready};
+use super::{Errno, FileId, Ready};
 use crate::buffer::RxBuf;
 use crate::config::TcpOptions;
 use crate::error::CloseReason;
@@ -37,8 +37,8 @@ pub(super) struct Stream {
     pub(super) error: Option<Errno>,
     /// The last write took everything, or there is room again.
     pub(super) is_writable: bool,
-    /// Grows with each thing that happens, for edge-triggered watchers.
-    pub(super) pulse: u64,
+    /// The file behind it, unless the program has not accepted it yet.
+    pub(super) file: Option<FileId>,
 }
 
 /// Where a stream socket stands.
@@ -93,7 +93,7 @@ impl Stream {
             is_write_shut: false,
             error: None,
             is_writable: false,
-            pulse: 0,
+            file: None,
         }
     }
 
@@ -211,7 +211,7 @@ impl Stream {
     pub(super) fn disconnect(&mut self) {
         let choices = self.choices.clone();
         let fresh = Stream::new(self.options.clone(), choices);
-        *self = Stream { bound: self.bound, pulse: self.pulse + 1, ..fresh };
+        *self = Stream { bound: self.bound, file: self.file, ..fresh };
     }
 
     /// Linux's order: what has come, the end of the stream, the error, what was shut, and then the wait.

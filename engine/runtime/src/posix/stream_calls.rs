@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::addr::Named;
 use super::stream::{Phase, Queue, Stream, StreamId};
-use super::{Errno, Fd, FileId, Kind, Mode, Sockets};
+use super::{Errno, Fd, FileId, Kind, Mode, Ready, Sockets};
 use crate::config::Cork;
 use crate::error::CloseReason;
 use crate::event::Conn;
@@ -118,7 +118,11 @@ impl Sockets {
         // See `on_accepted`.
         let (listener, waiting) = (queue.listener, queue.waiting.len() as u32);
         self.worker.set_queued(listener, waiting);
-        let peer = self.streams.get(&child).and_then(|stream| stream.peer);
+        let file = self.files.id(new).ok();
+        let peer = self.streams.get_mut(&child).and_then(|stream| {
+            stream.file = file;
+            stream.peer
+        });
         // Every accepted stream knows its peer.
         Ok((new, peer.unwrap_or(SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 0))))
     }
@@ -292,13 +296,13 @@ impl Sockets {
             }
             Phase::Connected { conn, .. } => *conn,
         };
-        stream.pulse += 1;
         // What is sent to a socket whose reading side is shut is still received, as on Linux: only reads stop waiting.
         stream.is_read_shut |= how != Shutdown::Write;
         if how != Shutdown::Read && !stream.is_write_shut {
             stream.is_write_shut = true;
             self.worker.shutdown(conn, Shutdown::Write)?;
         }
+        self.wake(file, Ready::ANYTHING);
         Ok(())
     }
 
@@ -320,6 +324,9 @@ impl Sockets {
             stream.disconnect();
             // Linux's tcp_disconnect, for whoever waits for the connection.
             stream.error = was_connecting.then_some(Errno::CONNRESET);
+            if let Some(file) = stream.file {
+                self.wake(file, Ready::ANYTHING);
+            }
         }
     }
 
@@ -395,9 +402,11 @@ impl Sockets {
     pub(super) fn end_all(&mut self) {
         let conns: Vec<Conn> = self.by_conn.keys().copied().collect();
         for conn in conns {
-            if let Some(stream) = self.stream_of(conn).filter(|stream| stream.leftover.is_none()) {
-                stream.on_closed(CloseReason::ShuttingDown);
-            }
+            self.change(conn, Ready::NONE, |stream| {
+                if stream.leftover.is_none() {
+                    stream.on_closed(CloseReason::ShuttingDown);
+                }
+            });
         }
         let listeners: Vec<StreamId> = self.by_listener.values().copied().collect();
         for id in listeners {
@@ -405,13 +414,10 @@ impl Sockets {
             if let Some(stream) = self.streams.get_mut(&id) {
                 stream.phase = Phase::Ended;
                 stream.error = Some(Errno::SHUTDOWN);
-                stream.pulse += 1;
             }
         }
-        for file in self.files.iter_mut() {
-            if let Kind::Datagram(socket) = &mut file.kind {
-                socket.pulse += 1;
-            }
+        for file in self.files.ids() {
+            self.wake(file, Ready::ANYTHING);
         }
     }
 }

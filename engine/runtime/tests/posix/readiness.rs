@@ -199,9 +199,11 @@ fn epoll_refuses_what_makes_no_sense() {
     assert_eq!(ctl(epoll, libc::EPOLL_CTL_ADD, epoll, event), Err(Errno::INVAL));
     assert_eq!(ctl(client, libc::EPOLL_CTL_ADD, client, event), Err(Errno::INVAL));
     assert_eq!(ctl(epoll, 9, client, event), Err(Errno::INVAL));
-    assert_eq!(ctl(epoll, libc::EPOLL_CTL_MOD, client, None), Err(Errno::INVAL));
+    assert_eq!(ctl(epoll, libc::EPOLL_CTL_MOD, client, None), Err(Errno::FAULT));
     let exclusive = Some(EpollEvent { events: EIN | libc::EPOLLEXCLUSIVE as u32, data: 0 });
     assert_eq!(ctl(epoll, libc::EPOLL_CTL_MOD, client, exclusive), Err(Errno::INVAL));
+    let strange = EpollEvent { events: EIN | 1 << 20, data: 0 };
+    assert_eq!(ctl(epoll, libc::EPOLL_CTL_MOD, client, Some(strange)), Ok(()), "Linux looks at no other bit");
     assert_eq!(ctl(epoll, libc::EPOLL_CTL_DEL, client, None), Ok(()));
     assert_eq!(ctl(epoll, libc::EPOLL_CTL_DEL, client, None), Err(Errno::NOENT));
     assert_eq!(ctl(epoll, libc::EPOLL_CTL_MOD, client, event), Err(Errno::NOENT));
@@ -225,6 +227,145 @@ fn an_epoll_that_was_closed_watches_nobody_even_under_its_number() {
     net.a.close(client).unwrap();
     assert_eq!(net.stream(), client);
     assert_eq!(net.a.epoll_ctl(epoll, libc::EPOLL_CTL_DEL, client, None), Err(Errno::NOENT));
+}
+
+#[test]
+fn an_edge_is_what_was_asked_for() {
+    let mut net = Net::new();
+    let (client, server) = net.connection();
+    let writable = epoll_of(&mut net.a, client, EOUT | EDGE);
+    let hang_up = epoll_of(&mut net.a, client, libc::EPOLLRDHUP as u32 | EDGE);
+    assert_eq!(net.a.epoll_wait(writable, 8).unwrap().len(), 1);
+    write(&mut net.b.sockets, server, b"x").unwrap();
+    net.pass(Duration::from_millis(100));
+    assert_eq!(net.a.epoll_wait(writable, 8), Ok(vec![]), "text to read is no room to write");
+    assert_eq!(net.a.epoll_wait(hang_up, 8), Ok(vec![]));
+    net.b.sockets.shutdown(server, libc::SHUT_WR).unwrap();
+    net.settle();
+    assert_eq!(net.a.epoll_wait(writable, 8).unwrap().len(), 1, "an end wakes everybody");
+    let found = vec![EpollEvent { events: libc::EPOLLRDHUP as u32, data: 7 }];
+    assert_eq!(net.a.epoll_wait(hang_up, 8), Ok(found));
+    assert_eq!(net.a.epoll_wait(hang_up, 8), Ok(vec![]));
+}
+
+#[test]
+fn edges_tell_of_room_when_there_is_room_again() {
+    let mut net = Net::new();
+    let (client, _server) = net.connection();
+    set_int(&mut net.a, client, libc::SOL_SOCKET, libc::SO_SNDBUF, 4_000).unwrap();
+    let epoll = epoll_of(&mut net.a, client, EOUT | EDGE);
+    assert_eq!(net.a.epoll_wait(epoll, 8).unwrap().len(), 1);
+    write(&mut net.a, client, &[0; 30_000]).unwrap();
+    assert_eq!(net.a.epoll_wait(epoll, 8), Ok(vec![]));
+    net.pass(Duration::from_millis(500));
+    assert_eq!(net.a.epoll_wait(epoll, 8), Ok(vec![EpollEvent { events: EOUT, data: 7 }]));
+    assert_eq!(net.a.epoll_wait(epoll, 8), Ok(vec![]));
+}
+
+#[test]
+fn an_edge_tells_a_listener_of_each_connection() {
+    let mut net = Net::new();
+    let server = net.server();
+    let epoll = epoll_of(&mut net.b.sockets, server, EIN | EDGE);
+    for _ in 0..2 {
+        let client = net.stream();
+        net.wait(call::connect(client, at(B, PORT))).unwrap();
+        net.settle();
+        assert_eq!(net.b.sockets.epoll_wait(epoll, 8).unwrap().len(), 1);
+        assert_eq!(net.b.sockets.epoll_wait(epoll, 8), Ok(vec![]));
+    }
+    net.b.sockets.shutdown(server, libc::SHUT_RD).unwrap();
+    let found = vec![EpollEvent { events: libc::EPOLLHUP as u32, data: 7 }];
+    assert_eq!(net.b.sockets.epoll_wait(epoll, 8), Ok(found), "asked for or not");
+}
+
+#[test]
+fn an_epoll_within_an_epoll_is_ready_when_it_has_something() {
+    let mut net = Net::new();
+    let (client, server) = net.connection();
+    let inner = epoll_of(&mut net.a, client, EIN);
+    let by_level = epoll_of(&mut net.a, inner, EIN);
+    let by_edge = epoll_of(&mut net.a, inner, EIN | EDGE);
+    assert_eq!(net.a.epoll_wait(by_level, 8), Ok(vec![]));
+    write(&mut net.b.sockets, server, b"x").unwrap();
+    let found = vec![EpollEvent { events: EIN, data: 7 }];
+    assert_eq!(net.wait(call::epoll_wait(by_level, 8, -1)), Ok(found.clone()));
+    assert_eq!(net.a.epoll_wait(by_edge, 8), Ok(found.clone()));
+    assert_eq!(net.a.epoll_wait(by_edge, 8), Ok(vec![]));
+    assert_eq!(net.a.epoll_wait(inner, 8), Ok(found.clone()));
+    assert_eq!(net.a.epoll_wait(by_level, 8), Ok(found), "it is still there");
+    read(&mut net.a, client).unwrap();
+    assert_eq!(net.a.epoll_wait(by_level, 8), Ok(vec![]));
+    net.a.close(inner).unwrap();
+    write(&mut net.b.sockets, server, b"y").unwrap();
+    net.pass(Duration::from_millis(100));
+    assert_eq!(net.a.epoll_wait(by_level, 8), Ok(vec![]), "closed");
+}
+
+#[test]
+fn epolls_watch_neither_each_other_nor_too_deep() {
+    let mut net = Net::new();
+    let chain: Vec<Fd> = (0..6).map(|_| net.a.epoll_create(0).unwrap()).collect();
+    let event = Some(EpollEvent { events: EIN, data: 0 });
+    let mut add = |watcher: usize, watched: usize| {
+        net.a.epoll_ctl(chain[watcher], libc::EPOLL_CTL_ADD, chain[watched], event)
+    };
+    for inner in 0..4 {
+        assert_eq!(add(inner + 1, inner), Ok(()));
+    }
+    assert_eq!(add(5, 4), Err(Errno::LOOP), "one too many");
+    assert_eq!(add(5, 3), Ok(()));
+    assert_eq!(add(0, 4), Err(Errno::LOOP));
+    assert_eq!(add(0, 1), Err(Errno::LOOP));
+    assert_eq!(add(0, 0), Err(Errno::INVAL));
+}
+
+#[test]
+fn one_of_those_who_wish_to_be_alone_is_woken() {
+    const EXCLUSIVE: u32 = libc::EPOLLEXCLUSIVE as u32;
+    let mut net = Net::new();
+    let server = net.server();
+    let b = &mut net.b.sockets;
+    let alone = [0; 3].map(|_| epoll_of(b, server, EIN | EXCLUSIVE));
+    let with_all = epoll_of(b, server, EIN);
+    let mut waiting = alone.map(|epoll| call::epoll_wait(epoll, 8, -1));
+    waiting.iter_mut().for_each(|attempt| assert!(matches!(attempt(b), Progress::Wait { .. })));
+    let client = net.stream();
+    net.wait(call::connect(client, at(B, PORT))).unwrap();
+    net.settle();
+    let b = &mut net.b.sockets;
+    let woken =
+        waiting.map(|mut attempt| matches!(attempt(b), Progress::Done(Ok(found)) if found.len() == 1));
+    assert_eq!(woken, [true, false, false]);
+    assert_eq!(b.epoll_wait(with_all, 8).unwrap().len(), 1);
+    let mut ctl =
+        |operation, events| b.epoll_ctl(alone[0], operation, server, Some(EpollEvent { events, data: 0 }));
+    assert_eq!(ctl(libc::EPOLL_CTL_MOD, EIN), Err(Errno::INVAL), "exclusive once and for all");
+    assert_eq!(ctl(libc::EPOLL_CTL_DEL, 0), Ok(()));
+    let once = libc::EPOLLONESHOT as u32;
+    assert_eq!(ctl(libc::EPOLL_CTL_ADD, EIN | EXCLUSIVE | once), Err(Errno::INVAL));
+    assert_eq!(ctl(libc::EPOLL_CTL_ADD, EIN | EXCLUSIVE | EDGE), Ok(()));
+}
+
+#[test]
+fn a_poll_keeps_its_files_and_finds_a_closed_number_with_the_next_news() {
+    let mut net = Net::new();
+    let server = net.server();
+    let (closed, peer) = net.connect_to(server);
+    let (other, other_peer) = net.connect_to(server);
+    let mut polling =
+        call::poll([closed, other].map(|fd| PollFd { fd, events: IN, revents: 0 }).to_vec(), 500);
+    assert!(matches!(polling(&mut net.a), Progress::Wait { .. }));
+    net.a.close(closed).unwrap();
+    net.settle();
+    assert!(matches!(polling(&mut net.a), Progress::Wait { .. }), "a close wakes nobody");
+    assert_eq!(read(&mut net.b.sockets, peer), Err(Errno::AGAIN), "nor does it end what is polled");
+    write(&mut net.b.sockets, other_peer, b"x").unwrap();
+    net.settle();
+    let Progress::Done((found, count)) = polling(&mut net.a) else { panic!("there is something to read") };
+    assert_eq!((count, found[0].revents, found[1].revents), (2, libc::POLLNVAL, IN));
+    net.settle();
+    assert_eq!(read(&mut net.b.sockets, peer), Ok(vec![]));
 }
 
 #[test]
