@@ -240,10 +240,6 @@ impl Congestion {
     }
 }
 
-/// Most segments one acknowledgement may add in slow start. RFC 9406 4.3: 8 without pacing; a receiver that handles batches sends
-/// one acknowledgement for many segments, and the limit of 2 in RFC 3465 would take the exponent out of slow start.
-const SLOW_START_SEGS: u32 = 8;
-
 /// Far above any send buffer, so that no arithmetic on it overflows.
 const MAX_CWND: u32 = 1 << 30;
 
@@ -254,14 +250,15 @@ impl Window {
         acked.is_limited || acked.flight_bytes.saturating_mul(2) >= self.cwnd
     }
 
-    /// Slow start (RFC 5681 3.1, RFC 3465): by what was acknowledged, within the limit.
+    /// Slow start (RFC 5681 3.1, RFC 3465): by what was acknowledged, however much that is. A receiver that handles batches answers
+    /// dozens of segments with one acknowledgement; a limit of 8 segments for it (RFC 9406 4.3 without pacing) took the exponent out
+    /// of slow start: 0.76 of the kernel's goodput at 1 Gbit/s, 100 ms and 1 % loss, where none gives 0.95 (bench/README.md).
     fn grow_slow_start(&mut self, acked: &Acked, divisor: u32) {
         if !self.is_worth_growing(acked) {
             return;
         }
-        let mss = u32::from(acked.mss);
         // RFC 3465 2.3: after a timeout one segment per acknowledgement.
-        let limit = if acked.after_timeout { mss } else { SLOW_START_SEGS * mss };
-        self.cwnd = self.cwnd.saturating_add(acked.bytes.min(limit) / divisor).min(MAX_CWND);
+        let bytes = if acked.after_timeout { acked.bytes.min(u32::from(acked.mss)) } else { acked.bytes };
+        self.cwnd = self.cwnd.saturating_add(bytes / divisor).min(MAX_CWND);
     }
 }

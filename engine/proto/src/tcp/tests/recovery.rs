@@ -106,8 +106,8 @@ fn a_window_that_is_not_used_does_not_grow() {
 }
 
 #[test]
-fn one_acknowledgement_opens_slow_start_by_eight_segments_and_after_a_timeout_by_one() {
-    for (after_timeout, cwnd) in [(false, 28_000), (true, 21_000)] {
+fn one_acknowledgement_opens_slow_start_by_what_it_covers_and_after_a_timeout_by_one_segment() {
+    for (after_timeout, cwnd) in [(false, 40_000), (true, 21_000)] {
         let mut window = Window { cwnd: 20_000, ssthresh: u32::MAX };
         let acked = acked(20_000, after_timeout);
         NewReno::default().on_ack(&mut window, &acked);
