@@ -1,4 +1,5 @@
-//! A listener under a flood of SYNs, in one process: `cargo run --release -p ringwire-micro --example syn_flood [SYN_PER_S] [SECONDS]`.
+//! A listener under a flood of SYNs, in one process:
+//! `cargo run --release -p ringwire-micro --example syn_flood [SYN_PER_S] [SECONDS] [ROUNDS]`.
 //!
 //! ```text
 //! core 0: server worker <--- MemPort ---> core 1: relay <--- MemPort ---> client worker (same core)
@@ -6,9 +7,12 @@
 //! ```
 //! The relay drops what a full ring has no room for, the client's packets too, as a NIC would. Three phases: without a flood; with one
 //! that the relay throws away itself, so that core 1 is as busy as in the third; with one that reaches the server. Printed for each: what
-//! one established connection carries, and how long a new one takes.
+//! one established connection carries, and how long a new one takes; in the end, whether the goals are met (exit status 0 if the figures
+//! mean anything, met or missed; else 4).
 
+use std::fmt;
 use std::net::Ipv4Addr;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -33,6 +37,15 @@ const CONNECT_EVERY: Duration = Duration::from_millis(5);
 /// SYNs that are offered between two looks at the client.
 const BURST: u64 = 128;
 
+/// A new connection takes less at p99.
+const GOAL_P99: Duration = Duration::from_millis(100);
+/// The established connection keeps more of its rate.
+const GOAL_KEPT: f64 = 0.5;
+/// A flood that was slower than this part of what was asked for shows nothing.
+const LEAST_FLOOD: f64 = 0.95;
+/// More would not be a load that ends by itself within its time.
+const MOST_SYN_PER_S: u64 = 20_000_000;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Flood {
     Off,
@@ -40,24 +53,108 @@ enum Flood {
     Offered,
 }
 
-fn main() {
+impl Flood {
+    const ALL: [Flood; 3] = [Flood::Off, Flood::ThrownAway, Flood::Offered];
+
+    fn name(self) -> &'static str {
+        match self {
+            Flood::Off => "no flood",
+            Flood::ThrownAway => "thrown away",
+            Flood::Offered => "flood",
+        }
+    }
+}
+
+fn main() -> ExitCode {
     let arg = |index| std::env::args().nth(index).and_then(|arg| arg.parse::<u64>().ok());
-    let (syn_per_s, seconds) = (arg(1).unwrap_or(1_000_000), arg(2).unwrap_or(3));
+    let syn_per_s = arg(1).unwrap_or(1_000_000).clamp(1, MOST_SYN_PER_S);
+    let lasts = Duration::from_secs(arg(2).unwrap_or(3).clamp(1, 60));
+    let rounds = arg(3).unwrap_or(3).clamp(1, 20);
     let (mut relay, server, client) = Relay::new();
     let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
+    let seen = std::thread::scope(|scope| {
         let counters = scope.spawn(|| serve(server, &stop));
         let mut bench = Bench::new(client.into_workers().remove(0).start());
         bench.open(&mut relay);
-        for (name, flood) in
-            [("no flood", Flood::Off), ("thrown away", Flood::ThrownAway), ("flood", Flood::Offered)]
-        {
-            let report = bench.phase(&mut relay, flood, syn_per_s, Duration::from_secs(seconds));
-            println!("{name:>12}: {report}");
-        }
+        let seen: Vec<[Seen; 3]> = (1..=rounds)
+            .map(|round| {
+                Flood::ALL.map(|flood| {
+                    let seen = bench.phase(&mut relay, flood, syn_per_s, lasts);
+                    println!("{round} of {rounds}, {:>11}: {seen}", flood.name());
+                    seen
+                })
+            })
+            .collect();
         stop.store(true, Ordering::Relaxed);
         println!("server: {}", counters.join().expect("the server does not panic"));
+        seen
     });
+    if verdict(&seen, syn_per_s) { ExitCode::SUCCESS } else { ExitCode::from(4) }
+}
+
+/// What a phase showed.
+struct Seen {
+    syn_per_s: f64,
+    /// SYNs that found the server's ring full.
+    lost: f64,
+    bits_per_s: f64,
+    /// Shortest first.
+    connect_times: Vec<Duration>,
+    /// Packets of the client or the server that found a ring full.
+    dropped: u64,
+}
+
+impl Seen {
+    fn connect_time(&self, share: f64) -> Duration {
+        let index = (self.connect_times.len() as f64 * share) as usize;
+        self.connect_times[index.min(self.connect_times.len() - 1)]
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = |share| self.connect_time(share).as_secs_f64() * 1e3;
+        write!(
+            f,
+            "{:.2} M SYN/s ({:.1} % lost), bulk {:.2} Gbit/s, {} connects: p50 {:.2} ms, p99 {:.2} ms, most {:.2} ms; {} packets dropped",
+            self.syn_per_s / 1e6,
+            self.lost * 100.0,
+            self.bits_per_s / 1e9,
+            self.connect_times.len(),
+            ms(0.5),
+            ms(0.99),
+            ms(1.0),
+            self.dropped,
+        )
+    }
+}
+
+/// Prints how the goals were met; whether the figures mean anything.
+fn verdict(rounds: &[[Seen; 3]], syn_per_s: u64) -> bool {
+    let median = |mut values: Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    let kept =
+        |than: usize| median(rounds.iter().map(|seen| seen[2].bits_per_s / seen[than].bits_per_s).collect());
+    let p99 = rounds.iter().map(|[.., flood]| flood.connect_time(0.99)).max().unwrap_or(Duration::MAX);
+    let mark = |is_met| if is_met { "met" } else { "MISSED" };
+    println!(
+        "keeps {:.2} of its rate, and {:.2} of that with the flood thrown away: goal of more than {GOAL_KEPT} {}",
+        kept(0),
+        kept(1),
+        mark(kept(0) > GOAL_KEPT)
+    );
+    println!(
+        "connects in {p99:.1?} at p99 in the worst round: goal of less than {GOAL_P99:?} {}",
+        mark(p99 < GOAL_P99)
+    );
+    let slowest = rounds.iter().map(|[.., flood]| flood.syn_per_s).fold(f64::INFINITY, f64::min);
+    let is_valid = slowest >= LEAST_FLOOD * syn_per_s as f64;
+    if !is_valid {
+        println!("NOT VALID: the flood reached {:.2} M SYN/s only", slowest / 1e6);
+    }
+    is_valid
 }
 
 /// Takes connections and reads what they bring.
@@ -208,7 +305,7 @@ impl Bench {
         relay.turn();
     }
 
-    fn phase(&mut self, relay: &mut Relay, flood: Flood, syn_per_s: u64, lasts: Duration) -> String {
+    fn phase(&mut self, relay: &mut Relay, flood: Flood, syn_per_s: u64, lasts: Duration) -> Seen {
         const CHUNK: [u8; 16 * 1024] = [7; 16 * 1024];
         let began = Instant::now();
         let (mut sent, mut lost, mut bytes) = (0_u64, 0_u64, 0_u64);
@@ -237,24 +334,13 @@ impl Bench {
         // One that is still under way counts with what it has waited.
         self.connect_times.extend(self.probe.map(|(_, began)| began.elapsed()));
         self.connect_times.sort();
-        let at = |share: f64| {
-            let index = (self.connect_times.len() as f64 * share) as usize;
-            self.connect_times
-                .get(index.min(self.connect_times.len() - 1))
-                .map_or(f64::NAN, Duration::as_secs_f64)
-                * 1e3
-        };
-        format!(
-            "{:.2} M SYN/s ({:.1} % lost), bulk {:.2} Gbit/s, {} connects: p50 {:.2} ms, p99 {:.2} ms, most {:.2} ms; {} packets dropped",
-            if flood == Flood::Off { 0.0 } else { sent as f64 / took / 1e6 },
-            lost as f64 * 100.0 / sent.max(1) as f64,
-            bytes as f64 * 8.0 / took / 1e9,
-            self.connect_times.len(),
-            at(0.5),
-            at(0.99),
-            at(1.0),
-            relay.dropped - dropped,
-        )
+        Seen {
+            syn_per_s: if flood == Flood::Off { 0.0 } else { sent as f64 / took },
+            lost: lost as f64 / sent.max(1) as f64,
+            bits_per_s: bytes as f64 * 8.0 / took,
+            connect_times: std::mem::take(&mut self.connect_times),
+            dropped: relay.dropped - dropped,
+        }
     }
 }
 

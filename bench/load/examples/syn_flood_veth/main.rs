@@ -35,9 +35,12 @@ const LEAST_FLOOD: f64 = 0.95;
 /// One of which less is answered has ended elsewhere; the rest may have found a ring full.
 const LEAST_ANSWERED: f64 = 0.5;
 
+/// More than two cores can send, so that the load stays one.
+const MOST_SYN_PER_S: u32 = 5_000_000;
+
 fn main() -> ExitCode {
     let arg = |index| std::env::args().nth(index).and_then(|arg| arg.parse::<u32>().ok());
-    let syn_per_s = arg(1).unwrap_or(100_000).max(1);
+    let syn_per_s = arg(1).unwrap_or(100_000).clamp(1, MOST_SYN_PER_S);
     let lasts = Duration::from_secs(u64::from(arg(2).unwrap_or(3).clamp(1, 60)));
     let rounds = arg(3).unwrap_or(3).clamp(1, 20);
     let rate_bits = f64::from(arg(4).unwrap_or(50).max(1)) * 1e6;

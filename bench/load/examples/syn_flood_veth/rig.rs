@@ -12,7 +12,7 @@ use ringwire_packet::{PacketConfig, PacketPort};
 use rustix::net::sockopt;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use crate::serve::{self, Stack};
+use crate::serve::{self, Server, Stack};
 
 /// Behind the flooder, as the router sees it.
 const FORGED_NET: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
@@ -66,7 +66,7 @@ pub(crate) struct Seen {
     pub(crate) syns_per_s: f64,
     /// Packets towards the flooder for each SYN.
     pub(crate) answered: f64,
-    /// Of the established connections.
+    /// Of the established connections, as the server's application reads.
     pub(crate) bits_per_s: f64,
     pub(crate) connects: Vec<Duration>,
 }
@@ -91,7 +91,6 @@ struct Shared {
     phase: AtomicU8,
     stop: AtomicBool,
     syns: AtomicU64,
-    bytes: AtomicU64,
 }
 
 impl Rig {
@@ -132,7 +131,6 @@ impl Rig {
             phase: AtomicU8::new(Phase::Quiet as u8),
             stop: AtomicBool::new(false),
             syns: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
         };
         thread::scope(|scope| {
             let flooding = scope.spawn(|| self.flooder.run(|| self.flood(server.addr(), &shared)));
@@ -144,7 +142,7 @@ impl Rig {
                 })
                 .collect();
             let phases =
-                Phase::ALL.map(|phase| self.client.run(|| self.phase(phase, lasts, server.addr(), &shared)));
+                Phase::ALL.map(|phase| self.client.run(|| self.phase(phase, lasts, &server, &shared)));
             // Relaxed: it stands for itself.
             shared.stop.store(true, Ordering::Relaxed);
             join(flooding)?;
@@ -156,29 +154,22 @@ impl Rig {
         })
     }
 
-    fn phase(
-        &self,
-        phase: Phase,
-        lasts: Duration,
-        target: SocketAddrV4,
-        shared: &Shared,
-    ) -> Result<Seen, String> {
+    fn phase(&self, phase: Phase, lasts: Duration, server: &Server, shared: &Shared) -> Result<Seen, String> {
         pin(OTHER_CPU);
         // Relaxed, here and below: each stands for itself.
         shared.phase.store(phase as u8, Ordering::Relaxed);
         thread::sleep(SETTLE);
-        let before =
-            (shared.syns.load(Ordering::Relaxed), shared.bytes.load(Ordering::Relaxed), self.answers()?);
+        let before = (shared.syns.load(Ordering::Relaxed), server.bytes(), self.answers()?);
         let began = Instant::now();
         let mut connects = Vec::new();
         while began.elapsed() < lasts {
             let begun = Instant::now();
-            connects.push(connect(target.into()));
+            connects.push(connect(server.addr().into()));
             thread::sleep(CONNECT_EVERY.saturating_sub(begun.elapsed()));
         }
         let took_s = began.elapsed().as_secs_f64();
         let syns = shared.syns.load(Ordering::Relaxed) - before.0;
-        let bytes = shared.bytes.load(Ordering::Relaxed) - before.1;
+        let bytes = server.bytes() - before.1;
         let answers = self.answers()? - before.2;
         shared.phase.store(Phase::Quiet as u8, Ordering::Relaxed);
         thread::sleep(SETTLE);
@@ -285,7 +276,7 @@ fn send(target: SocketAddr, rate_bits: f64, shared: &Shared) -> std::io::Result<
         // What could not be sent in time is not made up for.
         thread::sleep(every);
         match stream.write(&chunk) {
-            Ok(len) => drop(shared.bytes.fetch_add(len as u64, Ordering::Relaxed)),
+            Ok(_) => {}
             // A second without room shows in the rate.
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),

@@ -1,8 +1,8 @@
 //! The servers: they take connections and read what those bring.
 
 use std::io::{self, Read};
-use std::net::{SocketAddrV4, TcpListener};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::{SocketAddrV4, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -30,10 +30,18 @@ impl Stack {
     }
 }
 
+/// What a server and its rig say to each other; each stands for itself, so all accesses are relaxed.
+#[derive(Default)]
+struct Shared {
+    stop: AtomicBool,
+    /// That its application has read.
+    bytes: AtomicU64,
+}
+
 /// A server at work; ends when dropped.
 pub(crate) struct Server {
     addr: SocketAddrV4,
-    stop: Arc<AtomicBool>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -41,12 +49,16 @@ impl Server {
     pub(crate) fn addr(&self) -> SocketAddrV4 {
         self.addr
     }
+
+    /// What its application has read so far, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.shared.bytes.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Relaxed: it stands for itself.
-        self.stop.store(true, Ordering::Relaxed);
+        self.shared.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             // Its panic was printed, and its connections ended, which the round has noticed.
             let _ = thread.join();
@@ -56,8 +68,8 @@ impl Drop for Server {
 
 /// It answers when this returns.
 pub(crate) fn start(rig: &Rig, stack: Stack, port: u16, cpu: usize) -> Result<Server, String> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&stop);
+    let shared = Arc::<Shared>::default();
+    let told = Arc::clone(&shared);
     let (addr, thread) = match stack {
         Stack::Ringwire => {
             let addr = SocketAddrV4::new(v4(rig.server_link.spare_addr(&rig.server)), port);
@@ -71,10 +83,10 @@ pub(crate) fn start(rig: &Rig, stack: Stack, port: u16, cpu: usize) -> Result<Se
             let addr = SocketAddrV4::new(v4(rig.server_link.addr(&rig.server)), port);
             let listener = rig.server.run(|| TcpListener::bind(addr)).map_err(|error| error.to_string())?;
             listener.set_nonblocking(true).map_err(|error| error.to_string())?;
-            (addr, thread::spawn(move || accept(&listener, cpu, &told)))
+            (addr, thread::spawn(move || accept(&listener, cpu, told)))
         }
     };
-    Ok(Server { addr, stop, thread: Some(thread) })
+    Ok(Server { addr, shared, thread: Some(thread) })
 }
 
 fn engine(rig: &Rig, cpu: usize) -> io::Result<WorkerSeed> {
@@ -91,17 +103,19 @@ fn engine(rig: &Rig, cpu: usize) -> io::Result<WorkerSeed> {
     engine.into_workers().pop().ok_or_else(|| io::Error::other("no worker"))
 }
 
-fn serve(seed: WorkerSeed, addr: SocketAddrV4, listens: &mpsc::Sender<()>, stop: &AtomicBool) {
+fn serve(seed: WorkerSeed, addr: SocketAddrV4, listens: &mpsc::Sender<()>, shared: &Shared) {
     let mut worker = seed.start();
     worker.listen(addr.into(), &TcpOptions::default()).expect("a fresh engine has no listener");
     // Nobody waits only if it took too long.
     let _ = listens.send(());
     let mut events = Events::with_capacity(1024);
-    while !stop.load(Ordering::Relaxed) {
+    while !shared.stop.load(Ordering::Relaxed) {
         worker.poll(&mut events, Some(Duration::from_millis(10))).expect("the interface stays");
         for event in events.drain() {
             let Event::Readable(conn) = event else { continue };
-            while let Ok(Recv::Data(_)) = worker.recv(conn) {}
+            while let Ok(Recv::Data(data)) = worker.recv(conn) {
+                shared.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+            }
             if let Ok(Recv::Eof) = worker.recv(conn) {
                 worker.close(conn);
             }
@@ -109,18 +123,28 @@ fn serve(seed: WorkerSeed, addr: SocketAddrV4, listens: &mpsc::Sender<()>, stop:
     }
 }
 
-fn accept(listener: &TcpListener, cpu: usize, stop: &AtomicBool) {
+fn accept(listener: &TcpListener, cpu: usize, shared: Arc<Shared>) {
     pin(cpu);
-    while !stop.load(Ordering::Relaxed) {
+    while !shared.stop.load(Ordering::Relaxed) {
         match listener.accept() {
             // Ends with its connection.
-            Ok((mut stream, _)) => drop(thread::spawn(move || {
-                let mut buffer = vec![0; 256 * 1024];
-                if stream.set_nonblocking(false).is_ok() {
-                    while matches!(stream.read(&mut buffer), Ok(len) if len > 0) {}
-                }
-            })),
+            Ok((stream, _)) => {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || read(stream, &shared));
+            }
             Err(_) => thread::sleep(Duration::from_millis(1)),
         }
+    }
+}
+
+fn read(mut stream: TcpStream, shared: &Shared) {
+    let mut buffer = vec![0; 256 * 1024];
+    if stream.set_nonblocking(false).is_err() {
+        return;
+    }
+    while let Ok(len) = stream.read(&mut buffer)
+        && len > 0
+    {
+        shared.bytes.fetch_add(len as u64, Ordering::Relaxed);
     }
 }
