@@ -64,6 +64,8 @@ impl<P, S> Cold<P, S> {
 
     pub(super) fn is_idle(&self) -> bool {
         self.send.is_empty()
+            // RFC 8985 7.4.2: whether it repaired a loss shows when what is sent next is acknowledged.
+            && self.recovery.probe.is_none()
             && self.unread.is_empty()
             && self.reassembly.is_empty()
             && self.path.is_none()

@@ -310,7 +310,7 @@ impl Tcb {
             }
         }
         let is_bare = advanced_bytes == 0 && blocks.is_empty() && evidence.ack == self.snd.una;
-        self.resolve_probe(cold, advanced_bytes, (is_bare, duplicate), config);
+        self.resolve_probe(cold, (is_bare, duplicate), config);
         if cold.send.sacked_bytes() == 0 && cold.recovery.phase == Phase::Open {
             return;
         }

@@ -12,6 +12,8 @@ pub(in crate::tcp) struct TailProbe {
     end: SeqNum,
     /// TLP.is_retrans
     is_retransmission: bool,
+    /// What was in flight when its time came: what the path had not carried if the probe repairs a loss.
+    flight_bytes: u32,
 }
 
 /// On short paths the peer's own delays are longer than round trips; about Linux's TCP_TIMEOUT_MIN.
@@ -47,7 +49,11 @@ impl Tcb {
         } else if let Some(cold) = cold {
             self.flags.set(Bits::TAIL_PROBED);
             let is_new = self.has_sendable(cold, config);
-            cold.recovery.probe = Some(TailProbe { end: self.snd.nxt, is_retransmission: !is_new });
+            cold.recovery.probe = Some(TailProbe {
+                end: self.snd.nxt,
+                is_retransmission: !is_new,
+                flight_bytes: self.flight(),
+            });
             self.flags.set(if is_new { Bits::TX_DATA } else { Bits::TX_RTX });
         }
         self.arm_rto(now, config);
@@ -73,7 +79,6 @@ impl Tcb {
     pub(super) fn resolve_probe<P, S>(
         &mut self,
         cold: &mut Cold<P, S>,
-        advanced_bytes: u32,
         (is_repeated, duplicate): (bool, Option<(SeqNum, SeqNum)>),
         config: &Config,
     ) {
@@ -89,8 +94,7 @@ impl Tcb {
         }
         self.end_probe(cold);
         if probe.is_retransmission && !is_reported && is_masked && cold.recovery.phase == Phase::Open {
-            let flight_bytes = self.flight().max(advanced_bytes);
-            cold.congestion.on_loss(config.congestion, &mut self.window, flight_bytes, self.mss);
+            cold.congestion.on_loss(config.congestion, &mut self.window, probe.flight_bytes, self.mss);
         }
     }
 
