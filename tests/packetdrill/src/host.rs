@@ -114,7 +114,7 @@ impl Host {
             }
             Time::Real => TestClock::Real,
         };
-        let mut wire = Wire::new();
+        let mut wire = Wire::new(settings.mtu);
         let engine = builder.start_on(|pool| wire.attach(pool)).map_err(|error| error.to_string())?;
         let worker = engine.into_workers().pop().ok_or("an engine without a worker")?.start();
         let waker = worker.waker();

@@ -1,5 +1,7 @@
 //! The other end of the stack's wire: IP packets in and out, and a neighbour that has every address.
 
+mod cut;
+
 use std::net::Ipv4Addr;
 
 use ringwire::frame::{FarEnd, MemPort, Pool};
@@ -15,11 +17,12 @@ pub(crate) struct Wire {
     far: FarEnd,
     /// The stack's link address, as its frames show it.
     stack: Mac,
+    mtu: u16,
 }
 
 impl Wire {
-    pub(crate) fn new() -> Wire {
-        Wire { far: FarEnd::new(RING_PACKETS, FRAMES), stack: Mac::BROADCAST }
+    pub(crate) fn new(mtu: u16) -> Wire {
+        Wire { far: FarEnd::new(RING_PACKETS, FRAMES), stack: Mac::BROADCAST, mtu }
     }
 
     /// Plugs in the stack, whose end is returned.
@@ -32,8 +35,13 @@ impl Wire {
         self.send_arp(arp::Op::Request, (from, Mac([0; 6]), address));
     }
 
-    /// Hands an IP packet to the stack; false when it has no room, or it is no packet.
+    /// Hands an IP packet to the stack; false when it has no room, or it is no packet. TCP beyond the MTU arrives in segments, as it
+    /// would on any wire.
     pub(crate) fn inject(&mut self, ip_packet: &[u8]) -> bool {
+        if ip_packet.len() > usize::from(self.mtu) {
+            let segments = cut::segments(ip_packet, usize::from(self.mtu));
+            return !segments.is_empty() && segments.iter().all(|segment| self.send(EtherType::IPV4, segment));
+        }
         let ethertype = match ip_packet.first().map(|byte| byte >> 4) {
             Some(4) => EtherType::IPV4,
             Some(6) => EtherType::IPV6,

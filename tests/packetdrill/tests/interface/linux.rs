@@ -95,6 +95,23 @@ fn the_first_segments_are_acknowledged_at_once_and_then_every_second_one() {
 }
 
 #[test]
+fn a_segment_beyond_the_mtu_arrives_in_pieces_and_is_acknowledged_once() {
+    let peer = Peer::accepted("");
+    let text: Vec<u8> = (0..60_000_u32).map(|at| at as u8).collect();
+    peer.inject(ACK | Flags::PSH | Flags::FIN, (1, 1), &text);
+    peer.expect_at_once(ACK, (1, 60_002), b"");
+    let mut read = Vec::new();
+    while read.len() < text.len() {
+        read.extend(peer.drill.read(peer.fd).unwrap());
+    }
+    assert!(read == text, "the pieces stand in order");
+    assert_eq!(peer.drill.read(peer.fd), Ok(Vec::new()), "the FIN belongs to the last one");
+    // What no device cuts is refused.
+    let syn = segment(Flags::SYN, (0, 0), &offer(), &[0; 2000]);
+    assert_eq!(peer.drill.inject(&syn), Err(libc::EINVAL));
+}
+
+#[test]
 fn without_quick_acks_the_first_one_is_delayed() {
     let peer = Peer::accepted("quickack=0");
     let start_us = peer.drill.now_us();
