@@ -295,10 +295,10 @@ impl Tcb {
         (advanced_bytes, evidence): (u32, &Evidence),
         config: &Config,
     ) {
-        let mut duplicate = None;
+        let (mut duplicate, mut sacked_bytes) = (None, 0);
         if !blocks.is_empty() {
             let news = cold.send.on_sack(blocks, (self.snd.una, self.snd.nxt), evidence);
-            duplicate = news.duplicate;
+            (duplicate, sacked_bytes) = (news.duplicate, news.bytes);
             if news.bytes > 0 {
                 self.flags.set(Bits::TX_DATA);
             }
@@ -315,7 +315,11 @@ impl Tcb {
             return;
         }
         self.flags.set(Bits::RECOVERY);
+        let was_open = cold.recovery.phase == Phase::Open;
         let is_lost = self.look_for_losses(cold, evidence, config);
+        if was_open {
+            cold.recovery.reduction.begins_with(sacked_bytes);
+        }
         if !config.congestion.is_model() {
             self.reduce(cold, advanced_bytes > 0 && !is_lost);
         }

@@ -25,6 +25,11 @@ impl Reduction {
         Reduction { flight, delivered: unreplaced_bytes, bonus: 0, sent: 0, seen: delivered_bytes }
     }
 
+    /// RFC 9937 6: the ACK that begins a recovery counts with what it delivers.
+    pub(super) fn begins_with(&mut self, delivered_bytes: u32) {
+        self.seen = self.seen.wrapping_sub(delivered_bytes);
+    }
+
     pub(super) fn flight(&self) -> u32 {
         self.flight
     }
