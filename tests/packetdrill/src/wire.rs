@@ -40,7 +40,8 @@ impl Wire {
     pub(crate) fn inject(&mut self, ip_packet: &[u8]) -> bool {
         if ip_packet.len() > usize::from(self.mtu) {
             let segments = cut::segments(ip_packet, usize::from(self.mtu));
-            return !segments.is_empty() && segments.iter().all(|segment| self.send(EtherType::IPV4, segment));
+            return !segments.is_empty()
+                && segments.iter().all(|segment| self.send(EtherType::IPV4, segment));
         }
         let ethertype = match ip_packet.first().map(|byte| byte >> 4) {
             Some(4) => EtherType::IPV4,

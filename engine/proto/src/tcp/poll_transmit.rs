@@ -10,6 +10,11 @@ use super::tcb::{Bits, State, Tcb, Timer};
 use super::{Codepoint, Config, Cx, Payload, SendPool, Window};
 use crate::{Instant, SeqNum};
 
+/// Linux's largest super-segment.
+const MAX_RUN_BYTES: u32 = 65_536;
+/// Two milliseconds of 1024 to the second, as Linux counts them.
+const RUN_US: u64 = 1_953;
+
 /// A segment to send.
 #[derive(Debug)]
 pub struct Transmit<'a, S> {
@@ -303,9 +308,8 @@ impl Tcb {
         let cold = cx.cold.get_mut(self.cold)?;
         let before = self.before_record(cold, cx.config, cx.now);
         let record = cold.send.get(index)?;
-        let (seq, end, len, pushes) =
-            (record.seq, record.end(), record.len, record.flags.has(RecordFlags::PUSH));
-        let mut flags = if pushes { Flags::PSH } else { Flags::NONE };
+        let (seq, end, len) = (record.seq, record.end(), record.len);
+        let mut flags = if self.is_pushed(cold, index, cx.now) { Flags::PSH } else { Flags::NONE };
         let mut ecn = self.ecn_of_others(cx.config);
         if kind == TransmitKind::Retransmission {
             let lost_again_at = self.lost_again_at(cold);
@@ -354,6 +358,34 @@ impl Tcb {
         let options = Options { sack, ..self.segment_options(cx.now) };
         let header = self.ack_header(seq, flags);
         Some(Transmit { header, options, body: cold.send.body(index)?, kind, ecn })
+    }
+
+    /// Whether the peer shall not wait for more after this record, for GRO delivers at PSH: it ends a write, or is new and ends a run of
+    /// segments that Linux would hand to its device as one and push (RFC 9293 3.9.1.2 leaves it open). That is what leaves in a
+    /// millisecond at two windows a round trip, two segments at least, 64 KB at most, or as much as the windows let go.
+    #[inline]
+    fn is_pushed<P, S>(&self, cold: &mut Cold<P, S>, index: usize, now: Instant) -> bool {
+        let Some(record) = cold.send.get(index) else { return false };
+        let (len, ends_write) = (record.len, record.flags.has(RecordFlags::PUSH));
+        if index < cold.send.sent_segs() {
+            return ends_write;
+        }
+        let before = index.checked_sub(1).and_then(|before| cold.send.get(before));
+        let is_in_run = before.is_some_and(|before| before.sent_at == now);
+        let run = if is_in_run { cold.recovery.run_bytes + len } else { len };
+        let is_full = || {
+            u64::from(run + len) * u64::from(self.rtt.srtt_us()) > RUN_US * u64::from(self.window.cwnd)
+                || run + len > MAX_RUN_BYTES
+        };
+        let is_held_up = || {
+            cold.send.get(index + 1).is_some_and(|next| {
+                self.pipe(cold) + len + next.len > self.window.cwnd
+                    || next.end().after(self.snd.una + self.snd.wnd)
+            })
+        };
+        let is_end = ends_write || run > u32::from(self.mss) && (is_full() || is_held_up());
+        cold.recovery.run_bytes = if is_end { 0 } else { run };
+        is_end
     }
 
     /// The first bytes into an idle pipe start the clock, and after a long silence the window is stale.

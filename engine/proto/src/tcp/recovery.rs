@@ -61,6 +61,8 @@ pub(super) struct Recovery {
     stale_dup_acks: u32,
     /// End of the last segment below the MSS that was sent (Minshall's variant of Nagle's algorithm).
     pub small_end: Option<SeqNum>,
+    /// What was sent in a row since the last PSH.
+    pub run_bytes: u32,
     /// ECE is not answered again before this is acknowledged (RFC 3168 6.1.2).
     pub cwr_end: Option<SeqNum>,
     /// When the last acknowledgement of new data came, and what was in flight before those that came with it.

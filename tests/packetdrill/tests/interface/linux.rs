@@ -94,6 +94,33 @@ fn the_first_segments_are_acknowledged_at_once_and_then_every_second_one() {
     }
 }
 
+/// The lengths and flags of the next segments.
+fn train(peer: &Peer, count: usize) -> Vec<(usize, Flags)> {
+    let next = |_| peer.receive();
+    (0..count).map(next).map(|out| (out.text.len(), out.header.flags)).collect()
+}
+
+#[test]
+fn segments_in_a_row_are_pushed_as_linux_s_super_segments() {
+    let peer = Peer::accepted("timestamps=off");
+    let pushed = ACK | Flags::PSH;
+    // The round trip is short: the window ends the run.
+    assert_eq!(peer.drill.write(peer.fd, &[7; 20_000]), Ok(20_000));
+    let first = train(&peer, 10);
+    assert_eq!((first[..9].to_vec(), first[9]), (vec![(1460, ACK); 9], (1460, pushed)));
+    // It is long: two at a time, and one alone is not pushed.
+    let peer = Peer::accepted("timestamps=off");
+    peer.drill.write(peer.fd, &[7; 100]).unwrap();
+    peer.receive();
+    peer.drill.usleep(80_000);
+    peer.inject(ACK, (1, 101), b"");
+    assert_eq!(peer.drill.write(peer.fd, &[7; 15_000]), Ok(15_000));
+    let pair = [(1460, ACK), (1460, pushed)];
+    assert_eq!(train(&peer, 10), pair.repeat(5));
+    peer.inject(ACK, (1, 101 + 1460), b"");
+    assert_eq!(train(&peer, 1), [(400, pushed)], "the end of the write");
+}
+
 #[test]
 fn a_segment_beyond_the_mtu_arrives_in_pieces_and_is_acknowledged_once() {
     let peer = Peer::accepted("");
