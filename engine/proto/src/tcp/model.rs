@@ -24,15 +24,8 @@ impl Tcb {
 
     fn steer_by_model<P, S>(&mut self, cold: &mut Cold<P, S>, now: Instant) {
         self.note_app_limited(cold);
-        let in_flight = self.pipe(cold);
-        let Some(sample) = cold.send.take_sample(now) else { return };
-        let sample = RateSample {
-            in_flight,
-            is_cwnd_limited: cold.recovery.limited_to.is_some_and(|to| self.snd.una.before_eq(to)),
-            is_recovering: cold.recovery.phase != Phase::Open,
-            mss: self.mss,
-            ..sample
-        };
+        let Some(sample) = self.take_sample(cold, now) else { return };
+        let in_flight = sample.in_flight;
         let Some(bbr) = cold.congestion.bbr_mut() else { return };
         let Steering { rate, is_app_limited } = bbr.on_sample(&mut self.window, &sample);
         cold.pacer.set_rate(rate);
@@ -46,6 +39,18 @@ impl Tcb {
         if cold.send.missing_bytes() > 0 {
             self.flags.set(Bits::TX_RTX);
         }
+    }
+
+    /// What the acknowledgement under way says of the path, and what the connection knows beside it.
+    pub(super) fn take_sample<P, S>(&self, cold: &mut Cold<P, S>, now: Instant) -> Option<RateSample> {
+        let sample = cold.send.take_sample(now)?;
+        Some(RateSample {
+            in_flight: self.pipe(cold),
+            is_cwnd_limited: cold.recovery.limited_to.is_some_and(|to| self.snd.una.before_eq(to)),
+            is_recovering: cold.recovery.phase != Phase::Open,
+            mss: self.mss,
+            ..sample
+        })
     }
 
     /// CheckIfApplicationLimited: everything written has been sent, and more might have been.

@@ -123,3 +123,66 @@ impl CloseReason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_signals_are_the_same() {
+        let all = [
+            Signals::READABLE,
+            Signals::WRITABLE,
+            Signals::CONNECTED,
+            Signals::PEER_CLOSED,
+            Signals::CLOSED,
+            Signals::SEND_RESET,
+            Signals::SYN_LOST,
+            Signals::CONFIRMED,
+            Signals::ENDED,
+        ];
+        let mut set = Signals::NONE;
+        for signal in all {
+            assert!(!set.contains(signal), "{signal:?} in {set:?}");
+            set = set | signal | signal;
+            assert!(set.contains(signal));
+        }
+        assert!(all.into_iter().fold(set, Signals::without).is_empty());
+        let between = [Signals::SEND_RESET, Signals::SYN_LOST, Signals::CONFIRMED, Signals::ENDED];
+        for signal in all {
+            assert_eq!(
+                Signals::NOT_FOR_THE_APPLICATION.contains(signal),
+                between.contains(&signal),
+                "{signal:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_what_to_read_and_where_to_write_is_mere_news() {
+        let of = |signals: Signals| Outcome { signals, ..Outcome::default() };
+        assert!(of(Signals::NONE).is_news_only());
+        assert!(of(Signals::READABLE | Signals::WRITABLE).is_news_only());
+        assert!(!of(Signals::READABLE | Signals::PEER_CLOSED).is_news_only());
+        assert!(!Outcome { drop: Some(DropReason::TcpNoAck), ..Outcome::default() }.is_news_only());
+        assert!(!Outcome { closed: Some(CloseReason::Reset), ..Outcome::default() }.is_news_only());
+    }
+
+    /// As `errno -l` has them on Linux.
+    #[test]
+    fn the_ends_of_a_connection_have_the_numbers_of_linux() {
+        let numbers = [
+            (CloseReason::Finished, None),
+            (CloseReason::Reopened, None),
+            (CloseReason::Reset, Some(104)),
+            (CloseReason::Refused, Some(111)),
+            (CloseReason::TimedOut, Some(110)),
+            (CloseReason::HostUnreachable, Some(113)),
+            (CloseReason::NetUnreachable, Some(101)),
+            (CloseReason::Aborted, Some(103)),
+        ];
+        for (reason, number) in numbers {
+            assert_eq!(reason.errno(), number, "{reason:?}");
+        }
+    }
+}

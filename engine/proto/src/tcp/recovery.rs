@@ -481,3 +481,37 @@ impl Tcb {
         threshold + cold.recovery.stale_dup_acks
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn aged(mut reordering: Reordering, recoveries: u32) -> (bool, u8) {
+        (0..recoveries).for_each(|_| reordering.age());
+        (reordering.is_seen(), reordering.quarters())
+    }
+
+    /// RFC 8985 6.2, step 4
+    #[test]
+    fn the_reordering_window_widens_to_two_round_trips_and_is_narrow_again_after_fifteen_recoveries() {
+        let mut reordering = Reordering::default();
+        assert_eq!(aged(reordering, 0), (false, 1));
+        for quarters in [2, 3, 4, 5, 6, 7, 8, 8] {
+            reordering.widen();
+            assert_eq!(aged(reordering, 0), (false, quarters));
+        }
+        assert_eq!(
+            (aged(reordering, 14), aged(reordering, 15), aged(reordering, 16)),
+            ((false, 8), (false, 1), (false, 1))
+        );
+        // That there is reordering is not forgotten.
+        let mut reordering = Reordering::default();
+        reordering.note_seen();
+        reordering.widen();
+        assert_eq!((aged(reordering, 14), aged(reordering, 40)), ((true, 2), (true, 1)));
+        // Each report begins the count anew.
+        (0..10).for_each(|_| reordering.age());
+        reordering.widen();
+        assert_eq!((aged(reordering, 14), aged(reordering, 15)), ((true, 3), (true, 1)));
+    }
+}

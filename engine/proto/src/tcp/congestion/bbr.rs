@@ -178,7 +178,7 @@ impl CongestionControl for Bbr {
         self.short.inflight = self.short.inflight.max(saved.short.inflight);
         self.inflight_longterm = self.inflight_longterm.max(saved.inflight_longterm);
         match saved.left {
-            Some(State::Startup) if self.state != State::Startup => {
+            Some(State::Startup) => {
                 self.is_full_bw_reached = false;
                 if self.state != State::ProbeRtt {
                     self.state = State::Startup;

@@ -230,6 +230,26 @@ mod tests {
         assert_eq!(cubic.w_max, 595_000, "0.85 of 700,000");
     }
 
+    #[test]
+    fn two_segments_are_the_least_threshold() {
+        let mut window = Window { cwnd: 2_000, ssthresh: 2_000 };
+        Cubic::default().on_loss(&mut window, 1_000, MSS);
+        assert_eq!((window.cwnd, window.ssthresh), (2_000, 2_000));
+    }
+
+    /// RFC 9438 4.4: however far the function has got meanwhile, half as much again in a round trip.
+    #[test]
+    fn the_window_grows_by_half_in_a_round_trip_at_most() {
+        let mut cubic = Cubic::default();
+        let mut window = Window { cwnd: 100_000, ssthresh: 100_000 };
+        cubic.on_loss(&mut window, 100_000, MSS);
+        cubic.on_ack(&mut window, &acked(Instant::from_secs(1), 1_000, 70_000));
+        window.cwnd = 70_000;
+        let whole = acked(Instant::from_secs(61), 70_000, 70_000);
+        cubic.on_ack(&mut window, &whole);
+        assert_eq!(window.cwnd, 105_000);
+    }
+
     /// RFC 9438 4.8: however old the last epoch, growth starts anew below what was in flight, and levels off there.
     #[test]
     fn a_timeout_begins_a_new_epoch() {

@@ -103,7 +103,14 @@ mod tests {
         fn round(&mut self, rtt_us: u32) -> f64 {
             let before = self.window.cwnd;
             let segs = before / MSS;
-            for seg in 1..=segs {
+            self.acknowledge(rtt_us, segs, segs);
+            self.una += segs * MSS;
+            f64::from(self.window.cwnd) / f64::from(before)
+        }
+
+        /// The first `count` of a window of `segs`.
+        fn acknowledge(&mut self, rtt_us: u32, segs: u32, count: u32) {
+            for seg in 1..=count {
                 let acked = Acked {
                     bytes: MSS,
                     flight_bytes: segs * MSS,
@@ -120,8 +127,6 @@ mod tests {
                 };
                 self.state.on_ack(&mut self.window, &acked);
             }
-            self.una += segs * MSS;
-            f64::from(self.window.cwnd) / f64::from(before)
         }
 
         /// Round trips that grow, until slow start becomes conservative.
@@ -132,6 +137,30 @@ mod tests {
                 self.state.conservative.is_none()
             });
             assert!(rounds.count() < 3 && self.window.in_slow_start());
+        }
+    }
+
+    #[test]
+    fn an_eighth_more_is_conservative_but_four_milliseconds_at_least_and_sixteen_at_most() {
+        // RFC 9406 4.2
+        for (before_us, rise_us) in [(80_000, 10_000), (20_000, 4_000), (200_000, 16_000)] {
+            for (rtt_us, is_conservative) in [(before_us + rise_us - 1, false), (before_us + rise_us, true)] {
+                let mut rig = Rig::new();
+                rig.round(before_us);
+                rig.round(rtt_us);
+                assert_eq!(rig.state.conservative.is_some(), is_conservative, "{before_us} {rtt_us}");
+            }
+        }
+    }
+
+    #[test]
+    fn seven_samples_of_a_round_are_too_few() {
+        // The last acknowledgement of the first window began a round, which lasts for nine.
+        for (count, is_conservative) in [(8 + 7, false), (8 + 8, true)] {
+            let mut rig = Rig::new();
+            rig.round(20_000);
+            rig.acknowledge(40_000, 20, count);
+            assert_eq!(rig.state.conservative.is_some(), is_conservative, "{count}");
         }
     }
 

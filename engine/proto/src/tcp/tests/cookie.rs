@@ -1,12 +1,14 @@
 //! SYN cookies by themselves: what one says, and how long.
 
 use super::host::Wire;
-use super::script::{ACK, IRS, SYN, plain};
+use super::script::{ACK, ECE, IRS, SYN, plain};
 use crate::prf::Prf;
+use crate::tcp::tcb::Bits;
 use crate::tcp::{Config, SegmentIn, State, Tcb, cookie};
 use crate::{Flow, Instant, SeqNum};
 use core::net::Ipv4Addr;
 use core::time::Duration;
+use ringwire_wire::tcp::Flags;
 
 const START: Instant = Instant::from_secs(6400);
 
@@ -32,6 +34,7 @@ fn opened(config: &Config, syn: &SegmentIn, after: Duration, change: impl Fn(&mu
 
 #[test]
 fn it_lives_for_one_to_two_periods() {
+    assert_eq!(cookie::LIFE, Duration::from_secs(128));
     let stamped = Config { timestamps: true, ..plain() };
     for (config, syn) in [(plain(), syn()), (stamped, Wire::new(SYN, IRS, SeqNum(0)).stamp(7, 0).seg())] {
         for (after_s, is_good) in [(0, true), (63, true), (127, true), (128, false), (1000, false)] {
@@ -77,4 +80,29 @@ fn it_makes_a_connection_that_only_waits_for_the_acknowledgement() {
     assert_eq!((tcb.next_timer(), tcb.wants_transmit()), (None, false));
     assert_eq!(tcb.snd.nxt, tcb.snd.una + 1);
     assert_eq!((tcb.rcv.nxt, tcb.mss), (IRS + 1, plain().mss));
+}
+
+/// What the SYN offered comes back with the echo of a clock that is not ahead of its time.
+#[test]
+fn the_timestamp_carries_scale_sack_and_ecn() {
+    let config = Config { timestamps: true, sack: true, window_scale: Some(5), ..plain() };
+    let prf = Prf::new([3; 16]);
+    let (flow, offset) = (flow(4000), prf.timestamp_offset(&flow(4000)));
+    for (case, scale) in [None, Some(0), Some(7), Some(14)].into_iter().cycle().take(64).enumerate() {
+        let (wants_sack, wants_ecn) = (case & 4 != 0, case & 8 != 0);
+        let mut syn =
+            Wire::new(if wants_ecn { SYN | ECE | Flags::CWR } else { SYN }, IRS, SeqNum(0)).stamp(7, 0);
+        syn.options.window_scale = scale;
+        syn.options.sack_permitted = wants_sack;
+        let now = START.add_nanos(case as u64 * 1_000_000);
+        let (header, options) = cookie::answer(&prf, &flow, &config, &syn.seg(), now).unwrap();
+        let value = options.timestamps.unwrap().value;
+        let behind_ms = (now.as_millis() as u32).wrapping_sub(value.wrapping_sub(offset));
+        assert!(behind_ms < 64, "{case}: {behind_ms} ms");
+        let ack = Wire::new(ACK, IRS + 1, SeqNum(header.seq) + 1).stamp(8, value).seg();
+        let tcb = cookie::open(&prf, &flow, &config, &ack, now).unwrap();
+        assert_eq!((tcb.shifts.snd(), tcb.shifts.rcv()), scale.map_or((0, 0), |scale| (scale, 5)));
+        let agreed = [Bits::SCALED, Bits::SACK, Bits::ECN, Bits::TIMESTAMPS].map(|bit| tcb.flags.has(bit));
+        assert_eq!(agreed, [scale.is_some(), wants_sack, wants_ecn, true], "{case}");
+    }
 }

@@ -159,3 +159,69 @@ fn leaving_the_model_in_recovery_leaves_a_threshold() {
     host.exchange(&peer(ACK, 0, sent));
     assert!(host.tcb.window.cwnd <= cwnd, "{:?}", host.tcb.window);
 }
+
+/// Leaves as the pacer lets it, until so many segments have.
+fn leave(host: &mut Host, segs: usize) {
+    let mut sent = host.transmit().len();
+    while sent < segs {
+        sent += host.run_timer().len();
+    }
+}
+
+#[test]
+fn an_acknowledgement_steers_window_and_rate() {
+    let mut host = measured(&bbr());
+    host.send(&[1; 30_000]);
+    leave(&mut host, 10);
+    host.now += ROUND_TRIP;
+    let before = host.call(|tcb, cx| tcb.info(cx));
+    let _ = host.deliver(&peer(ACK, 0, 10_000));
+    let after = host.call(|tcb, cx| tcb.info(cx));
+    assert_eq!(after.cwnd_bytes, before.cwnd_bytes + 10_000, "Startup grows by what arrives");
+    // Ten segments arrived in the 132 ms since the first left, which is no more than the first guess.
+    assert_eq!(after.pacing_rate, before.pacing_rate);
+    leave(&mut host, 20);
+    host.now += ROUND_TRIP;
+    let _ = host.deliver(&peer(ACK, 0, 30_000));
+    assert!(host.call(|tcb, cx| tcb.info(cx)).pacing_rate > before.pacing_rate);
+}
+
+#[test]
+fn a_sample_tells_what_the_connection_knows() {
+    let mut host = measured(&bbr());
+    host.send(&[1; 12_000]);
+    leave(&mut host, 10);
+    let take = |host: &mut Host| {
+        host.call(|tcb, cx| tcb.take_sample(cx.cold.get_mut(tcb.cold).expect("data is out"), cx.now)).unwrap()
+    };
+    let sample = take(&mut host);
+    assert_eq!((sample.in_flight, sample.mss), (10_000, 1000));
+    assert_eq!((sample.is_cwnd_limited, sample.is_recovering), (true, false));
+    // Three behind a hole.
+    host.now += ROUND_TRIP;
+    let _ = host.deliver(&peer(ACK, 0, 0).sack(ISS + 1001, ISS + 4001));
+    let sample = take(&mut host);
+    assert_eq!((sample.in_flight, sample.is_recovering), (6_000, true));
+    let mut host = measured(&bbr());
+    host.send(&[1; 4_000]);
+    leave(&mut host, 4);
+    assert!(!take(&mut host).is_cwnd_limited, "nothing was held back");
+}
+
+#[test]
+fn what_is_in_flight_before_a_segment_leaves_is_asked_for_a_model_only() {
+    let before = |host: &mut Host| {
+        host.call(|tcb, cx| {
+            let cold = cx.cold.get_mut(tcb.cold).expect("data waits");
+            tcb.before_record(cold, cx.config, cx.now)
+        })
+    };
+    let mut host = measured(&bbr());
+    host.send(&[1; 4_000]);
+    assert_eq!(before(&mut host), Some(0));
+    leave(&mut host, 3);
+    assert_eq!(before(&mut host), Some(3_000));
+    let mut host = measured(&Config { sack: true, ..plain() });
+    host.send(&[1; 1_000]);
+    assert_eq!(before(&mut host), None);
+}

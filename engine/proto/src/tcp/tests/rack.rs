@@ -9,10 +9,10 @@ use crate::SeqNum;
 use crate::tcp::tcb::Timer;
 use crate::tcp::{Config, CongestionPhase, TransmitKind};
 
-const ROUND_TRIP: Duration = Duration::from_millis(50);
+pub(super) const ROUND_TRIP: Duration = Duration::from_millis(50);
 
 /// An established host whose handshake took a round trip, with `segs` segments in flight and `queued` more waiting.
-fn in_flight(config: &Config, segs: u32, queued: u32) -> Host {
+pub(super) fn in_flight(config: &Config, segs: u32, queued: u32) -> Host {
     let mut host = Host::connect(config, ISS.0);
     host.transmit();
     host.now += ROUND_TRIP;
@@ -25,32 +25,32 @@ fn in_flight(config: &Config, segs: u32, queued: u32) -> Host {
     host
 }
 
-fn sacking() -> Config {
+pub(super) fn sacking() -> Config {
     Config { sack: true, ..plain() }
 }
 
-fn stamping() -> Config {
+pub(super) fn stamping() -> Config {
     Config { sack: true, timestamps: true, ..plain() }
 }
 
 /// Our timestamp clock now.
-fn stamp(host: &Host) -> u32 {
+pub(super) fn stamp(host: &Host) -> u32 {
     host.tcb.ts_now(host.now)
 }
 
-fn number(wire: &Wire) -> u32 {
+pub(super) fn number(wire: &Wire) -> u32 {
     wire.seq().distance(ISS + 1) / 1000
 }
 
-fn ack(host: &mut Host, segs: u32) -> Vec<Wire> {
+pub(super) fn ack(host: &mut Host, segs: u32) -> Vec<Wire> {
     host.exchange(&peer(ACK, 0, segs * 1000))
 }
 
-fn phase(host: &mut Host) -> CongestionPhase {
+pub(super) fn phase(host: &mut Host) -> CongestionPhase {
     host.call(|tcb, cx| tcb.info(cx)).congestion
 }
 
-fn at(seg: u32) -> SeqNum {
+pub(super) fn at(seg: u32) -> SeqNum {
     ISS + 1 + seg * 1000
 }
 

@@ -427,3 +427,65 @@ fn the_window_closes_though_it_is_never_taken_back() {
         assert_eq!(host.read().len() as u32, sent);
     }
 }
+
+#[test]
+fn a_larger_buffer_is_announced_to_a_peer_that_waits_for_window() {
+    // Less than two segments are left, or two.
+    for (unread, is_told) in [(1500, true), (1001, true), (1000, false)] {
+        let mut host = established(&Config { recv_buffer_bytes: 3000, ..plain() });
+        host.exchange(&peer(ACK, 0, 0).text(&std::vec![1; unread / 2]));
+        host.exchange(&peer(ACK, unread as u32 / 2, 0).text(&std::vec![1; unread - unread / 2]));
+        host.config.recv_buffer_bytes = 50_000;
+        host.call(|tcb, cx| tcb.on_config_change(cx));
+        let told = host.transmit();
+        assert_eq!(told.len(), usize::from(is_told), "{unread}: {told:?}");
+        assert!(told.iter().all(|wire| wire.header.window > 40_000), "{told:?}");
+    }
+}
+
+#[test]
+fn a_peer_that_begins_again_after_a_silence_is_acknowledged_at_once() {
+    let mut host = established(&Config { quick_acks: 4, ..plain() });
+    host.exchange(&peer(ACK, 0, 0).text(b"ask"));
+    // The answer ends it.
+    host.write(b"answer");
+    assert_eq!(host.exchange(&peer(ACK, 3, 6).text(b"ask")), []);
+    assert_eq!(host.run_timer().len(), 1);
+    // The acknowledgement was delayed by 40 ms of the silence.
+    let rest = host.tcb.rto() - Duration::from_millis(40);
+    host.now += rest;
+    assert_eq!(host.exchange(&peer(ACK, 6, 6).text(b"ask")), [], "an RTO is not longer than an RTO");
+    assert_eq!(host.run_timer().len(), 1);
+    host.now += rest + Duration::from_millis(1);
+    expect_ack(host.exchange(&peer(ACK, 9, 6).text(b"ask")), 6, 12);
+}
+
+/// What was ahead of a hole comes at once when that is filled, and says little about a round trip.
+#[test]
+fn of_what_a_hole_held_back_a_round_trips_share_makes_the_buffer_grow() {
+    let config = Config {
+        window_scale: Some(7),
+        recv_buffer_bytes: 20_000,
+        recv_buffer_max_bytes: 1 << 20,
+        ..plain()
+    };
+    let mut host = Host::connect(&config, ISS.0);
+    host.transmit();
+    host.now += Duration::from_millis(10);
+    host.exchange(&peer_syn_ack().scale(7));
+    // The first look only begins to count.
+    host.exchange(&peer(ACK, 0, 0).text(&[1; 1000]));
+    host.read();
+    for seq in 2..18 {
+        host.exchange(&peer(ACK, seq * 1000, 0).text(&[1; 1000]));
+    }
+    host.now += Duration::from_secs(1);
+    host.exchange(&peer(ACK, 1000, 0).text(&[1; 1000]));
+    // 17 segments in a second are 476 bytes in the 28 ms that are looked at; twice that, and room for 16 segments more.
+    assert_eq!(host.tune.limit_bytes(&host.config), 20_000);
+    host.read();
+    host.transmit();
+    host.now += Duration::from_millis(10);
+    host.exchange(&peer(ACK, 18_000, 0).text(&[1; 1000]));
+    assert_eq!(host.tune.limit_bytes(&host.config), 20_000);
+}

@@ -476,3 +476,30 @@ fn the_window_beside_an_acknowledgement_counts_though_its_segment_fills_an_old_g
     let texts: Vec<_> = sent.iter().filter(|wire| !wire.payload.is_empty()).collect();
     assert_eq!(texts.len(), 1, "{texts:?}");
 }
+
+#[test]
+fn only_the_last_and_short_of_what_waits_is_held_back() {
+    // Minshall's rule: a short segment is in flight.
+    let mut host = established(&plain());
+    assert_eq!(lens(&host.write(&[1; 10])), [10]);
+    assert_eq!(lens(&host.write(&[1; 1000])), [1000], "a full one goes");
+    assert_eq!(lens(&host.write(&[1; 100])), [0; 0]);
+    // In buffers of the application what is short need not be last.
+    let mut host = established(&plain());
+    host.write(&[1; 10]);
+    for len in [100, 200] {
+        host.call(|tcb, cx| tcb.send_buf(cx, Buf::filled(&std::vec![1; len]))).expect("there is room");
+    }
+    assert_eq!(lens(&host.transmit()), [100]);
+}
+
+#[test]
+fn a_fin_is_new_when_it_first_leaves() {
+    let mut host = established(&plain());
+    host.now += Duration::from_secs(5);
+    host.shutdown_write();
+    assert_eq!((host.totals.retransmits, host.tcb.waits_since()), (0, Some(host.now)));
+    let left = host.now;
+    host.run_timer();
+    assert_eq!((host.totals.retransmits, host.tcb.waits_since()), (1, Some(left)));
+}

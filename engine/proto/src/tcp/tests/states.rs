@@ -447,3 +447,45 @@ fn a_state_outside_the_figure_is_caught_where_it_is_entered() {
         tcb.transition(State::Established);
     });
 }
+
+#[test]
+fn the_peers_end_is_known_before_it_is_read() {
+    let mut host = established(&plain());
+    host.exchange(&peer(ACK, 0, 0).text(b"text"));
+    assert!(!host.tcb.is_finished_by_peer());
+    host.exchange(&peer(FIN | ACK, 4, 0));
+    assert!(host.tcb.is_finished_by_peer());
+    assert_eq!(host.read(), b"text");
+    assert!(host.tcb.is_finished_by_peer());
+}
+
+#[test]
+fn only_the_acknowledgement_of_our_fin_ends_a_closing_connection() {
+    for state in [State::FinWait1, State::Closing, State::LastAck] {
+        let mut host = established(&plain());
+        host.send(&[1; 3000]);
+        if state == State::LastAck {
+            host.exchange(&peer(FIN | ACK, 0, 0));
+        }
+        host.shutdown_write();
+        if state == State::Closing {
+            host.exchange(&peer(FIN | ACK, 0, 0));
+        }
+        let seq = u32::from(state != State::FinWait1);
+        for acked in [1000, 3000] {
+            host.exchange(&peer(ACK, seq, acked));
+            assert_eq!((host.state(), host.closed), (state, None), "{acked}");
+        }
+        host.exchange(&peer(ACK, seq, 3001));
+        assert_ne!(host.state(), state);
+    }
+}
+
+#[test]
+fn a_connection_is_not_gone_before_its_reset_has_left() {
+    let mut host = established(&plain());
+    let _ = host.call(|tcb, cx| tcb.abort(cx));
+    assert_eq!((host.state(), host.tcb.is_closed()), (State::Closed, false));
+    assert!(one(host.transmit()).has(RST));
+    assert!(host.tcb.is_closed());
+}

@@ -3,7 +3,9 @@
 use std::vec::Vec;
 
 use super::host::{Host, Wire};
-use super::script::{ACK, FIN, IRS, ISS, RST, SYN, in_state, peer, peer_syn_ack, plain};
+use super::script::{
+    ACK, FIN, IRS, ISS, RST, SYN, established, established_by, in_state, peer, peer_syn_ack, plain,
+};
 use crate::tcp::{CloseReason, Config, Reaction, Signals, State, TimeWait};
 use crate::{DropReason, Instant};
 
@@ -23,10 +25,12 @@ impl Rng {
 fn any_segment(rng: &mut Rng, is_stamped: bool) -> Wire {
     let sets = [ACK, ACK, FIN | ACK, FIN, RST, RST | ACK, SYN, SYN, SYN | ACK, SYN | RST, SYN | FIN];
     let flags = sets[rng.below(sets.len() as u32) as usize];
-    let near = |rng: &mut Rng| match rng.below(4) {
+    let near = |rng: &mut Rng| match rng.below(5) {
         0 => rng.below(4).wrapping_sub(1),
         1 => rng.below(2000).wrapping_sub(1000),
+        // The right edge of the window, without and with a scale.
         2 => rng.below(4).wrapping_add(65_533),
+        3 => rng.below(20).wrapping_add(262_130),
         _ => rng.below(u32::MAX),
     };
     let mut wire = Wire::new(flags, IRS + near(rng), ISS + near(rng)).text(&[7; 3][..rng.below(4) as usize]);
@@ -53,12 +57,13 @@ fn by_machine(host: &mut Host, wire: &Wire) -> Reaction {
     }
 }
 
+/// With timestamps windows are scaled too.
 fn in_time_wait(is_stamped: bool) -> Host {
     if !is_stamped {
         return in_state(State::TimeWait, &plain());
     }
-    let config = Config { timestamps: true, ..plain() };
-    let mut host = super::script::established_by(&config, &peer_syn_ack().stamp(1000, 0));
+    let config = Config { timestamps: true, window_scale: Some(3), ..plain() };
+    let mut host = established_by(&config, &peer_syn_ack().stamp(1000, 0).scale(2));
     host.shutdown_write();
     host.exchange(&peer(FIN | ACK, 0, 1).stamp(1000, 0));
     host
@@ -127,4 +132,38 @@ fn challenges_are_limited() {
     assert_eq!(remembered.on_segment(&old, 0, at(0)), Reaction::Answer(DropReason::TcpTimeWait));
     assert_eq!(remembered.on_segment(&old, 0, at(499)), Reaction::Drop(DropReason::TcpTimeWait));
     assert_eq!(remembered.on_segment(&old, 0, at(500)), Reaction::Answer(DropReason::TcpTimeWait));
+}
+
+#[test]
+fn what_has_not_said_everything_is_not_given_up_for_what_is_remembered() {
+    let mut host = established(&plain());
+    host.shutdown_write();
+    let _ = host.deliver(&peer(FIN | ACK, 0, 1));
+    assert_eq!(host.state(), State::TimeWait);
+    assert!(host.tcb.time_wait().is_none(), "the FIN is not acknowledged");
+    host.transmit();
+    assert!(host.tcb.time_wait().is_some());
+    let mut host = established(&plain());
+    host.shutdown_write();
+    host.exchange(&peer(FIN | ACK, 0, 1).text(b"unread"));
+    assert_eq!((host.state(), host.tcb.time_wait().is_some()), (State::TimeWait, false));
+    assert_eq!(host.read(), b"unread");
+    host.transmit();
+    assert!(host.tcb.time_wait().is_some());
+}
+
+#[test]
+fn a_connection_waits_for_its_peer_while_something_is_out_or_may_not_leave() {
+    let mut host = established(&plain());
+    let began = host.now;
+    assert_eq!(host.tcb.waits_since(), None);
+    host.now = host.now.add_nanos(5_000_000_000);
+    host.write(b"x");
+    assert_eq!(host.tcb.waits_since(), Some(host.now));
+    host.exchange(&peer(ACK, 0, 1).window(0));
+    let answered = host.now;
+    assert_eq!(host.tcb.waits_since(), None);
+    host.write(b"y");
+    assert_eq!(host.tcb.waits_since(), Some(answered), "the window is closed");
+    assert!(answered > began);
 }

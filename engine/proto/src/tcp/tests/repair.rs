@@ -1,0 +1,132 @@
+//! What an acknowledgement proves and what it does not: probes of the tail, timeouts under test, reports of duplicates, and what is known
+//! of the path afterwards (RFC 8985, RFC 5682, RFC 3708).
+
+use core::time::Duration;
+use std::vec::Vec;
+
+use super::host::{Host, Wire};
+use super::rack::{ROUND_TRIP, ack, at, in_flight, number, phase, sacking};
+use super::script::*;
+use crate::tcp::tcb::Timer;
+use crate::tcp::{Config, CongestionPhase, TransmitKind};
+
+fn is_new(wire: &Wire) -> bool {
+    wire.kind == TransmitKind::Data
+}
+
+fn is_again(wire: &Wire) -> bool {
+    wire.kind == TransmitKind::Retransmission
+}
+
+/// Eight segments are out when the timeout fires, and six wait.
+fn timed_out(config: &Config) -> Host {
+    let mut host = in_flight(config, 8, 6);
+    while phase(&mut host) != CongestionPhase::Loss {
+        host.run_timer();
+    }
+    host
+}
+
+/// RFC 5682 2.1 (3a), 3.1: a duplicate in answer to the new segments says that the loss was real.
+#[test]
+fn a_duplicate_in_answer_to_new_data_ends_the_test_of_a_timeout() {
+    for config in [plain(), sacking()] {
+        let mut host = timed_out(&config);
+        let sent = ack(&mut host, 1);
+        assert!(sent.len() == 2 && sent.iter().all(is_new), "{sent:?}");
+        let repeated = peer(ACK, 0, 1000);
+        let sent = host.exchange(&if config.sack { repeated.sack(at(8), at(9)) } else { repeated });
+        assert!(!sent.is_empty() && sent.iter().all(is_again), "{sent:?}");
+        assert_eq!(phase(&mut host), CongestionPhase::Loss);
+    }
+}
+
+/// Before new data has left, a duplicate answers what was sent before the timeout: with SACK it is told apart and means nothing yet.
+#[test]
+fn a_duplicate_before_new_data_ends_the_test_only_without_sack() {
+    let mut host = timed_out(&sacking());
+    host.exchange(&peer(ACK, 0, 0).sack(at(5), at(6)));
+    let sent = ack(&mut host, 1);
+    assert!(!sent.is_empty() && sent.iter().all(is_new), "{sent:?}");
+    let mut host = timed_out(&plain());
+    ack(&mut host, 0);
+    let sent = ack(&mut host, 1);
+    assert!(!sent.is_empty() && sent.iter().all(is_again), "{sent:?}");
+}
+
+/// RFC 8985 7.4.2: the last segment went again as a probe, and more has left since. By how much the threshold fell.
+fn after_a_probe(then: &[Wire]) -> u32 {
+    let mut host = in_flight(&sacking(), 4, 0);
+    let probe = one(host.run_timer());
+    assert_eq!((number(&probe), probe.kind), (3, TransmitKind::Retransmission));
+    host.now += ROUND_TRIP;
+    host.tcb.window.cwnd = 8_000;
+    assert_eq!(host.write(&[1; 2000]).len(), 2);
+    ack(&mut host, 4);
+    assert_eq!(host.tcb.window.ssthresh, u32::MAX, "which of the two copies has arrived?");
+    for wire in then {
+        host.exchange(wire);
+    }
+    host.tcb.window.ssthresh
+}
+
+#[test]
+fn one_more_acknowledgement_tells_whether_a_probe_repaired_a_loss() {
+    let of = |segs: u32| peer(ACK, 0, segs * 1000);
+    // Neither copy is told of: one was lost.
+    assert!(after_a_probe(&[of(5)]) < 8_000);
+    // The same acknowledgement again answers the second copy.
+    assert_eq!(after_a_probe(&[of(4), of(5)]), u32::MAX);
+    // Not if it tells of something else, nor one from before.
+    assert!(after_a_probe(&[of(4).sack(at(5), at(6)), of(6)]) < 8_000);
+    assert!(after_a_probe(&[of(3), of(5)]) < 8_000);
+}
+
+/// RFC 3708: each retransmission must have been needless, not just one.
+#[test]
+fn a_recovery_is_taken_back_when_the_last_of_its_retransmissions_was_needless() {
+    let mut host = in_flight(&sacking(), 8, 0);
+    let mut resent = host.exchange(&peer(ACK, 0, 0).sack(at(2), at(5)));
+    resent.extend(host.exchange(&peer(ACK, 0, 0).sack(at(2), at(6))));
+    assert_eq!(resent.iter().map(number).collect::<Vec<_>>(), [0, 1]);
+    let _ = host.deliver(&peer(ACK, 0, 1000).sack(at(0), at(1)).sack(at(2), at(6)));
+    assert_eq!(phase(&mut host), CongestionPhase::Recovery, "the other may have been needed");
+    assert!(host.tcb.window.ssthresh < 8_000);
+    let _ = host.deliver(&peer(ACK, 0, 6000).sack(at(1), at(2)));
+    assert_eq!((phase(&mut host), host.tcb.window.ssthresh), (CongestionPhase::Open, u32::MAX));
+}
+
+#[test]
+fn reordering_is_remembered_when_everything_has_arrived() {
+    let mut host = in_flight(&sacking(), 20, 0);
+    host.exchange(&peer(ACK, 0, 0).sack(at(1), at(3)));
+    ack(&mut host, 3);
+    ack(&mut host, 20);
+    assert_eq!(host.cold.in_use(), 0);
+    host.tcb.window.cwnd = 20_000;
+    assert_eq!(host.write(&[1; 10_000]).len(), 10);
+    host.now += ROUND_TRIP;
+    assert_eq!(host.exchange(&peer(ACK, 0, 20_000).sack(at(21), at(26))), [], "five above the hole");
+    assert_eq!(number(&host.run_timer()[0]), 20);
+}
+
+/// RFC 8985 6.2, step 5: a retransmission is given the round trip and the reordering window from when it left.
+#[test]
+fn a_retransmission_is_waited_for_like_any_other_segment() {
+    let mut host = in_flight(&sacking(), 10, 20);
+    host.call(|tcb, cx| cx.cold.get_mut(tcb.cold).unwrap().send.recall_reordering(true));
+    host.exchange(&peer(ACK, 0, 0).sack(at(1), at(5)));
+    assert_eq!(number(&host.run_timer()[0]), 0);
+    let resent_at = host.now;
+    host.now += Duration::from_millis(1);
+    let new = host.exchange(&peer(ACK, 0, 0).sack(at(1), at(10)));
+    assert!(!new.is_empty() && new.iter().all(is_new), "what arrives lets new data go: {new:?}");
+    let newest = number(new.last().expect("there is one"));
+    host.now += ROUND_TRIP;
+    let sent = host.exchange(&peer(ACK, 0, 0).sack(at(1), at(newest + 1)));
+    assert!(sent.iter().all(is_new), "{sent:?}");
+    assert_eq!(host.tcb.timer, Timer::Reorder);
+    let waits_ms = host.tcb.next_timer().unwrap().nanos_since(resent_at) / 1_000_000;
+    assert!((62..=63).contains(&waits_ms), "50 ms and a quarter of that: {waits_ms}");
+    assert_eq!(number(&host.run_timer()[0]), 0);
+}
