@@ -234,3 +234,41 @@ impl Header {
         out[10..12].copy_from_slice(&checksum.to_be_bytes());
     }
 }
+
+/// Marks a packet as a router does that is congested: CE instead of ECT (RFC 3168 5), and the checksum mended (RFC 1624 3). Whether it
+/// could be marked: what is no IPv4, or did not say that its ends understand marks, or is marked already, stays as it is.
+///
+/// ```
+/// use ringwire_wire::ipv4;
+/// let mut packet = [0; 20];
+/// let header = ipv4::Header {
+///     src: [10, 0, 0, 1].into(),
+///     dst: [10, 0, 0, 2].into(),
+///     protocol: ipv4::Protocol::TCP,
+///     tos: 0b10,
+///     ttl: 64,
+///     id: 7,
+///     dont_fragment: true,
+///     payload_len: 0,
+/// };
+/// header.emit(&mut packet);
+/// assert!(ipv4::mark_congestion(&mut packet));
+/// let marked = ipv4::Packet::parse(&packet)?;
+/// assert!(marked.verify_checksum() && marked.tos() == 0b11);
+/// assert!(!ipv4::mark_congestion(&mut packet), "once is enough");
+/// # Ok::<(), ringwire_wire::Malformed>(())
+/// ```
+pub fn mark_congestion(packet: &mut [u8]) -> bool {
+    const CE: u8 = 0b11;
+    let Some(header) = packet.first_chunk_mut::<HEADER_LEN>() else { return false };
+    let ecn = header[1] & CE;
+    if header[0] >> 4 != 4 || ecn == 0 || ecn == CE {
+        return false;
+    }
+    let sum = u32::from(!u16::from_be_bytes([header[10], header[11]])) + u32::from(CE - ecn);
+    // One carry at most, and none after it.
+    let folded = u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap_or(u16::MAX);
+    header[1] |= CE;
+    header[10..12].copy_from_slice(&(!folded).to_be_bytes());
+    true
+}

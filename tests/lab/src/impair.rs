@@ -42,6 +42,8 @@ pub struct Impairment {
     pub(crate) delay: Delay,
     pub(crate) reorder: Option<Reorder>,
     pub(crate) rate: Option<Rate>,
+    /// A packet that finds so many waiting is marked.
+    pub(crate) mark_at: Option<u32>,
     /// Longest IP packet that gets through.
     pub(crate) black_hole_above: Option<u32>,
     pub(crate) is_partitioned: bool,
@@ -134,6 +136,14 @@ impl Impairment {
         self
     }
 
+    /// Marks IPv4 packets that may be marked (ECN, RFC 3168) and find so many waiting in the queue of [`Impairment::rate`], the one being
+    /// sent included; the `K` of RFC 8257, fq_codel's `ce_threshold` in packets. Others pass as before.
+    #[must_use]
+    pub fn mark(mut self, at_packets: u32) -> Self {
+        self.mark_at = Some(at_packets);
+        self
+    }
+
     /// Swallows IP packets longer than `mtu_bytes` without a word, as a path does whose ICMP is filtered.
     #[must_use]
     pub fn mtu_black_hole(mut self, mtu_bytes: u32) -> Self {
@@ -193,6 +203,12 @@ impl Impairment {
                 ));
             }
         }
+        if let Some(mark_at) = self.mark_at
+            && self.rate.is_none_or(|rate| mark_at >= rate.limit_packets)
+        {
+            let what = format!("marking at {mark_at} packets never happens");
+            return Err(LabError::misuse(what, "rate(bits_per_s, limit) makes the queue; limit above it"));
+        }
         if let Some(reorder) = self.reorder {
             if self.delay.base.is_zero() {
                 let hint = "delay(base, jitter): packets that are not delayed cannot be overtaken";
@@ -242,6 +258,8 @@ pub struct Counters {
     pub duplicated: u64,
     /// Packets with a bit turned over.
     pub corrupted: u64,
+    /// Packets marked (CE).
+    pub marked: u64,
     /// Packets sent past others.
     pub reordered: u64,
     /// Packets being delayed now.
@@ -281,6 +299,8 @@ mod tests {
             Impairment::default().rate(1_000_000_000, 0),
             Impairment::default().rate(0, 10),
             Impairment::default().rate(1_000_000, 1_000_000),
+            Impairment::default().mark(10),
+            Impairment::default().rate(1_000_000, 10).mark(10),
             Impairment::default().reorder(0.1, 1),
             Impairment::default().delay(Duration::from_millis(1), Duration::ZERO).reorder(0.1, 0),
             Impairment::default().delay(Duration::from_secs(4000), Duration::ZERO),
@@ -290,6 +310,7 @@ mod tests {
             assert!(error.errno.is_none() && !error.hint.is_empty(), "{error}");
         }
         assert!(Impairment::default().loss(0.5).check().is_ok());
+        assert!(Impairment::default().rate(1_000_000, 10).mark(9).check().is_ok());
     }
 
     #[test]

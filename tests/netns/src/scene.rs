@@ -53,6 +53,13 @@ impl Scene {
         scene
     }
 
+    /// A link with a forwarder, which does what [`Link::impair`] says and captures too: judged.
+    pub fn forwarded(addressing: Addressing) -> Scene {
+        let mut scene = Scene::laid(addressing, |link| link);
+        scene.wire = Some(Wire::tap(&scene.link, scene.ip(), scene.link.mtu_bytes()));
+        scene
+    }
+
     /// Nobody watches: for a test of times without a packet, which a capture would only disturb.
     pub fn unjudged(addressing: Addressing) -> Scene {
         Scene::of(addressing, |link| link)
@@ -65,9 +72,13 @@ impl Scene {
     }
 
     fn of(addressing: Addressing, shape: impl FnOnce(LinkBuilder<'_>) -> LinkBuilder<'_>) -> Scene {
+        Scene::laid(addressing, |link| shape(link.direct()))
+    }
+
+    fn laid(addressing: Addressing, shape: impl FnOnce(LinkBuilder<'_>) -> LinkBuilder<'_>) -> Scene {
         let lab = Lab::new().expect("a lab");
         let (host, peer) = (lab.node("host").expect("a node"), lab.node("peer").expect("a node"));
-        let link = shape(lab.link(&host, &peer).direct()).up().expect("a link");
+        let link = shape(lab.link(&host, &peer)).up().expect("a link");
         Scene { wire: None, loopback: None, host, peer, link, addressing, lab }
     }
 

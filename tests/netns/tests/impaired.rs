@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use ringwire::{Backend, DropReason};
-use ringwire_lab::{Impairment, Lab};
-use ringwire_netns::{Addressing, Echo, Pattern, Scene, Service, Wire, kernel, options, within};
+use ringwire_lab::Impairment;
+use ringwire_netns::{Addressing, Echo, Pattern, Scene, Service, kernel, options, within};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// What loss, reordering and copies make of a connection that is in order itself.
@@ -17,19 +17,8 @@ const EXPECTED: [DropReason; 5] = [
     DropReason::TcpNoSocket,
 ];
 
-/// A scene whose link has a forwarder.
-fn scene() -> Scene {
-    let lab = Lab::new().expect("a lab");
-    let (host, peer) = (lab.node("host").expect("a node"), lab.node("peer").expect("a node"));
-    let link = lab.link(&host, &peer).up().expect("a link");
-    let mut scene =
-        Scene { wire: None, loopback: None, host, peer, link, addressing: Addressing::Dedicated, lab };
-    scene.wire = Some(Wire::tap(&scene.link, scene.ip(), 1500));
-    scene
-}
-
 fn echoes(backend: Backend, impairment: Impairment) -> Duration {
-    let scene = scene();
+    let scene = Scene::forwarded(Addressing::Dedicated);
     let addr = scene.at(7);
     let engine = scene.builder().backend(backend).start().expect("the engine starts");
     let service = Service::start(engine, move |worker| Echo::tcp(worker, addr, &options()));
@@ -51,7 +40,7 @@ fn echoes(backend: Backend, impairment: Impairment) -> Duration {
 #[test]
 fn a_black_hole_on_the_path_is_passed() {
     within(LIMIT, || {
-        let scene = scene();
+        let scene = Scene::forwarded(Addressing::Dedicated);
         let addr = scene.at(7);
         let service = Service::start(scene.engine(), move |worker| Echo::tcp(worker, addr, &options()));
         scene.link.impair(&scene.peer, Impairment::default().mtu_black_hole(1200)).expect("a forwarder");

@@ -2,6 +2,9 @@
 
 use std::collections::VecDeque;
 
+use ringwire_wire::eth::{self, EtherType};
+use ringwire_wire::ipv4;
+
 use crate::rng::Rng;
 
 /// A slower stretch on the way to one end.
@@ -88,20 +91,8 @@ impl Passing {
     }
 }
 
-/// Marks an IPv4 packet in its Ethernet frame if it may be marked (RFC 3168 5), and mends the header's checksum (RFC 1624).
+/// Marks what is in an Ethernet frame, if it is an IPv4 packet that may be marked.
 fn mark(frame: &mut [u8]) -> bool {
-    const IP: usize = 14;
-    let (Some(&tos), Some(&high), Some(&low)) = (frame.get(IP + 1), frame.get(IP + 10), frame.get(IP + 11))
-    else {
-        return false;
-    };
-    let is_ipv4 = frame.get(12..14) == Some(&[8, 0]);
-    if !is_ipv4 || tos & 3 == 0 || tos & 3 == 3 {
-        return false;
-    }
-    let sum = u32::from(!u16::from_be_bytes([high, low])) + u32::from(3 - (tos & 3));
-    let folded = u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap_or(u16::MAX);
-    frame[IP + 1] = tos | 3;
-    frame[IP + 10..IP + 12].copy_from_slice(&(!folded).to_be_bytes());
-    true
+    let is_ipv4 = frame.get(12..eth::HEADER_LEN) == Some(&EtherType::IPV4.0.to_be_bytes());
+    is_ipv4 && frame.get_mut(eth::HEADER_LEN..).is_some_and(ipv4::mark_congestion)
 }

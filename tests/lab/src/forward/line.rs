@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use ringwire_frame::{Class, Packet, Pool, SendFrame};
+use ringwire_wire::eth::{self, EtherType};
+use ringwire_wire::ipv4;
 
-use super::bottleneck::Bottleneck;
+use super::bottleneck::{Bottleneck, Place};
 use super::lateness::{Lateness, histogram};
 use super::wire::{Arrival, Wire};
 use crate::impair::{Counters, Impairment};
 use crate::judge::{Cause, Judge, Pass, Verdict};
 
-const ETH_LEN: usize = 14;
+const ETH_LEN: usize = eth::HEADER_LEN;
 
 /// Packets that travel one way.
 #[derive(Debug)]
@@ -90,7 +92,7 @@ impl Line {
     /// Judges what comes from now on by `impairment`; what waits keeps its time.
     pub(super) fn impair(&mut self, impairment: Impairment, from: &mut Wire, to: &mut Wire) {
         self.judge = Judge::new(impairment);
-        self.bottleneck.set(impairment.rate);
+        self.bottleneck.set(&impairment);
         let waiting = self.waiting.len() as u64;
         self.counters = Counters { received: waiting, waiting, ..Counters::default() };
         self.lateness.reset();
@@ -153,12 +155,16 @@ impl Line {
         arrived
     }
 
-    fn admit(&mut self, packet: Packet, arrival: Arrival, delay: Duration) -> Arrived {
-        let Some(sent_ns) = self.bottleneck.admit(arrival.at_ns, packet.len()) else {
+    fn admit(&mut self, mut packet: Packet, arrival: Arrival, delay: Duration) -> Arrived {
+        let Some(Place { sent_ns, is_to_be_marked }) = self.bottleneck.admit(arrival.at_ns, packet.len())
+        else {
             self.counters.dropped += 1;
             self.counters.over_limit += 1;
             return Arrived::Ends("the queue was full");
         };
+        if is_to_be_marked && mark(&mut packet) {
+            self.counters.marked += 1;
+        }
         // Delays are bounded by hours.
         let due_ns = sent_ns + delay.as_nanos() as u64;
         self.order += 1;
@@ -213,6 +219,13 @@ fn copy_of(pool: &mut Pool, packet: &Packet) -> Option<Packet> {
     let head = copy(&packet.head)?;
     let rest = packet.rest.iter().map(&mut copy).collect::<Option<Vec<_>>>()?;
     Some(Packet { head, rest })
+}
+
+/// Marks an IPv4 packet that may be marked.
+fn mark(packet: &mut Packet) -> bool {
+    let frame = packet.head.bytes_mut();
+    let is_ipv4 = frame.get(12..ETH_LEN) == Some(&EtherType::IPV4.0.to_be_bytes());
+    is_ipv4 && frame.get_mut(ETH_LEN..).is_some_and(ipv4::mark_congestion)
 }
 
 fn turn_bit(packet: &mut Packet, bit: u64) {
