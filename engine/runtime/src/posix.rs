@@ -36,6 +36,7 @@ mod info;
 mod message;
 mod numbers;
 mod options;
+mod ports;
 mod stream;
 mod stream_calls;
 
@@ -50,6 +51,7 @@ use datagram::DatagramSocket;
 use epoll::Epoll;
 use files::{File, FileId, Files, Hold};
 use options::StreamChoices;
+use ports::Ports;
 use stream::{Stream, StreamId};
 
 /// The number of a descriptor.
@@ -68,8 +70,7 @@ pub struct Sockets {
     by_udp: HashMap<Udp, FileId>,
     /// What a new stream socket begins with.
     defaults: TcpOptions,
-    /// Where the search for a free local port goes on.
-    next_port: u16,
+    ports: Ports,
     /// See [`call::break_off`].
     is_breaking_off: bool,
     /// The engine has stopped: nothing will happen any more.
@@ -144,20 +145,10 @@ impl BitAnd<u32> for Ready {
 
 /// Events taken from the worker in one turn.
 const EVENTS: usize = 256;
-/// Linux's range of ephemeral ports.
-const FIRST_PORT: u16 = 32_768;
-const LAST_PORT: u16 = 60_999;
 
 impl Sockets {
     /// Sockets over `worker`, which serves nobody else. New stream sockets begin with `defaults`.
     pub fn new(worker: Worker, numbers: Box<dyn Numbers>, defaults: TcpOptions) -> Sockets {
-        // Anywhere in the range: restarted programs do not meet their predecessors' remembered connections.
-        let span = u64::from(LAST_PORT - FIRST_PORT) + 1;
-        let mut seed = [0; 8];
-        let offset = match getrandom::fill(&mut seed) {
-            Ok(()) => u64::from_ne_bytes(seed) % span,
-            Err(_) => worker.now_ns() % span,
-        };
         Sockets {
             worker,
             events: Some(Events::with_capacity(EVENTS)),
@@ -168,8 +159,7 @@ impl Sockets {
             by_listener: HashMap::new(),
             by_udp: HashMap::new(),
             defaults,
-            // Below the range's span, which fits.
-            next_port: FIRST_PORT + offset as u16,
+            ports: Ports::default(),
             is_breaking_off: false,
             is_stopped: false,
             #[cfg(test)]
@@ -217,6 +207,8 @@ impl Sockets {
             Event::Accepted { listener, conn } => self.on_accepted(listener, conn),
             Event::Connected(conn) => {
                 self.change(conn, Ready::ANYTHING, Stream::on_connected);
+                // Only now, if it had to wait for a port.
+                self.stand_of(conn);
                 self.cork_again(conn);
             }
             Event::Readable(conn) => self.on_readable(conn),
@@ -243,15 +235,22 @@ impl Sockets {
 
     fn on_readable(&mut self, conn: Conn) {
         let outlook = self.worker.outlook(conn);
-        // Linux wakes everybody for an end, and those who read for what comes.
-        let is_end = outlook.is_finished || outlook.ended.is_some();
-        self.change(conn, if is_end { Ready::ANYTHING } else { Ready::IN }, |stream| {
+        // Linux wakes everybody for an end, and those who read for as much as they ask for.
+        let what = match self.by_conn.get(&conn).and_then(|id| self.streams.get(id)) {
+            _ if outlook.is_finished || outlook.ended.is_some() => Ready::ANYTHING,
+            Some(stream) if stream.has_enough(&self.worker) => Ready::IN,
+            Some(_) | None => Ready::NONE,
+        };
+        self.change(conn, what, |stream| {
             stream.is_eof |= outlook.is_finished;
             // Polls and writes hear of it now, reads when they have come so far.
             if let Some(reason) = outlook.ended.filter(|_| stream.leftover.is_none()) {
                 stream.on_closed(reason);
             }
         });
+        if outlook.ended.is_some() {
+            self.stand_of(conn);
+        }
     }
 
     fn on_closed(&mut self, conn: Conn, reason: CloseReason) {
@@ -263,6 +262,7 @@ impl Sockets {
             }
             stream.leftover = None;
         });
+        self.stand_of(conn);
         self.by_conn.remove(&conn);
     }
 
@@ -276,6 +276,7 @@ impl Sockets {
         let child = self.add_stream(child);
         self.by_conn.insert(conn, child);
         self.cork_again(conn);
+        self.stand(child);
         let Some(stream) = self.streams.get_mut(&id) else { return };
         let file = stream.file;
         if let Some(queue) = stream.queue() {
@@ -376,15 +377,8 @@ impl Sockets {
 
     /// A local TCP port that nobody stands on.
     fn free_port(&mut self) -> Result<u16, Errno> {
-        for _ in FIRST_PORT..=LAST_PORT {
-            let port = self.next_port;
-            self.next_port = if port == LAST_PORT { FIRST_PORT } else { port + 1 };
-            let is_bound = |stream: &Stream| stream.bound.is_some_and(|bound| bound.port() == port);
-            if self.worker.tcp_port_users(port) == 0 && !self.streams.values().any(is_bound) {
-                return Ok(port);
-            }
-        }
-        Err(Errno::ADDRINUSE)
+        let Sockets { worker, ports, .. } = self;
+        worker.free_tcp_port(|port| !ports.is_used(port)).ok_or(Errno::ADDRINUSE)
     }
 
     /// `getsockname(2)`.

@@ -199,7 +199,7 @@ pub fn connect(fd: Fd, to: Named) -> impl FnMut(&mut Sockets) -> Progress<Result
     })
 }
 
-/// `recv` that waits for the first byte or, with `MSG_WAITALL`, for as many as there is room for. What has come when the time is over,
+/// `recv` that waits for as many bytes as `SO_RCVLOWAT` says or, with `MSG_WAITALL`, for as many as there is room for. What has come when the time is over,
 /// the stream ends or fails is the result, with the buffer.
 pub fn recv<B: AsMut<[u8]>>(
     fd: Fd,
@@ -226,7 +226,9 @@ fn recv_into(flags: i32) -> impl FnMut(&mut Sockets, FileId, &mut [u8]) -> Progr
     let is_peek = flags & libc::MSG_PEEK != 0;
     move |sockets, file, buf| {
         // A datagram is never joined to another.
+        let low_water = sockets.recv_low_water(file);
         let is_all = flags & libc::MSG_WAITALL != 0 && sockets.stream_id(file).is_ok();
+        let enough = if is_all { buf.len() } else { low_water.min(buf.len()) };
         let waits = sockets.waits(file) && flags & libc::MSG_DONTWAIT == 0;
         loop {
             if done.len > 0 && sockets.is_read_out(file) {
@@ -236,12 +238,11 @@ fn recv_into(flags: i32) -> impl FnMut(&mut Sockets, FileId, &mut [u8]) -> Progr
             // Peeking begins anew each time.
             let taken = if is_peek { 0 } else { done.len };
             let rest = buf.get_mut(taken..).unwrap_or_default();
-            let room = rest.len();
             match sockets.recv_file(file, &mut [IoSliceMut::new(rest)], flags) {
                 Ok(found) => {
                     done = Received { len: taken + found.len, ..found };
                     let is_all_there_is = is_peek && (!waits || sockets.is_ending(file));
-                    if !is_all || found.len == 0 || found.len >= room || is_all_there_is {
+                    if done.len >= enough || found.len == 0 || is_all_there_is {
                         return Progress::Done(Ok(done));
                     }
                     if is_peek {

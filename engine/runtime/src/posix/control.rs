@@ -59,7 +59,7 @@ impl Sockets {
     /// `ioctl(2)`.
     ///
     /// # Errors
-    /// [`Errno::NOTTY`] for an unknown request, [`Errno::INVAL`] on a listening socket, [`Errno::BADF`].
+    /// [`Errno::NOTTY`] for an unknown request, [`Errno::INVAL`] on a listening socket and on an epoll, [`Errno::BADF`].
     pub fn ioctl(&mut self, fd: Fd, request: u64) -> Result<Ioctl, Errno> {
         let file = self.files.id(fd)?;
         let bytes = match (request, &self.files.get(file)?.kind) {
@@ -69,6 +69,7 @@ impl Sockets {
             (TIOCOUTQ | SIOCOUTQNSD, Kind::Stream(_)) => self.unsent_bytes(file, request)?,
             // What is written has left.
             (TIOCOUTQ, Kind::Datagram(_)) => 0,
+            (_, Kind::Epoll(_)) => return Err(Errno::INVAL),
             _ => return Err(Errno::NOTTY),
         };
         Ok(Ioctl::Get(i32::try_from(bytes).unwrap_or(i32::MAX)))

@@ -124,6 +124,15 @@ impl Sockets {
         // What came before stays, as on Linux.
         socket.pull(worker, KEPT);
         let old = socket.socket;
+        if peer.is_none() && socket.bound.is_none() {
+            // So it does when the port was nobody's wish.
+            (socket.socket, socket.peer) = (None, None);
+            if let Some(old) = old {
+                worker.close_udp(old);
+                self.by_udp.remove(&old);
+            }
+            return Ok(());
+        }
         let before = (socket.peer, socket.local(worker));
         socket.peer = peer;
         let port = before.1.map_or(0, |local| local.port());
@@ -167,6 +176,7 @@ impl Sockets {
         flags: i32,
     ) -> Result<Received, Errno> {
         let otherwise = if self.is_stopped { Errno::SHUTDOWN } else { Errno::AGAIN };
+        let waits = self.waits(file) && flags & libc::MSG_DONTWAIT == 0;
         let (worker, socket) = self.datagram(file)?;
         socket.pull(worker, 1);
         if let Some(error) = socket.error.take() {
@@ -174,7 +184,8 @@ impl Sockets {
         }
         let Some(datagram) = socket.waiting.front() else {
             let nothing = Received { len: 0, from: None, flags: 0 };
-            return if socket.shut.read { Ok(nothing) } else { Err(otherwise) };
+            // Linux: only a wait notices.
+            return if socket.shut.read && waits { Ok(nothing) } else { Err(otherwise) };
         };
         let mut rest = &datagram.payload[..];
         let whole = rest.len();

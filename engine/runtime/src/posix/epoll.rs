@@ -280,7 +280,10 @@ impl Sockets {
     }
 
     fn list_if_ready(&mut self, epoll: FileId, watched: Watched) {
-        if self.found(epoll, watched).is_some() {
+        let is_listed =
+            |epoll: &mut Epoll| epoll.interests.get(&watched).is_some_and(|one| one.place.is_some());
+        // Linux: no news for those above when it is listed already.
+        if self.found(epoll, watched).is_some() && !self.epoll_mut(epoll).is_some_and(is_listed) {
             self.list(epoll, watched, Ready::ANYTHING);
         }
     }

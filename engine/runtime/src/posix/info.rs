@@ -132,8 +132,8 @@ fn state_number(state: TcpState) -> u8 {
         TcpState::SynReceived => 3,
         TcpState::FinWait1 => 4,
         TcpState::FinWait2 => 5,
-        TcpState::TimeWait => 6,
-        TcpState::Closed => 7,
+        // Linux: TIME-WAIT is nobody's socket, and the descriptor's is closed.
+        TcpState::TimeWait | TcpState::Closed => 7,
         TcpState::CloseWait => 8,
         TcpState::LastAck => 9,
         TcpState::Closing => 11,

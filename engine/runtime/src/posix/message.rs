@@ -20,13 +20,6 @@ pub struct Received {
     pub flags: i32,
 }
 
-/// `recv` flags that mean something here, or nothing at all without control data.
-const RECV_FLAGS: i32 = libc::MSG_DONTWAIT
-    | libc::MSG_PEEK
-    | libc::MSG_WAITALL
-    | libc::MSG_TRUNC
-    | libc::MSG_NOSIGNAL
-    | libc::MSG_CMSG_CLOEXEC;
 const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_MORE | libc::MSG_FASTOPEN;
 
 impl Sockets {
@@ -35,7 +28,7 @@ impl Sockets {
     ///
     /// # Errors
     /// [`Errno::AGAIN`], [`Errno::NOTCONN`], what the connection died of (once), [`Errno::INVAL`] for `MSG_OOB` (there is no urgent
-    /// data), [`Errno::OPNOTSUPP`] for other flags, [`Errno::BADF`], [`Errno::NOTSOCK`].
+    /// data), [`Errno::BADF`], [`Errno::NOTSOCK`]. Other flags mean nothing, as on Linux.
     pub fn recv(&mut self, fd: Fd, bufs: &mut [IoSliceMut<'_>], flags: i32) -> Result<Received, Errno> {
         self.recv_file(self.files.id(fd)?, bufs, flags)
     }
@@ -52,9 +45,6 @@ impl Sockets {
         if flags & libc::MSG_ERRQUEUE != 0 {
             // Always empty.
             return Err(Errno::AGAIN);
-        }
-        if flags & !RECV_FLAGS != 0 {
-            return Err(Errno::OPNOTSUPP);
         }
         let id = match &self.files.get(file)?.kind {
             Kind::Stream(id) => *id,
@@ -144,6 +134,12 @@ impl Sockets {
             Phase::Deferred(to) => *to,
             Phase::Idle if is_fast => to.ok_or(Errno::INVAL)?,
             Phase::Connecting(_) if is_fast => return Err(Errno::ALREADY),
+            // It has succeeded meanwhile, and this is how the program hears of it.
+            Phase::Connected { conn, is_told: false } if is_fast => {
+                let conn = *conn;
+                stream.phase = Phase::Connected { conn, is_told: true };
+                return stream.may_send().map(|conn| (conn, false));
+            }
             Phase::Connected { .. } | Phase::Listening(_) if is_fast => return Err(Errno::ISCONN),
             Phase::Idle
             | Phase::Listening(_)

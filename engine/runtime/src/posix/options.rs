@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::info::tcp_info_bytes;
 use super::stream::{Phase, Stream, StreamId};
 use super::stream_calls::MAX_BACKLOG;
-use super::{Errno, Fd, FileId, Kind, Sockets};
+use super::{Errno, Fd, FileId, Kind, Ready, Sockets};
 use crate::config::{Cork, KeepAlive};
 use crate::{CongestionControl, TcpOptions};
 
@@ -18,6 +18,10 @@ pub(super) struct StreamChoices {
     pub(super) is_more_to_come: bool,
     /// `TCP_FASTOPEN_CONNECT`
     pub(super) is_connect_deferred: bool,
+    /// `SO_RCVLOWAT`
+    pub(super) recv_low_water: u32,
+    /// The time of `SO_LINGER`, which Linux keeps while it is off.
+    linger_s: u32,
     is_kept_alive: bool,
     keepalive: KeepAlive,
     pub(super) timeouts: Timeouts,
@@ -34,6 +38,9 @@ impl StreamChoices {
             is_corked: false,
             is_more_to_come: false,
             is_connect_deferred: false,
+            recv_low_water: 1,
+            // Longer ones than a century are alike.
+            linger_s: options.linger.map_or(0, |linger| linger.as_secs() as u32),
             is_kept_alive: options.keepalive.is_some(),
             keepalive: options.keepalive.unwrap_or(usual),
             timeouts: Timeouts::default(),
@@ -75,7 +82,8 @@ impl Sockets {
             *if name == libc::SO_RCVTIMEO { &mut timeouts.recv } else { &mut timeouts.send } = timeout;
             return Ok(());
         }
-        let id = match &self.file(fd)?.kind {
+        let file = self.files.id(fd)?;
+        let id = match &self.files.get(file)?.kind {
             Kind::Stream(id) => *id,
             Kind::Datagram(_) => return Err(Errno::NOPROTOOPT),
             Kind::Epoll(_) => return Err(Errno::NOTSOCK),
@@ -83,7 +91,13 @@ impl Sockets {
         let stream = self.streams.get_mut(&id).ok_or(Errno::BADF)?;
         let before = stream.options.clone();
         match level {
-            libc::SOL_SOCKET => stream.set_socket_option(name, value)?,
+            libc::SOL_SOCKET => {
+                stream.set_socket_option(name, value)?;
+                self.stand(id);
+                if name == libc::SO_RCVLOWAT {
+                    self.wake(file, Ready::IN);
+                }
+            }
             libc::IPPROTO_TCP => match name {
                 libc::TCP_CORK => return self.set_cork(id, number(value)? != 0),
                 libc::TCP_QUICKACK => return self.quick_ack(id, number(value)?),
@@ -132,7 +146,8 @@ impl Sockets {
         match (value, conn) {
             (0, _) => Err(Errno::NOPROTOOPT),
             (_, Some(conn)) => Ok(self.worker.quick_ack(conn)?),
-            (_, None) => Err(Errno::NOTCONN),
+            // Linux: there is nothing to acknowledge.
+            (_, None) => Ok(()),
         }
     }
 
@@ -209,14 +224,23 @@ impl Stream {
         if name == libc::SO_LINGER {
             let &[a, b, c, d, e, f, g, h, ..] = value else { return Err(Errno::INVAL) };
             let is_on = i32::from_ne_bytes([a, b, c, d]) != 0;
-            let seconds = i32::from_ne_bytes([e, f, g, h]).max(0);
-            self.options.linger = is_on.then(|| Duration::from_secs(u64::from(seconds.unsigned_abs())));
+            if is_on {
+                // Linux: a negative time is a very long one.
+                self.choices.linger_s = u32::from_ne_bytes([e, f, g, h]);
+            }
+            self.options.linger = is_on.then(|| Duration::from_secs(self.choices.linger_s.into()));
             return Ok(());
         }
         let number = number(value)?;
         match name {
             libc::SO_REUSEADDR => self.choices.reuse_address = number != 0,
             libc::SO_KEEPALIVE => self.choices.is_kept_alive = number != 0,
+            libc::SO_RCVLOWAT => {
+                let wanted = if number < 0 { i32::MAX } else { number };
+                // More than half the buffer might never be there at once.
+                let most = self.options.recv_buffer_bytes / 2;
+                self.choices.recv_low_water = wanted.unsigned_abs().min(most).max(1);
+            }
             libc::SO_RCVBUF => {
                 let bytes = buffer_bytes(number);
                 (self.options.recv_buffer_bytes, self.options.recv_buffer_max_bytes) = (bytes, bytes);
@@ -315,11 +339,13 @@ impl Stream {
             libc::SO_ACCEPTCONN => int(i32::from(matches!(self.phase, Phase::Listening(_)))),
             libc::SO_REUSEADDR => int(i32::from(self.choices.reuse_address)),
             libc::SO_KEEPALIVE => int(i32::from(self.choices.is_kept_alive)),
+            libc::SO_RCVLOWAT => int(self.choices.recv_low_water.cast_signed()),
+            // Linux has no other, and it cannot be set.
+            libc::SO_SNDLOWAT => int(1),
             libc::SO_RCVBUF => int(doubled(recv_buffer_bytes)),
             libc::SO_SNDBUF => int(doubled(send_buffer_bytes)),
             libc::SO_LINGER => {
-                let seconds = linger.map_or(0, |linger| i32::try_from(linger.as_secs()).unwrap_or(i32::MAX));
-                [int(i32::from(linger.is_some())), int(seconds)].concat()
+                [int(i32::from(linger.is_some())), int(self.choices.linger_s.cast_signed())].concat()
             }
             _ => return Err(Errno::NOPROTOOPT),
         })

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use super::options::StreamChoices;
+use super::ports::{Manner, Place};
 use super::{Errno, FileId, Ready};
 use crate::buffer::RxBuf;
 use crate::config::TcpOptions;
@@ -23,6 +24,10 @@ pub(super) struct Stream {
     pub(super) choices: StreamChoices,
     /// Where `bind` or `listen` has put it.
     pub(super) bound: Option<SocketAddrV4>,
+    /// Where its connection is, or was.
+    was_at: Option<SocketAddrV4>,
+    /// What is known of it to others who want to stand there.
+    pub(super) place: Option<Place>,
     pub(super) peer: Option<SocketAddrV4>,
     pub(super) phase: Phase,
     /// The rest of a piece that was read in part. What is unread beyond it stays in the worker, within its books and the peer's window.
@@ -84,6 +89,8 @@ impl Stream {
             options,
             choices,
             bound: None,
+            was_at: None,
+            place: None,
             peer: None,
             phase: Phase::Idle,
             rest: None,
@@ -103,7 +110,7 @@ impl Stream {
         stream.phase = Phase::Connected { conn, is_told: true };
         stream.is_writable = true;
         if let Ok((SocketAddr::V4(local), SocketAddr::V4(peer))) = worker.addrs(conn) {
-            stream.bound = Some(local);
+            stream.was_at = Some(local);
             stream.peer = Some(peer);
         }
         stream
@@ -142,8 +149,20 @@ impl Stream {
     pub(super) fn local(&self, worker: &Worker) -> Option<SocketAddrV4> {
         match self.conn().and_then(|conn| worker.addrs(conn).ok()) {
             Some((SocketAddr::V4(local), _)) => Some(local),
-            _ => self.bound,
+            _ => self.bound.or(self.was_at),
         }
+    }
+
+    /// Where it stands now: as long as it is bound, or has a connection.
+    pub(super) fn standing(&mut self, worker: &Worker) -> Option<Place> {
+        let at = self.conn().and_then(|conn| worker.addrs(conn).ok());
+        if let Some((SocketAddr::V4(local), _)) = at.filter(|(local, _)| local.port() != 0) {
+            self.was_at = Some(local);
+        }
+        let addr = self.bound.or_else(|| self.was_at.filter(|_| self.conn().is_some()))?;
+        let is_listening = matches!(self.phase, Phase::Listening(_));
+        let is_sharing = self.choices.reuse_address && !is_listening;
+        Some(Place { addr, manner: if is_sharing { Manner::Sharing } else { Manner::Alone } })
     }
 
     /// What is unread, front to back.
@@ -154,6 +173,14 @@ impl Stream {
 
     pub(super) fn unread_bytes(&self, worker: &Worker) -> usize {
         self.unread(worker).map(|piece| piece.len()).sum()
+    }
+
+    /// Whether as much is unread as `SO_RCVLOWAT` asks for.
+    pub(super) fn has_enough(&self, worker: &Worker) -> bool {
+        match self.choices.recv_low_water {
+            0 | 1 => self.unread(worker).next().is_some(),
+            bytes => self.unread_bytes(worker) >= bytes as usize,
+        }
     }
 
     /// Whether the worker does not know of all that is unread.
@@ -211,7 +238,7 @@ impl Stream {
     pub(super) fn disconnect(&mut self) {
         let choices = self.choices.clone();
         let fresh = Stream::new(self.options.clone(), choices);
-        *self = Stream { bound: self.bound, file: self.file, ..fresh };
+        *self = Stream { bound: self.bound, place: self.place, file: self.file, ..fresh };
     }
 
     /// Linux's order: what has come, the end of the stream, the error, what was shut, and then the wait.
@@ -320,7 +347,7 @@ impl Stream {
             ready |= Ready::IN | Ready::RDHUP;
         }
         if !matches!(self.phase, Phase::Connecting(_)) {
-            if self.unread(worker).next().is_some() {
+            if self.has_enough(worker) {
                 ready |= Ready::IN;
             }
             if is_out_shut || self.is_writable || matches!(self.phase, Phase::Idle | Phase::Deferred(_)) {

@@ -4,8 +4,10 @@ use std::net::{Shutdown, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use super::addr::Named;
+use super::ports::{Manner, Place};
 use super::stream::{Phase, Queue, Stream, StreamId};
 use super::{Errno, Fd, FileId, Kind, Mode, Ready, Sockets};
+use crate::TcpState;
 use crate::config::Cork;
 use crate::error::CloseReason;
 use crate::event::Conn;
@@ -34,37 +36,49 @@ impl Sockets {
 
     fn bind_stream(&mut self, id: StreamId, addr: SocketAddrV4) -> Result<(), Errno> {
         let stream = self.streams.get(&id).ok_or(Errno::BADF)?;
-        if stream.bound.is_some() || !matches!(stream.phase, Phase::Idle) {
+        if stream.bound.is_some() || !matches!(stream.phase, Phase::Idle | Phase::Failed | Phase::Ended) {
             return Err(Errno::INVAL);
         }
         if !addr.ip().is_unspecified() && !self.worker.is_local_address(*addr.ip()) {
             return Err(Errno::ADDRNOTAVAIL);
         }
-        let is_reusing = stream.choices.reuse_address;
         let port = if addr.port() == 0 { self.free_port()? } else { addr.port() };
-        let addr = SocketAddrV4::new(*addr.ip(), port);
-        if self.is_taken(addr, is_reusing) {
-            return Err(Errno::ADDRINUSE);
-        }
+        self.enter(id, SocketAddrV4::new(*addr.ip(), port))?;
         if let Some(stream) = self.streams.get_mut(&id) {
-            stream.bound = Some(addr);
+            stream.bound = Some(SocketAddrV4::new(*addr.ip(), port));
         }
+        self.stand(id);
         Ok(())
     }
 
-    /// Whether another socket, or the memory of a connection, keeps `addr` from being bound (socket(7), SO_REUSEADDR).
-    fn is_taken(&self, addr: SocketAddrV4, is_reusing: bool) -> bool {
-        let overlaps = |bound: SocketAddrV4| {
-            bound.port() == addr.port()
-                && (bound.ip() == addr.ip() || bound.ip().is_unspecified() || addr.ip().is_unspecified())
-        };
-        let is_in_the_way = |stream: &Stream| {
-            let both_reuse = is_reusing && stream.choices.reuse_address;
-            let is_listening = matches!(stream.phase, Phase::Listening(_));
-            stream.bound.is_some_and(overlaps) && (is_listening || !both_reuse)
-        };
-        let is_remembered = !is_reusing && self.worker.tcp_port_users(addr.port()) > 0;
-        is_remembered || self.streams.values().any(is_in_the_way)
+    /// Whether others let the socket stand at `addr`. Connections that the worker remembers tolerate those who say `SO_REUSEADDR`.
+    fn enter(&mut self, id: StreamId, addr: SocketAddrV4) -> Result<(), Errno> {
+        let Some(stream) = self.streams.get_mut(&id) else { return Err(Errno::BADF) };
+        let manner = if stream.choices.reuse_address { Manner::Sharing } else { Manner::Alone };
+        let before = stream.place.take();
+        before.into_iter().for_each(|place| self.ports.leave(place));
+        let is_remembered = manner == Manner::Alone && self.worker.tcp_port_users(addr.port()) > 0;
+        let is_free = !is_remembered && self.ports.may_enter(Place { addr, manner });
+        self.stand(id);
+        if is_free { Ok(()) } else { Err(Errno::ADDRINUSE) }
+    }
+
+    /// The index of ports follows the stream socket.
+    pub(super) fn stand(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let now = stream.standing(&self.worker);
+        let before = std::mem::replace(&mut stream.place, now);
+        if before != now {
+            before.into_iter().for_each(|place| self.ports.leave(place));
+            now.into_iter().for_each(|place| self.ports.enter(place));
+        }
+    }
+
+    /// See [`Sockets::stand`].
+    pub(super) fn stand_of(&mut self, conn: Conn) {
+        if let Some(id) = self.by_conn.get(&conn) {
+            self.stand(*id);
+        }
     }
 
     /// `listen(2)`. Again on a listening socket it changes the backlog.
@@ -91,11 +105,14 @@ impl Sockets {
             Some(bound) => bound,
             None => SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, self.free_port()?),
         };
+        // Linux asks again: others may listen there by now.
+        self.enter(id, bound)?;
         let Some(stream) = self.streams.get_mut(&id) else { return Err(Errno::BADF) };
         let listener = self.worker.listen(bound.into(), &stream.options)?;
         stream.bound = Some(bound);
         stream.phase = Phase::Listening(Queue { listener, waiting: std::collections::VecDeque::new() });
         self.by_listener.insert(listener, id);
+        self.stand(id);
         Ok(())
     }
 
@@ -232,11 +249,12 @@ impl Sockets {
     }
 
     fn open_connection(&mut self, id: StreamId, to: SocketAddrV4) -> Result<(), Errno> {
-        if to.port() == 0 {
-            // Nobody can listen there.
-            return Err(Errno::CONNREFUSED);
-        }
         let Some(stream) = self.streams.get_mut(&id) else { return Err(Errno::BADF) };
+        if to.port() == 0 {
+            // Nobody can listen there: what Linux hears from the peer is known before.
+            (stream.phase, stream.error) = (Phase::Failed, Some(Errno::CONNREFUSED));
+            return Err(Errno::INPROGRESS);
+        }
         stream.take_local();
         let conn = self.worker.connect(SocketAddr::V4(to), &stream.options)?;
         stream.phase = Phase::Connecting(conn);
@@ -246,6 +264,7 @@ impl Sockets {
         stream.is_write_shut = false;
         self.by_conn.insert(conn, id);
         self.cork_again(conn);
+        self.stand(id);
         Err(Errno::INPROGRESS)
     }
 
@@ -269,13 +288,13 @@ impl Sockets {
     /// # Errors
     /// [`Errno::NOTCONN`], [`Errno::INVAL`] for another `how`, [`Errno::BADF`], [`Errno::NOTSOCK`].
     pub fn shutdown(&mut self, fd: Fd, how: i32) -> Result<(), Errno> {
+        let file = self.files.id(fd)?;
         let how = match how {
             libc::SHUT_RD => Shutdown::Read,
             libc::SHUT_WR => Shutdown::Write,
             libc::SHUT_RDWR => Shutdown::Both,
             _ => return Err(Errno::INVAL),
         };
-        let file = self.files.id(fd)?;
         let id = match &self.files.get(file)?.kind {
             Kind::Stream(id) => *id,
             Kind::Datagram(_) => return self.shutdown_datagram(file, how),
@@ -293,6 +312,9 @@ impl Sockets {
             Phase::Deferred(_) | Phase::Connecting(_) => {
                 self.hang_up(id);
                 return Ok(());
+            }
+            Phase::Connected { conn, .. } if self.worker.tcp_state(*conn) == Some(TcpState::TimeWait) => {
+                return Err(Errno::NOTCONN);
             }
             Phase::Connected { conn, .. } => *conn,
         };
@@ -318,22 +340,34 @@ impl Sockets {
 
     /// Ends what the socket does and keeps the socket (Linux's disconnect).
     fn hang_up(&mut self, id: StreamId) {
+        let conn = self.streams.get(&id).and_then(Stream::conn);
+        let is_reset = conn.and_then(|conn| self.worker.tcp_state(conn)).is_some_and(|state| match state {
+            TcpState::SynSent | TcpState::SynReceived | TcpState::Established => true,
+            TcpState::FinWait1 | TcpState::FinWait2 | TcpState::CloseWait => true,
+            TcpState::Closed | TcpState::Closing | TcpState::LastAck | TcpState::TimeWait => false,
+        });
         self.let_go(id, Going::Reset);
         if let Some(stream) = self.streams.get_mut(&id) {
-            let was_connecting = matches!(stream.phase, Phase::Connecting(_));
             stream.disconnect();
             // Linux's tcp_disconnect, for whoever waits for the connection.
-            stream.error = was_connecting.then_some(Errno::CONNRESET);
+            stream.error = is_reset.then_some(Errno::CONNRESET);
             if let Some(file) = stream.file {
                 self.wake(file, Ready::ANYTHING);
             }
         }
+        self.stand(id);
     }
 
     /// The descriptor is gone: what was written is still delivered, unless something was left unread (RFC 2525 2.17).
     pub(super) fn close_stream(&mut self, id: StreamId) {
         self.let_go(id, Going::Close);
-        self.streams.remove(&id);
+        self.remove_stream(id);
+    }
+
+    fn remove_stream(&mut self, id: StreamId) -> Option<Stream> {
+        let stream = self.streams.remove(&id)?;
+        stream.place.into_iter().for_each(|place| self.ports.leave(place));
+        Some(stream)
     }
 
     fn let_go(&mut self, id: StreamId, going: Going) {
@@ -350,7 +384,7 @@ impl Sockets {
         let (listener, waiting) = (queue.listener, std::mem::take(&mut queue.waiting));
         self.by_listener.remove(&listener);
         for child in waiting {
-            if let Some(conn) = self.streams.remove(&child).and_then(|child| child.source()) {
+            if let Some(conn) = self.remove_stream(child).and_then(|child| child.source()) {
                 self.by_conn.remove(&conn);
                 self.worker.abort(conn);
             }
@@ -360,6 +394,8 @@ impl Sockets {
 
     pub(super) fn peer_of(&self, stream: &Stream) -> Option<SocketAddrV4> {
         match stream.phase {
+            // Linux: what is left of a connection in TIME-WAIT is not the socket's.
+            Phase::Connected { conn, .. } if self.worker.tcp_state(conn) == Some(TcpState::TimeWait) => None,
             Phase::Connected { .. } => stream.peer,
             Phase::Idle
             | Phase::Listening(_)
@@ -368,6 +404,11 @@ impl Sockets {
             | Phase::Failed
             | Phase::Ended => None,
         }
+    }
+
+    /// `SO_RCVLOWAT`
+    pub(super) fn recv_low_water(&self, file: FileId) -> usize {
+        self.stream(file).map_or(1, |stream| stream.choices.recv_low_water as usize)
     }
 
     /// Whether a stream has nothing more to read, but an end or an error.

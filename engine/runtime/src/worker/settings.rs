@@ -55,6 +55,17 @@ impl Worker {
         core.streams.quick_ack(&mut core.io, conn)
     }
 
+    /// The state of a connection that the application has not closed.
+    pub(crate) fn tcp_state(&self, conn: Conn) -> Option<ringwire_proto::tcp::State> {
+        self.core().streams.state(conn)
+    }
+
+    /// A local TCP port of this worker's ephemeral ones on which nobody stands and that `is_free` accepts.
+    pub(crate) fn free_tcp_port(&mut self, is_free: impl Fn(u16) -> bool) -> Option<u16> {
+        let core = self.core_mut();
+        core.streams.free_port(&core.io, is_free)
+    }
+
     /// How many listeners and connections stand on a local TCP port, remembered ones (TIME-WAIT) included.
     pub fn tcp_port_users(&self, port: u16) -> u32 {
         self.core().streams.port_users(port)

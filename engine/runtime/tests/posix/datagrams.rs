@@ -81,9 +81,13 @@ fn connected_it_has_a_peer_and_hears_nobody_else() {
     assert_eq!(read(&mut net.a, here), Err(Errno::AGAIN));
     net.a.connect(here, Named::Unspecified).unwrap();
     assert_eq!(net.a.peer_addr(here), Err(Errno::NOTCONN));
-    send_to(&mut net.b.sockets, stranger, b"now", (A, local.port())).unwrap();
+    assert_eq!(net.a.local_addr(here).map(|local| local.port()), Ok(0), "the port was nobody's wish");
+    net.a.bind(here, at(A, 77)).unwrap();
+    net.a.connect(here, at(B, 53)).unwrap();
+    net.a.connect(here, Named::Unspecified).unwrap();
+    send_to(&mut net.b.sockets, stranger, b"now", (A, 77)).unwrap();
     net.settle();
-    assert_eq!(read(&mut net.a, here), Ok(b"now".to_vec()));
+    assert_eq!(read(&mut net.a, here), Ok(b"now".to_vec()), "this one was");
 }
 
 #[test]

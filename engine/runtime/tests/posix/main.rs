@@ -3,6 +3,7 @@
 mod datagrams;
 mod ends;
 mod fast_open;
+mod kernel;
 mod misuse;
 mod options;
 mod readiness;

@@ -103,6 +103,28 @@ fn gathered_and_scattered_bytes_are_one_stream() {
 }
 
 #[test]
+fn a_read_that_waits_waits_for_as_much_as_it_was_told() {
+    let mut net = Net::new();
+    let (client, server) = net.connection();
+    set_int(&mut net.a, client, libc::SOL_SOCKET, libc::SO_RCVLOWAT, 5).unwrap();
+    let mut reading = call::recv(client, [0; 8], 0);
+    assert!(matches!(reading(&mut net.a), Progress::Wait { .. }));
+    write(&mut net.b.sockets, server, b"123").unwrap();
+    net.pass(Duration::from_millis(100));
+    assert!(matches!(reading(&mut net.a), Progress::Wait { .. }));
+    write(&mut net.b.sockets, server, b"456").unwrap();
+    net.pass(Duration::from_millis(100));
+    let Progress::Done(Ok((found, buf))) = reading(&mut net.a) else { panic!("that is enough") };
+    assert_eq!(buf[..found.len], *b"123456");
+    // A smaller buffer is enough when it is full, and the end of the stream is always enough.
+    write(&mut net.b.sockets, server, b"789").unwrap();
+    net.pass(Duration::from_millis(100));
+    assert_eq!(net.wait(call::recv(client, [0; 2], 0)).map(|(found, _)| found.len), Ok(2));
+    net.b.sockets.close(server).unwrap();
+    assert_eq!(net.wait(call::recv(client, [0; 8], 0)).map(|(found, _)| found.len), Ok(1));
+}
+
+#[test]
 fn peeking_and_discarding() {
     let mut net = Net::new();
     let (client, server) = net.connection();

@@ -17,6 +17,8 @@ use crate::worker::net::{Net, PortGrant};
 pub(crate) struct PortUse {
     allocator: PortAllocator,
     users: HashMap<u16, Users>,
+    /// See [`Streams::free_port`].
+    searches: u32,
 }
 
 /// Who stands on one local port.
@@ -30,7 +32,7 @@ struct Users {
 
 impl PortUse {
     pub(crate) fn new(allocator: PortAllocator) -> PortUse {
-        PortUse { allocator, users: HashMap::new() }
+        PortUse { allocator, users: HashMap::new(), searches: 0 }
     }
 
     fn users(&self, port: u16) -> u32 {
@@ -284,6 +286,17 @@ impl Streams {
         with_machine!(self, io, slot, |flow, cx| flow.tcb.on_config_change(&mut cx));
         self.reschedule(slot);
         Ok(())
+    }
+
+    /// A port for a socket whose peer is not known yet. RFC 6056 3.3.1: each search begins somewhere else, here at a keyed hash of how
+    /// many there were.
+    pub(crate) fn free_port(&mut self, io: &Io, is_free: impl Fn(u16) -> bool) -> Option<u16> {
+        let PortUse { allocator, users, searches } = &mut self.ports;
+        *searches = searches.wrapping_add(1);
+        let [a, b, c, d] = searches.to_be_bytes();
+        let nobody = Ipv4Addr::UNSPECIFIED.into();
+        let offset = io.prf.port_offset(nobody, Ipv4Addr::new(a, b, c, d).into(), 0);
+        allocator.allocate(offset, |port| !users.contains_key(&port) && is_free(port)).ok()
     }
 
     /// Listeners, connections and memories of connections on a local port.

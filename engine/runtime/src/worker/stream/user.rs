@@ -58,6 +58,11 @@ impl Streams {
         flow.into_iter().flat_map(|flow| flow.tcb.unread(&self.cold))
     }
 
+    pub(crate) fn state(&self, conn: Conn) -> Option<tcp::State> {
+        let slot = self.slot(conn).ok()?;
+        self.flows.at(slot).map(|flow| flow.tcb.state())
+    }
+
     /// What follows it.
     pub(crate) fn outlook(&self, conn: Conn) -> Outlook {
         let tcb = self.slot(conn).ok().and_then(|slot| self.flows.at(slot)).map(|flow| &flow.tcb);
