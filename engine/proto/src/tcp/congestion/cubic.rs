@@ -237,6 +237,20 @@ mod tests {
         assert_eq!((window.cwnd, window.ssthresh), (2_000, 2_000));
     }
 
+    /// RFC 9438 4.4: the target is where the function will be in a round trip.
+    #[test]
+    fn a_window_of_acknowledgements_brings_the_window_of_a_round_trip_later() {
+        let mut cubic = Cubic::default();
+        let mut window = Window { cwnd: 1_000_000, ssthresh: 1_000_000 };
+        cubic.on_loss(&mut window, 1_000_000, MSS);
+        cubic.on_ack(&mut window, &acked(Instant::from_secs(1), 1_000, 700_000));
+        let epoch = cubic.epoch.expect("it has begun");
+        window.cwnd = epoch.window_at(2_000, 1_000);
+        let whole = acked(Instant::from_secs(3), window.cwnd, window.cwnd);
+        cubic.on_ack(&mut window, &whole);
+        assert_eq!(window.cwnd, epoch.window_at(2_100, 1_000));
+    }
+
     /// RFC 9438 4.4: however far the function has got meanwhile, half as much again in a round trip.
     #[test]
     fn the_window_grows_by_half_in_a_round_trip_at_most() {

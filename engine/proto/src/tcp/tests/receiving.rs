@@ -469,23 +469,24 @@ fn of_what_a_hole_held_back_a_round_trips_share_makes_the_buffer_grow() {
         recv_buffer_max_bytes: 1 << 20,
         ..plain()
     };
-    let mut host = Host::connect(&config, ISS.0);
-    host.transmit();
-    host.now += Duration::from_millis(10);
-    host.exchange(&peer_syn_ack().scale(7));
-    // The first look only begins to count.
-    host.exchange(&peer(ACK, 0, 0).text(&[1; 1000]));
-    host.read();
-    for seq in 2..18 {
-        host.exchange(&peer(ACK, seq * 1000, 0).text(&[1; 1000]));
-    }
-    host.now += Duration::from_secs(1);
-    host.exchange(&peer(ACK, 1000, 0).text(&[1; 1000]));
-    // 17 segments in a second are 476 bytes in the 28 ms that are looked at; twice that, and room for 16 segments more.
-    assert_eq!(host.tune.limit_bytes(&host.config), 20_000);
-    host.read();
-    host.transmit();
-    host.now += Duration::from_millis(10);
-    host.exchange(&peer(ACK, 18_000, 0).text(&[1; 1000]));
-    assert_eq!(host.tune.limit_bytes(&host.config), 20_000);
+    let grown = |took: Duration| {
+        let mut host = Host::connect(&config, ISS.0);
+        host.transmit();
+        host.now += Duration::from_millis(10);
+        host.exchange(&peer_syn_ack().scale(7));
+        // The first look only begins to count.
+        host.exchange(&peer(ACK, 0, 0).text(&[1; 1000]));
+        host.read();
+        for seq in 2..9 {
+            host.exchange(&peer(ACK, seq * 1000, 0).text(&[1; 1000]));
+        }
+        host.now += took;
+        host.exchange(&peer(ACK, 1000, 0).text(&[1; 1000]));
+        host.tune.limit_bytes(&host.config)
+    };
+    // Twice eight segments, and room for sixteen more.
+    assert_eq!(grown(Duration::from_millis(28)), 32_000);
+    // Of twice the time that is looked at, two round trips and 8 ms, a half.
+    assert_eq!(grown(Duration::from_millis(56)), 24_000);
+    assert_eq!(grown(Duration::from_secs(1)), 20_000);
 }
