@@ -40,3 +40,20 @@ impl CongestionControl for NewReno {
         self.acked_bytes = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 5681 (4): half of what was in flight, and two segments at least.
+    #[test]
+    fn a_loss_halves_what_was_in_flight_and_a_timeout_leaves_one_segment() {
+        for (flight_bytes, ssthresh) in [(20_000, 10_000), (5_000, 2_500), (1_000, 2_000)] {
+            let mut window = Window { cwnd: 50_000, ssthresh: u32::MAX };
+            NewReno::default().on_loss(&mut window, flight_bytes, 1000);
+            assert_eq!((window.cwnd, window.ssthresh), (ssthresh, ssthresh));
+            NewReno::default().on_timeout(&mut window, flight_bytes, 1000);
+            assert_eq!((window.cwnd, window.ssthresh), (1000, ssthresh));
+        }
+    }
+}

@@ -441,3 +441,36 @@ fn urgent_data_that_arrives_ahead_of_a_gap_is_told_of_with_its_text() {
     host.read();
     assert_eq!(host.call(|tcb, cx| tcb.info(cx)).urgent_bytes, 0);
 }
+
+/// RFC 7323 5.5: then TS.Recent says nothing any more.
+#[test]
+fn after_twenty_four_days_of_silence_an_older_timestamp_is_believed() {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    for (silence, is_believed) in [(24 * DAY, false), (24 * DAY + Duration::from_millis(1), true)] {
+        let mut host =
+            established_by(&Config { timestamps: true, ..plain() }, &peer_syn_ack().stamp(1000, 0));
+        host.now += silence;
+        let outcome = host.deliver(&peer(ACK, 0, 0).text(b"x").stamp(999, 0));
+        assert_eq!(outcome.drop.is_none(), is_believed, "{silence:?}");
+    }
+}
+
+/// A bare ACK that was overtaken may be the only one with its SACK: it is taken for as long as an RTO, where no number can have wrapped.
+#[test]
+fn an_acknowledgement_that_was_overtaken_is_late_by_an_rto_at_most() {
+    let taken = |change: &dyn Fn(&mut Host) -> Wire| {
+        let config = Config { timestamps: true, sack: true, ..plain() };
+        let mut host = established_by(&config, &peer_syn_ack().stamp(10_000, 0).sack_permitted());
+        host.write(&[1; 5_000]);
+        let wire = change(&mut host);
+        host.deliver(&wire).drop.is_none()
+    };
+    let rto_ms = |host: &Host| host.tcb.rto().as_millis() as u32;
+    assert!(taken(&|host| peer(ACK, 0, 0).stamp(10_000 - rto_ms(host), 0)));
+    assert!(!taken(&|host| peer(ACK, 0, 0).stamp(10_000 - rto_ms(host) - 1, 0)));
+    let late = |wire: Wire| wire.stamp(9_999, 0);
+    assert!(!taken(&|_| late(peer(ACK, 0, 0).text(b"x"))), "text");
+    assert!(!taken(&|_| late(peer(ACK, 1, 0))), "out of its place");
+    assert!(!taken(&|_| late(peer(ACK, 0, 988))), "it acknowledges something new");
+    assert!(!taken(&|_| late(peer(PSH, 0, 0))), "no ACK");
+}

@@ -225,3 +225,31 @@ fn what_is_in_flight_before_a_segment_leaves_is_asked_for_a_model_only() {
     host.send(&[1; 1_000]);
     assert_eq!(before(&mut host), None);
 }
+
+/// CheckIfApplicationLimited (draft-ietf-ccwg-bbr 4.1.2.4): nothing waits, nothing is lost, and the window has room.
+#[test]
+fn the_application_is_the_limit_when_more_could_be_sent_and_nothing_waits() {
+    let noted = |host: &mut Host| {
+        host.call(|tcb, cx| {
+            let cold = cx.cold.get_mut(tcb.cold).expect("data is out");
+            tcb.note_app_limited(cold);
+            cold.send.is_app_limited()
+        })
+    };
+    let sent = |waiting: usize| {
+        let mut host = measured(&bbr());
+        host.send(&std::vec![1; 4_000 + waiting]);
+        leave(&mut host, 4);
+        host
+    };
+    assert!(noted(&mut sent(0)));
+    assert!(!noted(&mut sent(1_000)), "something waits");
+    for (cwnd, is_limit) in [(4_000, false), (4_001, true)] {
+        let mut host = sent(0);
+        host.tcb.window.cwnd = cwnd;
+        assert_eq!(noted(&mut host), is_limit, "{cwnd}");
+    }
+    let mut host = sent(0);
+    host.call(|tcb, cx| cx.cold.get_mut(tcb.cold).unwrap().send.mark_lost(0));
+    assert!(!noted(&mut host), "something goes again");
+}

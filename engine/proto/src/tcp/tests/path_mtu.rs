@@ -434,3 +434,23 @@ fn the_search_ends_with_the_connection() {
     host.exchange(&peer(FIN | ACK, 0, end));
     assert!(host.tcb.time_wait().is_some(), "nothing long is sent any more");
 }
+
+#[test]
+fn what_is_as_long_as_a_lost_probe_is_not_tried_next() {
+    let mut host = healed();
+    let acked = host.tcb.snd.una.distance(ISS + 1);
+    let sent = host.write(&[1; 16_000]);
+    assert_eq!(sent[0].payload.len(), 1212);
+    host.now += ROUND_TRIP;
+    host.exchange(&peer(ACK, 0, acked).sack(sent[1].seq(), sent[5].seq()));
+    let mut longest = Vec::new();
+    for _ in 0..2 {
+        host.now += Duration::from_secs(2);
+        let out = host.tcb.snd.nxt.distance(ISS + 1);
+        host.exchange(&peer(ACK, 0, out));
+        host.tcb.window.cwnd = 20_000;
+        longest.extend(host.write(&[1; 10_000]).iter().map(|wire| wire.payload.len()).max());
+    }
+    // A second has to pass from the next look on; then what is in the middle between 1024 and 1211.
+    assert_eq!(longest, [1024, 1117]);
+}

@@ -130,3 +130,57 @@ fn a_retransmission_is_waited_for_like_any_other_segment() {
     assert!((62..=63).contains(&waits_ms), "50 ms and a quarter of that: {waits_ms}");
     assert_eq!(number(&host.run_timer()[0]), 0);
 }
+
+/// RFC 8985 7.2: two round trips, but 10 ms on a short path; and as long as a receiver may wait with a lone segment.
+#[test]
+fn a_probe_comes_after_two_round_trips_and_what_the_peer_may_wait() {
+    let waits = |round_trip: Duration, len: usize| {
+        let mut host = Host::connect(&Config { rto_min: Duration::from_secs(1), ..sacking() }, ISS.0);
+        host.transmit();
+        host.now += round_trip;
+        host.exchange(&peer_syn_ack().sack_permitted());
+        let left = host.now;
+        host.write(&std::vec![1; len]);
+        assert_eq!(host.tcb.timer, Timer::TailProbe);
+        host.tcb.next_timer().unwrap().saturating_since(left)
+    };
+    let ms = Duration::from_millis;
+    assert_eq!(waits(ms(50), 1001), ms(100));
+    assert_eq!(waits(ms(50), 1000), ms(300));
+    assert_eq!((waits(ms(1), 2000), waits(ms(1), 10)), (ms(10), ms(210)));
+    // After a timeout there is none until a round trip has been measured anew.
+    let mut host = in_flight(&sacking(), 4, 4);
+    while phase(&mut host) != CongestionPhase::Loss {
+        host.run_timer();
+    }
+    assert_eq!((host.tcb.backoff, host.tcb.timer), (1, Timer::Retransmit));
+    host.run_timer();
+    assert_eq!((host.tcb.backoff, host.tcb.timer), (2, Timer::Retransmit));
+}
+
+/// RFC 9438 4.9.2: what CUBIC remembers comes back with the window.
+#[test]
+fn a_loss_that_was_none_leaves_the_algorithm_as_it_was() {
+    let config = Config { congestion: crate::tcp::Algorithm::Cubic, ..sacking() };
+    let memory = |host: &mut Host| {
+        host.call(|tcb, cx| {
+            std::format!("{:?}", cx.cold.get(tcb.cold).expect("data is out").congestion.memory())
+        })
+    };
+    let mut host = in_flight(&config, 8, 8);
+    // One that was real: there is something to remember.
+    host.exchange(&peer(ACK, 0, 0).sack(at(1), at(4)));
+    ack(&mut host, 8);
+    ack(&mut host, 9);
+    assert_eq!(phase(&mut host), CongestionPhase::Open);
+    let (before, window) = (memory(&mut host), host.tcb.window);
+    let next = host.tcb.snd.una.distance(ISS + 1) / 1000;
+    host.now += ROUND_TRIP;
+    let out = host.tcb.flight() / 1000;
+    assert!(out >= 4, "{out}");
+    host.exchange(&peer(ACK, 0, next * 1000).sack(at(next + 1), at(next + 4)));
+    assert_ne!(memory(&mut host), before);
+    let _ = host.deliver(&peer(ACK, 0, (next + 4) * 1000).sack(at(next), at(next + 1)));
+    assert_eq!(host.tcb.window.ssthresh, window.ssthresh, "it had only been late");
+    assert_eq!(memory(&mut host), before);
+}

@@ -486,6 +486,7 @@ fn a_connection_is_not_gone_before_its_reset_has_left() {
     let mut host = established(&plain());
     let _ = host.call(|tcb, cx| tcb.abort(cx));
     assert_eq!((host.state(), host.tcb.is_closed()), (State::Closed, false));
-    assert!(one(host.transmit()).has(RST));
+    let reset = one(host.transmit());
+    assert_eq!((reset.has(RST), reset.header.window), (true, 0));
     assert!(host.tcb.is_closed());
 }
