@@ -170,6 +170,9 @@ pub enum CloseReason {
     /// The network or the peer's host said that it cannot be reached.
     #[error("unreachable")]
     Unreachable,
+    /// Every local port is taken for this peer, which turned out after the connect had begun.
+    #[error("no local port is left for this peer")]
+    NoPorts,
     /// The engine is shutting down.
     #[error("the engine is shutting down")]
     ShuttingDown,
@@ -192,6 +195,7 @@ impl From<ringwire_proto::tcp::CloseReason> for CloseReason {
             Machine::Refused => CloseReason::Refused,
             Machine::TimedOut => CloseReason::TimedOut,
             Machine::HostUnreachable | Machine::NetUnreachable => CloseReason::Unreachable,
+            Machine::NoPorts => CloseReason::NoPorts,
             _ => CloseReason::Reset,
         }
     }
@@ -252,6 +256,7 @@ impl CloseReason {
             CloseReason::Reset => rustix::io::Errno::CONNRESET.raw_os_error(),
             CloseReason::TimedOut => rustix::io::Errno::TIMEDOUT.raw_os_error(),
             CloseReason::Unreachable => rustix::io::Errno::HOSTUNREACH.raw_os_error(),
+            CloseReason::NoPorts => EADDRNOTAVAIL,
             CloseReason::ShuttingDown => rustix::io::Errno::SHUTDOWN.raw_os_error(),
         }
     }

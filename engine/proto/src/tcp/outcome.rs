@@ -103,6 +103,8 @@ pub enum CloseReason {
     HostUnreachable,
     /// ICMP said during connect that the network cannot be reached.
     NetUnreachable,
+    /// No local port was left to connect from, as its owner says.
+    NoPorts,
     /// The application aborted, or closed while data was unread.
     Aborted,
     /// In TIME-WAIT a SYN for a new connection arrived: free this entry and give the SYN to the listener.
@@ -119,6 +121,7 @@ impl CloseReason {
             Self::TimedOut => Some(110),
             Self::HostUnreachable => Some(113),
             Self::NetUnreachable => Some(101),
+            Self::NoPorts => Some(99),
             Self::Aborted => Some(103),
         }
     }

@@ -121,6 +121,7 @@ fn report_of(reason: CloseReason) -> Option<Timer> {
         CloseReason::Refused
         | CloseReason::HostUnreachable
         | CloseReason::NetUnreachable
+        | CloseReason::NoPorts
         | CloseReason::Aborted
         | CloseReason::Reopened => None,
     }

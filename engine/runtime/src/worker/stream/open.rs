@@ -382,3 +382,6 @@ impl Flow {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -91,10 +91,7 @@ impl Streams {
     fn transmit_nowhere(&mut self, io: &mut Io, slot: u32) {
         let Some(flow) = self.flows.at(slot) else { return };
         if flow.tcb.state() == tcp::State::SynSent {
-            let outcome = with_machine!(self, io, slot, |flow, cx| flow.tcb.abort(&mut cx));
-            let unreachable = Some(tcp::CloseReason::HostUnreachable);
-            let outcome = Outcome { closed: unreachable, ..outcome.unwrap_or_default() };
-            return self.settle(io, slot, outcome);
+            return self.fail_open(io, slot, tcp::CloseReason::HostUnreachable);
         }
         let Streams { flows, cold, options, .. } = self;
         let Some(flow) = flows.at_mut(slot) else { return };
@@ -104,6 +101,13 @@ impl Streams {
         while tcb.poll_transmit(&mut cx).is_some() {
             io.counters.drop_packet(DropReason::NeighUnreachable);
         }
+    }
+
+    /// An active open ends before it has begun.
+    #[cold]
+    fn fail_open(&mut self, io: &mut Io, slot: u32, reason: tcp::CloseReason) {
+        let outcome = with_machine!(self, io, slot, |flow, cx| flow.tcb.abort(&mut cx));
+        self.settle(io, slot, Outcome { closed: Some(reason), ..outcome.unwrap_or_default() });
     }
 
     #[inline]
@@ -150,8 +154,7 @@ impl Streams {
             }
             if flow.tuple.local_port == 0 {
                 if !self.place(io, slot) {
-                    let closed = Some(tcp::CloseReason::HostUnreachable);
-                    self.settle(io, slot, Outcome { signals: Signals::CLOSED, closed, drop: None });
+                    self.fail_open(io, slot, tcp::CloseReason::NoPorts);
                 }
             } else {
                 self.reschedule(slot);
