@@ -332,7 +332,9 @@ impl Streams {
 
     /// The machine has finished: what still has to leave leaves, then the application hears of it, if it still cares.
     fn on_closed(&mut self, io: &mut Io, slot: u32) {
-        self.transmit_flow(io, slot);
+        if self.flows.at(slot).is_some_and(|flow| flow.tcb.wants_transmit()) {
+            self.transmit_flow(io, slot);
+        }
         let Some(flow) = self.flows.at_mut(slot) else { return };
         flow.signals |= Signals::CLOSED;
         self.schedule.disarm(slot, flow);
@@ -342,8 +344,20 @@ impl Streams {
                 io.ready.push_back(Ready::Flow(slot));
             }
             Owner::Application => {}
-            Owner::Listener(_) | Owner::Nobody => self.remove(io, slot),
+            Owner::Listener(_) | Owner::Nobody => self.let_go(io, slot),
         }
+    }
+
+    /// Nobody waits for a finished connection any more: it goes, or its RST first, for which there may have been no room.
+    fn let_go(&mut self, io: &mut Io, slot: u32) {
+        let Some(flow) = self.flows.at_mut(slot) else { return };
+        if !flow.tcb.wants_transmit() {
+            return self.remove(io, slot);
+        }
+        let owner = core::mem::replace(&mut flow.owner, Owner::Nobody);
+        let signals = flow.signals;
+        self.schedule.follow(slot, flow);
+        self.leave_queue(owner, signals);
     }
 
     /// Takes a connection out of every index. Its id is stale from now on.
@@ -476,7 +490,7 @@ impl Streams {
         if signals.contains(Signals::CLOSED) {
             let reason = flow.close_reason.map_or(CloseReason::Finished, CloseReason::from);
             events.push(Event::Closed { conn, reason });
-            self.remove(io, slot);
+            self.let_go(io, slot);
         }
     }
 }

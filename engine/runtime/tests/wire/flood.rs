@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ringwire::clock::{Clock, ManualClock};
-use ringwire::{CloseReason, Event, Recv, WorkerCounters};
+use ringwire::{CloseReason, Event, KeepAlive, Recv, WorkerCounters};
 
 use super::*;
 
@@ -204,9 +204,11 @@ fn what_the_application_has_closed_is_limited() {
             let ack = packets::tcp((CLIENT, port), PORT, Flags::ACK, (1001, seq + 1));
             answers.extend(server.exchange(&[ack]));
         }
-        let is_reset = |frame: &&Vec<u8>| flags(frame).is_some_and(|flags| flags.contains(Flags::RST));
-        let reset: Vec<u16> =
-            answers.iter().filter(is_reset).map(|frame| packets::tcp_dst_port(frame)).collect();
+        let reset: Vec<u16> = answers
+            .iter()
+            .filter(|frame| is_reset(frame))
+            .map(|frame| packets::tcp_dst_port(frame))
+            .collect();
         let oldest = if round < 4 { vec![] } else { vec![port - 4] };
         assert_eq!(reset, oldest);
     }
@@ -287,6 +289,7 @@ fn frames_are_taken_from_those_who_take_nothing() {
     server.exchange(&[]);
     assert_eq!(server.counters().stalled_cut, 0);
     server.hand.advance(Duration::from_secs(2));
+    assert!(server.wire.worker.as_mut().unwrap().tx_buf().is_none(), "somebody needs one");
     for _ in 0..8 {
         server.exchange(&[]);
     }
@@ -309,4 +312,38 @@ fn last_steps(answers: &[Vec<u8>]) -> Vec<Vec<u8>> {
         packets::tcp((CLIENT, packets::tcp_dst_port(frame)), PORT, Flags::ACK, (1001, seq))
     };
     answers.iter().filter(is_wanted).map(to_ack).collect()
+}
+
+/// More ends at once than the ring has places: each peer hears of its own, whoever still holds the connection.
+#[test]
+fn every_connection_that_times_out_is_reset() {
+    const CONNECTIONS: u16 = 600;
+    let mut server = Server::new(2 * u32::from(CONNECTIONS));
+    let (time, interval) = (Duration::from_secs(1), Duration::from_secs(1));
+    let mut options = TcpOptions::default();
+    options.keepalive = Some(KeepAlive { time, interval, retries: 1 });
+    let mut conns = Vec::new();
+    for port in 0..CONNECTIONS {
+        server.connect(10_000 + port).unwrap();
+        server.exchange(&[]);
+        conns.extend(server.events.drain(..).filter_map(|event| match event {
+            Event::Accepted { conn, .. } => Some(conn),
+            _ => None,
+        }));
+    }
+    assert_eq!(conns.len(), usize::from(CONNECTIONS));
+    let worker = server.wire.worker.as_mut().unwrap();
+    for conn in conns {
+        worker.set_options(conn, &options).unwrap();
+    }
+    let mut resets = 0;
+    for _ in 0..40 {
+        server.hand.advance(Duration::from_millis(500));
+        for _ in 0..4 {
+            resets += server.exchange(&[packets::arp_reply()]).iter().filter(|frame| is_reset(frame)).count();
+        }
+    }
+    let ends = server.events.iter().filter(|event| matches!(event, Event::Closed { .. })).count();
+    assert_eq!((ends, resets), (usize::from(CONNECTIONS), usize::from(CONNECTIONS)));
+    assert_eq!(server.counters().connections, 0);
 }

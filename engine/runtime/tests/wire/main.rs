@@ -98,6 +98,10 @@ fn flags(frame: &[u8]) -> Option<Flags> {
     }
 }
 
+fn is_reset(frame: &[u8]) -> bool {
+    flags(frame).is_some_and(|flags| flags.contains(Flags::RST))
+}
+
 #[test]
 fn an_icmp_packet_is_handled_or_dropped_and_never_both() {
     let mut wire = Wire::new();
@@ -186,7 +190,6 @@ impl Wire {
     }
 
     fn resets(&mut self) -> usize {
-        let is_reset = |frame: &&Vec<u8>| flags(frame).is_some_and(|flags| flags.contains(Flags::RST));
-        self.received().iter().filter(is_reset).count()
+        self.received().iter().filter(|frame| is_reset(frame)).count()
     }
 }
