@@ -6,7 +6,7 @@
 //!
 //! | held, of the limit | what is given up | counted |
 //! |---|---|---|
-//! | no frame is left to write into | what is written waits on the heap; connections that keep such frames and whose peer has taken nothing for 30 s | `frames_wanted`, `stalled_cut` |
+//! | no frame is left to write into | what is written waits on the heap; for those who need a frame, and from 1/2 on for those who do not: connections that keep such frames and whose peer has taken nothing for 30 s | `frames_wanted`, `stalled_cut` |
 //! | received frames are short | received pieces leave their frames; no receive buffer grows, and those that had grown count as not grown | `copied_bytes`, `short_turns` |
 //! | 1/2 | receive buffers as if frames were short | `short_turns` |
 //! | 5/8 | SYNs are dropped, cookies that come back too; send buffers that had grown likewise | `syns_refused` |
@@ -14,7 +14,8 @@
 //! | 7/8 | data ahead of a gap, but for one piece; more than 64 KiB each way of a connection; connections whose peer takes nothing for 30 s, and once the application has closed them for 3 s or 4 RTOs from then on | `early_shed`, `stalled_cut` |
 //! | 1 | what would be copied is dropped and not acknowledged; writes are short | `no_memory`, `writes_refused` |
 //!
-//! The last eighth is for connections that hold little: those that make progress go on. Acknowledged data is never dropped.
+//! The last eighth is for connections that hold little: those that make progress go on. Acknowledged data is never dropped: what has come
+//! over a connection that is given up is read before the application hears of the end, unless it has closed it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

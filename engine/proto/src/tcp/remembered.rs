@@ -57,7 +57,7 @@ pub enum Held<'a, P, S> {
 impl Tcb {
     /// Since when the peer has acknowledged nothing of what waits for it; none if nothing waits.
     pub fn waits_since(&self) -> Option<Instant> {
-        let is_waiting = self.ended().is_none() && (self.flight() > 0 || self.timer == Timer::Persist);
+        let is_waiting = self.state != State::Closed && (self.flight() > 0 || self.timer == Timer::Persist);
         is_waiting.then_some(self.progress_at)
     }
 

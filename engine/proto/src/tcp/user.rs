@@ -259,6 +259,26 @@ impl Tcb {
     /// [`Tcb::poll_transmit`].
     pub fn abort<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) -> Outcome {
         self.flags.set(Bits::ORPHAN.or(Bits::READ_SHUT));
+        if self.state == State::Closed {
+            return self.forget(cx.cold);
+        }
+        self.end_by_reset(cx, CloseReason::Aborted)
+    }
+
+    /// Ends a connection whose peer is waited for no longer, as when retries run out: what is unread stays readable unless the
+    /// application has closed it, and where the peer may still care, a RST leaves.
+    pub fn give_up<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) -> Outcome {
+        if self.state == State::Closed {
+            return Outcome::default();
+        }
+        self.end_by_reset(cx, CloseReason::TimedOut)
+    }
+
+    fn end_by_reset<P: Payload, A: SendPool>(
+        &mut self,
+        cx: &mut Cx<'_, P, A>,
+        reason: CloseReason,
+    ) -> Outcome {
         match self.state {
             State::SynReceived
             | State::Established
@@ -269,11 +289,10 @@ impl Tcb {
             State::Closing | State::LastAck if !self.flags.has(Bits::FIN_SENT) => {
                 self.flags.set(Bits::TX_RST);
             }
-            State::SynSent | State::Closing | State::LastAck | State::TimeWait => {}
-            State::Closed => return self.forget(cx.cold),
+            State::SynSent | State::Closing | State::LastAck | State::TimeWait | State::Closed => {}
         }
         let mut outcome = Outcome::default();
-        self.close_with(cx, CloseReason::Aborted, &mut outcome);
+        self.close_with(cx, reason, &mut outcome);
         outcome
     }
 

@@ -126,6 +126,7 @@ pub(crate) struct Link {
     kernel: Option<ControlLink>,
     /// Frames that came back from the devices and packets handed to them.
     moved: u64,
+    refused_frames: u64,
 }
 
 impl Link {
@@ -146,6 +147,7 @@ impl Link {
             is_refused: false,
             kernel: None,
             moved: 0,
+            refused_frames: 0,
         }
     }
 
@@ -253,9 +255,17 @@ impl Link {
 
     /// An empty frame for an outgoing packet, its window at [`TX_HEADROOM`].
     pub(crate) fn alloc(&mut self, class: Class) -> Option<Frame> {
-        let mut frame = self.pool.alloc(class)?;
+        let Some(mut frame) = self.pool.alloc(class) else {
+            self.refused_frames += 1;
+            return None;
+        };
         frame.reset(TX_HEADROOM);
         Some(frame)
+    }
+
+    /// How often [`Link::alloc`] had none; for who asks there, nothing takes its place.
+    pub(crate) fn refused_frames(&self) -> u64 {
+        self.refused_frames
     }
 
     /// Whether frames that are held begin to starve the ring or the senders: time to copy out what is held.

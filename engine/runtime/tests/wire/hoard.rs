@@ -87,7 +87,7 @@ impl Scene {
     }
 
     /// The honest client's rate against what it would be without the attack.
-    fn rate(&mut self, rounds: u32) -> f64 {
+    pub(super) fn rate(&mut self, rounds: u32) -> f64 {
         let moved: u32 = (0..rounds).map(|_| self.round()).sum();
         f64::from(moved) / f64::from(rounds * 20)
     }

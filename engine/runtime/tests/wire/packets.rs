@@ -14,6 +14,7 @@ const PEER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 /// An engine in memory takes its hardware address from its first address.
 const HERE_MAC: Mac = Mac([2, 0, 10, 0, 0, 1]);
 const PEER_MAC: Mac = Mac([2, 0, 10, 0, 0, 2]);
+const WINDOW: u16 = 10_000;
 
 fn ipv4((src, dst): (Ipv4Addr, Ipv4Addr), protocol: Protocol, payload: &[u8]) -> Vec<u8> {
     let mut frame = [0; eth::HEADER_LEN];
@@ -66,21 +67,26 @@ pub(crate) fn udp(src: Ipv4Addr, (src_port, dst_port): (u16, u16), data: &[u8]) 
 
 /// A segment without payload.
 pub(crate) fn tcp(from: (Ipv4Addr, u16), dst_port: u16, flags: Flags, numbers: (u32, u32)) -> Vec<u8> {
-    segment(from, dst_port, (flags, numbers), &[])
+    segment(from, dst_port, (flags, numbers, WINDOW), &[])
+}
+
+/// An acknowledgement that closes the window.
+pub(crate) fn closed_window(from: (Ipv4Addr, u16), dst_port: u16, numbers: (u32, u32)) -> Vec<u8> {
+    segment(from, dst_port, (Flags::ACK, numbers, 0), &[])
 }
 
 /// A segment with payload.
 pub(crate) fn data(from: (Ipv4Addr, u16), dst_port: u16, numbers: (u32, u32), text: &[u8]) -> Vec<u8> {
-    segment(from, dst_port, (Flags::ACK, numbers), text)
+    segment(from, dst_port, (Flags::ACK, numbers, WINDOW), text)
 }
 
 fn segment(
     (src, src_port): (Ipv4Addr, u16),
     dst_port: u16,
-    (flags, (seq, ack)): (Flags, (u32, u32)),
+    (flags, (seq, ack), window): (Flags, (u32, u32), u16),
     text: &[u8],
 ) -> Vec<u8> {
-    let header = tcp::Header { src_port, dst_port, seq, ack, flags, window: 10_000, urgent: 0 };
+    let header = tcp::Header { src_port, dst_port, seq, ack, flags, window, urgent: 0 };
     let mut bytes = [0; tcp::HEADER_LEN];
     let len = u16::try_from(tcp::HEADER_LEN + text.len()).unwrap();
     let pseudo = Sum::pseudo_v4(src, HERE, Protocol::TCP, len);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringwire::{Conn, TxBuf};
+use ringwire::{CloseReason, Conn, ConnError, Event, Recv, TxBuf};
 
 use super::flood::{CLIENT, Server, is_syn_ack, syn};
 use super::hoard::{FRAMES, HONEST_PORT, Scene, TEXT, accepted, fill};
@@ -81,6 +81,119 @@ fn a_response_survives_an_outage_of_some_seconds_while_frames_are_short() {
     assert_eq!((counters.stalled_cut, counters.connections), (1, 1), "frames are not for ever");
     dry.server.exchange(&[packets::tcp((CLIENT, 2000), PORT, Flags::FIN | Flags::ACK, (1001, end))]);
     assert_eq!(dry.server.counters().time_waits, 1, "finished in order");
+}
+
+/// RFC 9293 3.8.6.1 (MUST-37): a window may stay closed, and the frames be kept, while nobody goes without one.
+#[test]
+fn a_peer_that_answers_probes_keeps_all_frames_while_nobody_wants_one() {
+    let mut dry = Dry::new();
+    let (paused, seq) = dry.accept(2000);
+    fill(&mut dry.server, paused).unwrap();
+    let sent = dry.server.exchange(&[]);
+    let end =
+        sent.iter().map(|frame| packets::tcp_seq(frame).wrapping_add(packets::tcp_text_len(frame) as u32));
+    let end = end.max().unwrap();
+    assert_ne!(end, seq);
+    dry.server.exchange(&[packets::closed_window((CLIENT, 2000), PORT, (1001, end))]);
+    // Into the frames that this has freed.
+    fill(&mut dry.server, paused).unwrap();
+    let (mut answer, mut probes) = (Vec::new(), 0);
+    for _ in 0..60 {
+        dry.server.hand.advance(Duration::from_secs(1));
+        answer.push(packets::arp_reply());
+        let is_probe = |frame: &&Vec<u8>| frame[12..14] == [8, 0] && packets::tcp_dst_port(frame) == 2000;
+        let seen = dry.server.exchange(&answer).iter().filter(is_probe).count();
+        let probe = packets::closed_window((CLIENT, 2000), PORT, (1001, end));
+        answer = vec![probe; seen];
+        probes += seen;
+    }
+    assert!(probes > 3, "{probes} probes");
+    assert_eq!(dry.server.counters().stalled_cut, 0);
+    assert!(dry.worker().tx_buf().is_none(), "there is not one left");
+    dry.server.exchange(&[]);
+    dry.server.exchange(&[]);
+    assert_eq!(dry.server.counters().stalled_cut, 1, "now somebody does");
+    assert!(dry.worker().tx_buf().is_some());
+}
+
+/// The heap takes their place, which harms nobody while most of it is free.
+#[test]
+fn who_sends_from_the_heap_is_no_reason_until_it_fills() {
+    let mut scene = Scene::new(8 << 20);
+    let conns: Vec<Conn> =
+        (2000..2020).filter_map(|port| scene.attacker(port).map(|(conn, _)| conn)).collect();
+    let (first, others) = conns.split_at(3);
+    let rates = |scene: &mut Scene| {
+        for _ in 0..33 {
+            pass(scene, 1);
+            assert!((scene.rate(1) - 1.0).abs() < 1e-9);
+        }
+        scene.server.counters()
+    };
+    for conn in first {
+        fill(&mut scene.server, *conn).unwrap();
+    }
+    let before = scene.server.counters();
+    let counters = rates(&mut scene);
+    assert!(counters.frames_wanted > before.frames_wanted + 300, "the heap stands in");
+    assert!(counters.heap_bytes < scene.heap_bytes / 2);
+    assert_eq!(counters.stalled_cut, 0);
+    for conn in others {
+        fill(&mut scene.server, *conn).unwrap();
+    }
+    scene.server.exchange(&[]);
+    assert!(scene.server.counters().heap_bytes > scene.heap_bytes / 2);
+    let counters = rates(&mut scene);
+    assert!(counters.heap_bytes < scene.heap_bytes / 8 * 7, "that would be a reason of its own");
+    assert!((1..=3).contains(&counters.stalled_cut), "{counters:?}");
+}
+
+/// The search for data ahead of gaps, which goes round all the time, does not put off the other one.
+#[test]
+fn who_keeps_the_frames_is_found_while_the_heap_is_short() {
+    let mut scene = Scene::new(8 << 20);
+    let conns: Vec<Conn> =
+        (2000..2040).filter_map(|port| scene.attacker(port).map(|(conn, _)| conn)).collect();
+    for conn in conns {
+        if scene.server.counters().heap_bytes < scene.heap_bytes / 32 * 25 {
+            fill(&mut scene.server, conn).unwrap();
+            scene.server.exchange(&[]);
+        }
+    }
+    let heap_bytes = scene.server.counters().heap_bytes;
+    assert!((scene.heap_bytes / 8 * 6..scene.heap_bytes / 8 * 7).contains(&heap_bytes), "{heap_bytes}");
+    let heard = packets::arp_reply();
+    for nth in 0..33 * 20 {
+        scene.server.hand.advance(Duration::from_millis(50));
+        let is_wanted = worker(&mut scene).tx_buf().is_none();
+        scene.server.exchange(if nth % 20 == 0 { std::slice::from_ref(&heard) } else { &[] });
+        if scene.server.counters().stalled_cut > 0 {
+            assert!(is_wanted && nth > 29 * 20, "not before its time");
+            return;
+        }
+    }
+    panic!("nobody was found: {:?}", scene.server.counters());
+}
+
+/// What the peer believes to be read is: only what was to be sent is given up.
+#[test]
+fn what_was_acknowledged_is_read_after_a_reset_for_want_of_memory() {
+    let mut dry = Dry::new();
+    let (silent, seq) = dry.accept(2000);
+    let mut sent = dry.server.exchange(&[packets::data((CLIENT, 2000), PORT, (1001, seq), &TEXT)]);
+    assert_eq!(dry.worker().send(silent, &TEXT), Ok(TEXT.len()));
+    sent.extend(dry.pass(40));
+    assert_eq!(dry.server.counters().stalled_cut, 1);
+    let to_it: Vec<&Vec<u8>> = sent.iter().filter(|frame| frame[12..14] == [8, 0]).collect();
+    assert_eq!(to_it.iter().map(|frame| packets::tcp_ack(frame)).max(), Some(2001), "acknowledged");
+    assert_eq!(to_it.iter().filter(|frame| is_reset(frame)).count(), 1);
+    let Ok(Recv::Data(piece)) = dry.worker().recv(silent) else { panic!("it is not there") };
+    assert_eq!(piece[..], TEXT);
+    assert!(matches!(dry.worker().recv(silent), Err(ConnError::NotConnected)));
+    dry.pass(1);
+    let is_end = |event: &Event| *event == Event::Closed { conn: silent, reason: CloseReason::TimedOut };
+    assert_eq!(dry.server.events.iter().filter(|event| is_end(event)).count(), 1);
+    assert_eq!(dry.server.counters().connections, 0);
 }
 
 /// Pieces that lie unread in their frames make memory short before the heap holds anything.

@@ -1,7 +1,8 @@
 //! What is given up when memory is short, as far as connections are walked for it; the order stands in `heap.rs`.
 //!
 //! A peer that closes its window, or stops acknowledging, keeps what is queued for it for as long as the protocol's patience lasts. While
-//! there is memory, that is its right (RFC 9293 3.8.6.1); when there is none, and others send from the heap, it is not.
+//! nobody goes short for it, that is its right (RFC 9293 3.8.6.1). Frames alone are no shortage to who can send from the heap, until
+//! that fills.
 
 use core::time::Duration;
 
@@ -29,10 +30,23 @@ const REST: Duration = Duration::from_millis(100);
 #[derive(Debug, Default)]
 pub(super) struct Relief {
     next_slot: u32,
+    /// Flows that have been looked at for frames, of those in this round.
+    looked_for_frames: u32,
     /// Until then nobody is looked for who keeps frames.
     rests_until: Instant,
+    /// What was wanted in vain before a round ended or somebody was found.
+    settled: Wants,
     /// Connections whose writes found no memory.
     waiting: Vec<Key>,
+}
+
+/// How often a frame was wanted for sending and none was left.
+#[derive(Debug, Clone, Copy, Default)]
+struct Wants {
+    /// By anybody: what is written to connections went onto the heap instead.
+    all: u64,
+    /// By those for whom nothing takes its place.
+    unmet: u64,
 }
 
 /// What a search is for.
@@ -53,7 +67,7 @@ impl Streams {
         io.counters.now.short_turns += u64::from(io.pressure >= Pressure::Growth);
         if io.pressure >= Pressure::Stalled {
             self.give_up(io, Sought::Stalled);
-        } else if self.relief.rests_until <= io.now && !io.link.pool.can_alloc(Class::Send) {
+        } else if self.relief.rests_until <= io.now && self.are_frames_missed(io) {
             self.give_up(io, Sought::Frames);
         } else if io.pressure >= Pressure::Early {
             self.give_up(io, Sought::Early);
@@ -61,6 +75,14 @@ impl Streams {
         if !self.relief.waiting.is_empty() {
             self.end_waiting(io);
         }
+    }
+
+    /// Whether somebody has wanted a frame to write into since that was looked into last, and there was none. The pool itself cannot tell:
+    /// in the middle of a turn it has what the rings are refilled with.
+    #[inline]
+    fn are_frames_missed(&self, io: &Io) -> bool {
+        let (wants, settled) = (Wants::until_now(io), self.relief.settled);
+        wants.unmet != settled.unmet || (io.pressure >= Pressure::Growth && wants.all != settled.all)
     }
 
     #[cold]
@@ -73,10 +95,11 @@ impl Streams {
             }
             if self.is_stalled(io, slot, sought) {
                 io.counters.now.stalled_cut += 1;
+                self.relief.settled = Wants::until_now(io);
                 return self.cut(io, slot);
             }
-            if self.relief.next_slot == self.flows.slots() {
-                self.relief.rests_until = io.now + REST;
+            if sought == Sought::Frames {
+                self.relief.on_looked_for_frames(io, self.flows.slots());
             }
         }
     }
@@ -110,12 +133,11 @@ impl Streams {
         with_machine!(self, io, slot, |flow, cx| flow.tcb.holds(&cx, is_frame)).unwrap_or(false)
     }
 
-    /// Resets a connection, and tells the application if it holds it.
+    /// Resets a connection, and tells the application if it holds it, once it has read what had come.
     fn cut(&mut self, io: &mut Io, slot: u32) {
-        let outcome = with_machine!(self, io, slot, |flow, cx| flow.tcb.abort(&mut cx));
+        let outcome = with_machine!(self, io, slot, |flow, cx| flow.tcb.give_up(&mut cx));
         if let Some(outcome) = outcome {
-            let closed = Some(tcp::CloseReason::TimedOut);
-            self.settle(io, slot, Outcome { closed, ..outcome });
+            self.settle(io, slot, outcome);
         }
     }
 
@@ -148,6 +170,24 @@ impl Streams {
             flow.announce(key.slot, &mut io.ready);
             false
         });
+    }
+}
+
+impl Relief {
+    /// One more; after all of them it rests.
+    fn on_looked_for_frames(&mut self, io: &Io, slots: u32) {
+        self.looked_for_frames += 1;
+        if self.looked_for_frames >= slots {
+            self.looked_for_frames = 0;
+            self.rests_until = io.now + REST;
+            self.settled = Wants::until_now(io);
+        }
+    }
+}
+
+impl Wants {
+    fn until_now(io: &Io) -> Wants {
+        Wants { all: io.counters.now.frames_wanted, unmet: io.link.refused_frames() }
     }
 }
 
