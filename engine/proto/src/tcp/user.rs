@@ -317,6 +317,10 @@ impl Tcb {
 
     /// The caller changed the connection's [`super::Config`]: takes over what is not read anew each time.
     pub fn on_config_change<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) {
+        if self.state == State::Closed {
+            // Nothing leaves any more, but perhaps a RST.
+            return;
+        }
         // What waits for the pacer says so anew: keepalive may take its deadline.
         self.flags.set(Bits::TX_DATA.or(Bits::TX_RTX));
         self.leave_model(cx);

@@ -316,6 +316,28 @@ fn what_came_before_a_silence_is_read_first() {
 }
 
 #[test]
+fn what_came_before_it_was_given_up_is_read_first() {
+    let mut host = established(&plain());
+    host.exchange(&peer(ACK, 0, 0).text(b"last words"));
+    assert_eq!(host.call(|tcb, cx| tcb.give_up(cx)).closed, None);
+    assert!(one(host.transmit()).has(RST));
+    assert_eq!((host.tcb.ended(), host.read()), (Some(CloseReason::TimedOut), b"last words".to_vec()));
+    host.run_timer();
+    assert_eq!(host.closed, Some(CloseReason::TimedOut));
+    assert_eq!(host.call(|tcb, cx| tcb.give_up(cx)).closed, None, "once");
+    assert!(host.tcb.is_closed());
+}
+
+#[test]
+fn new_options_of_an_ended_connection_make_it_send_nothing() {
+    let mut host = established(&plain());
+    host.exchange(&peer(ACK, 0, 0).text(b"last words"));
+    host.exchange(&peer(RST, 10, 0));
+    host.call(|tcb, cx| tcb.on_config_change(cx));
+    assert!(!host.tcb.wants_transmit());
+}
+
+#[test]
 fn what_came_before_a_reset_goes_with_close() {
     let mut host = established(&plain());
     host.exchange(&peer(ACK, 0, 0).text(b"last words"));
