@@ -306,3 +306,31 @@ fn a_listener_keeps_one_more_than_its_backlog() {
     net.pass(Duration::from_secs(10));
     assert!(net.a.accept(here, Mode::Blocking).is_ok());
 }
+
+/// A longer queue counts at once, also for handshakes that began before.
+#[test]
+fn who_waited_for_a_place_gets_in_when_listen_makes_the_queue_longer() {
+    let mut net = Net::new();
+    let server = net.server();
+    net.b.sockets.listen(server, 2).unwrap();
+    let turn = |sockets: &mut Sockets| assert!(sockets.turn(Some(Duration::ZERO)).is_ok());
+    let dial = |net: &mut Net| {
+        for _ in 0..2 {
+            let client = net.stream();
+            assert_eq!(net.a.connect(client, at(B, PORT)), Err(Errno::INPROGRESS));
+        }
+        turn(&mut net.a);
+    };
+    dial(&mut net);
+    turn(&mut net.b.sockets);
+    // Two have connected before the next two have begun.
+    turn(&mut net.a);
+    dial(&mut net);
+    net.settle();
+    net.pass(Duration::from_secs(5));
+    net.b.sockets.listen(server, 128).unwrap();
+    net.pass(Duration::from_secs(20));
+    for _ in 0..4 {
+        net.b.sockets.accept(server, Mode::Blocking).unwrap();
+    }
+}

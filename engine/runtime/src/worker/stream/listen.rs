@@ -122,8 +122,11 @@ impl Streams {
             return false;
         }
         let flags = at.seg.header.flags;
-        let Some(set) = self.options.get(usize::from(flow.options)) else { return false };
-        let is_full = |listening: &Listening| listening.is_accept_queue_full(set.backlog);
+        let is_full = |listening: &Listening| {
+            // What `listen` says now, not when the handshake began.
+            let set = self.options.get(usize::from(listening.options));
+            set.is_some_and(|set| listening.is_accept_queue_full(set.backlog))
+        };
         flags.contains(Flags::ACK)
             && !flags.contains(Flags::RST)
             && self.listeners.get(listener).is_some_and(is_full)
