@@ -18,6 +18,9 @@ const NONE: u32 = u32::MAX;
 /// Half of what 32 bits of milliseconds count: 24 days.
 const LONGEST_MS: u32 = 1 << 31;
 
+/// Each is looked at for the next deadline, and a program has a handful.
+const MOST_QUEUES: usize = 64;
+
 /// One connection in TIME-WAIT.
 #[derive(Debug)]
 struct Entry {
@@ -46,7 +49,7 @@ struct Queue {
 pub(super) struct TimeWaits {
     entries: Vec<Entry>,
     free: u32,
-    /// One for each duration in use; a handful per program.
+    /// One for each duration in use, at most [`MOST_QUEUES`].
     queues: Vec<Queue>,
     len: usize,
     capacity: usize,
@@ -130,15 +133,34 @@ impl TimeWaits {
         Some(self.now + Duration::from_millis(u64::from(left_ms.unsigned_abs())))
     }
 
+    /// The queue of those that wait so long. One that is empty serves another time; when there are as many as there may be, some wait longer
+    /// than they have to.
     fn queue_for(&mut self, lasts: Duration) -> u16 {
         let lasts_ms = u32::try_from(lasts.as_millis()).unwrap_or(u32::MAX).min(LONGEST_MS - 2);
-        let known = self.queues.iter().position(|queue| queue.lasts_ms == lasts_ms);
-        let index = known.unwrap_or_else(|| {
-            self.queues.push(Queue { lasts_ms, head: NONE, tail: NONE });
+        let new = Queue { lasts_ms, head: NONE, tail: NONE };
+        let index = if let Some(same) = self.queues.iter().position(|queue| queue.lasts_ms == lasts_ms) {
+            same
+        } else if let Some(empty) = self.queues.iter().position(|queue| queue.head == NONE) {
+            self.queues[empty] = new;
+            empty
+        } else if self.queues.len() < MOST_QUEUES {
+            self.queues.push(new);
             self.queues.len() - 1
-        });
-        // There are no more than sets of options, which 16 bits count.
-        u16::try_from(index).unwrap_or(u16::MAX)
+        } else {
+            self.longer_queue(lasts_ms)
+        };
+        // Below `MOST_QUEUES`.
+        index as u16
+    }
+
+    /// The next longer time; or the longest, which becomes this one: what stands there already goes first nevertheless.
+    #[cold]
+    fn longer_queue(&mut self, lasts_ms: u32) -> usize {
+        let times = || self.queues.iter().map(|queue| queue.lasts_ms).enumerate();
+        let longer = times().filter(|(_, ms)| *ms >= lasts_ms).min_by_key(|(_, ms)| *ms);
+        let Some((index, ms)) = longer.or_else(|| times().max_by_key(|(_, ms)| *ms)) else { return 0 };
+        self.queues[index].lasts_ms = ms.max(lasts_ms);
+        index
     }
 
     fn push_back(&mut self, slot: u32, now: Instant) {

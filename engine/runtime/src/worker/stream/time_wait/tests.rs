@@ -136,3 +136,36 @@ fn the_turn_of_the_clock_changes_nothing() {
     assert_eq!(waits.next_deadline(), Some(turn + Duration::from_millis(101)));
     assert!(waits.poll_expired(turn + Duration::from_millis(101)).is_some());
 }
+
+/// However many times to wait there are, none ends early, and the search for the next stays short.
+#[test]
+fn many_different_times_share_a_few_queues() {
+    let mut waits = TimeWaits::new(4096, at(0));
+    for nth in 0..1000_u16 {
+        // Longer and longer, and some in between.
+        let lasts_ms = if nth % 2 == 0 { 1000 + 10 * u64::from(nth) } else { 500 + u64::from(nth) };
+        waits.insert(tuple(nth), state(), Duration::from_millis(lasts_ms), at(0));
+    }
+    assert!(waits.queues.len() <= 64, "{} queues", waits.queues.len());
+    let mut ended = vec![None; 1000];
+    for ms in (0..12_000).step_by(5) {
+        for port in expired(&mut waits, ms) {
+            ended[usize::from(port)] = Some(ms);
+        }
+    }
+    for (nth, ended_ms) in ended.into_iter().enumerate() {
+        let lasts_ms = if nth % 2 == 0 { 1000 + 10 * nth as u64 } else { 500 + nth as u64 };
+        assert!(ended_ms.is_some_and(|ms| ms > lasts_ms), "{nth}: {ended_ms:?} of {lasts_ms}");
+    }
+    assert_eq!(waits.len(), 0);
+}
+
+#[test]
+fn a_queue_without_entries_serves_another_time() {
+    let mut waits = TimeWaits::new(16, at(0));
+    for nth in 0..1000 {
+        waits.insert(tuple(1), state(), Duration::from_millis(10 + nth), at(nth * 2000));
+        assert_eq!(expired(&mut waits, nth * 2000 + 1100), [1]);
+    }
+    assert_eq!(waits.queues.len(), 1);
+}
