@@ -229,7 +229,8 @@ fn recv_into(flags: i32) -> impl FnMut(&mut Sockets, FileId, &mut [u8]) -> Progr
         let low_water = sockets.recv_low_water(file);
         let is_all = flags & libc::MSG_WAITALL != 0 && sockets.stream_id(file).is_ok();
         let enough = if is_all { buf.len() } else { low_water.min(buf.len()) };
-        let waits = sockets.waits(file) && flags & libc::MSG_DONTWAIT == 0;
+        // Nothing ever comes into the error queue.
+        let waits = sockets.waits(file) && flags & (libc::MSG_DONTWAIT | libc::MSG_ERRQUEUE) == 0;
         loop {
             if done.len > 0 && sockets.is_read_out(file) {
                 // The next call is told why.

@@ -187,3 +187,16 @@ fn flags_that_are_not_offered_are_refused() {
     assert_eq!(read_with(&mut net.a, client, libc::MSG_ERRQUEUE), Err(Errno::AGAIN));
     assert_eq!(read_with(&mut net.a, client, libc::MSG_CTRUNC), Err(Errno::AGAIN), "means nothing to a read");
 }
+
+/// Linux: nothing ever comes there that somebody could wait for.
+#[test]
+fn a_look_into_the_error_queue_does_not_wait() {
+    let mut net = Net::new();
+    let (client, _) = net.connection();
+    let datagrams = net.a.socket(libc::AF_INET, libc::SOCK_DGRAM, 0).unwrap();
+    for fd in [client, datagrams] {
+        let start_ns = net.now_ns();
+        assert_eq!(net.wait(call::recv(fd, [0; 8], libc::MSG_ERRQUEUE)), Err(Errno::AGAIN));
+        assert!(net.now_ns() - start_ns < SECOND_NS);
+    }
+}
