@@ -9,6 +9,7 @@ use super::options::{Timeouts, int};
 use super::{Errno, FileId, Ready, Received, Sockets};
 use crate::buffer::{Batch, Datagram, RxBuf, TxBuf};
 use crate::config::UdpOptions;
+use crate::error::ConnError;
 use crate::event::Udp;
 use crate::worker::Worker;
 
@@ -32,8 +33,8 @@ struct Shut {
     write: bool,
 }
 
-/// Datagrams taken from a socket that is about to be bound anew.
-const KEPT: usize = 1024;
+/// Datagrams taken at once from a socket that is about to be bound anew.
+const AT_ONCE: usize = 256;
 
 impl DatagramSocket {
     pub(super) fn id(&self) -> Option<Udp> {
@@ -62,6 +63,20 @@ impl DatagramSocket {
         match worker.recv_batch(socket, &mut batch) {
             Ok(_) => self.waiting.extend(batch.drain()),
             Err(error) => self.error = Some(error.into()),
+        }
+    }
+
+    /// Takes everything from the worker, and what ICMP has said too: the socket is about to be bound anew. What it is held in stays in the
+    /// worker's books.
+    fn pull_all(&mut self, worker: &mut Worker) {
+        let Some(socket) = self.socket else { return };
+        let mut batch = Batch::with_capacity(AT_ONCE);
+        loop {
+            match worker.recv_batch(socket, &mut batch) {
+                Ok(0) | Err(ConnError::Closed) => return,
+                Ok(_) => self.waiting.extend(batch.drain()),
+                Err(error) => self.error = Some(error.into()),
+            }
         }
     }
 
@@ -122,7 +137,7 @@ impl Sockets {
         };
         let (worker, socket) = self.datagram(file)?;
         // What came before stays, as on Linux.
-        socket.pull(worker, KEPT);
+        socket.pull_all(worker);
         let old = socket.socket;
         if peer.is_none() && socket.bound.is_none() {
             // So it does when the port was nobody's wish.

@@ -136,3 +136,34 @@ fn the_time_for_a_read_is_over() {
     assert_eq!(net.wait(call::recv(here, [0; 8], 0)), Err(Errno::AGAIN));
     assert!(net.now_ns() - start >= SECOND_NS);
 }
+
+/// Linux: first what ICMP has said, then what came before.
+#[test]
+fn what_is_unread_and_an_error_outlive_a_new_peer() {
+    const COUNT: u16 = 1030;
+    let mut net = Net::new();
+    let (here, there) = pair(&mut net);
+    net.a.connect(here, at(B, 53)).unwrap();
+    let local = net.a.local_addr(here).unwrap();
+    for nth in 0..COUNT {
+        // A queue in the worker takes 1024; what was pulled out of it makes room for more.
+        if nth == 10 {
+            net.settle();
+            net.a.connect(here, at(B, 53)).unwrap();
+        }
+        send_to(&mut net.b.sockets, there, &nth.to_be_bytes(), (A, local.port())).unwrap();
+        if nth % 32 == 0 {
+            net.settle();
+        }
+    }
+    net.settle();
+    net.b.sockets.close(there).unwrap();
+    write(&mut net.a, here, b"anybody?").unwrap();
+    net.settle();
+    net.a.connect(here, at(B, 54)).unwrap();
+    assert_eq!(read(&mut net.a, here), Err(Errno::CONNREFUSED));
+    for nth in 0..COUNT {
+        assert_eq!(read(&mut net.a, here), Ok(nth.to_be_bytes().to_vec()));
+    }
+    assert_eq!(read(&mut net.a, here), Err(Errno::AGAIN));
+}
