@@ -16,6 +16,8 @@ pub(super) struct StreamChoices {
     pub(super) is_corked: bool,
     /// The last `send` said `MSG_MORE`.
     pub(super) is_more_to_come: bool,
+    /// `TCP_FASTOPEN`: whether it takes text in SYNs when it listens.
+    takes_syn_text: bool,
     /// `TCP_FASTOPEN_CONNECT`
     pub(super) is_connect_deferred: bool,
     /// `SO_RCVLOWAT`
@@ -37,6 +39,7 @@ impl StreamChoices {
             reuse_address: false,
             is_corked: false,
             is_more_to_come: false,
+            takes_syn_text: options.fast_open,
             is_connect_deferred: false,
             recv_low_water: 1,
             // Longer ones than a century are alike.
@@ -292,8 +295,11 @@ impl Stream {
         let is_listening = matches!(self.phase, Phase::Listening(_));
         match (name, number) {
             (libc::TCP_FASTOPEN, 0..) if is_closed || is_listening => {
-                self.options.fast_open = number > 0;
+                self.choices.takes_syn_text = number > 0;
                 self.options.fast_open_backlog = number.min(MAX_BACKLOG).unsigned_abs();
+                if is_listening {
+                    self.listen_fast();
+                }
                 Ok(())
             }
             (libc::TCP_FASTOPEN_CONNECT, 0 | 1) if is_closed => {
@@ -302,6 +308,11 @@ impl Stream {
             }
             _ => Err(Errno::INVAL),
         }
+    }
+
+    /// As `TCP_FASTOPEN` has said, whatever it did as a client before.
+    pub(super) fn listen_fast(&mut self) {
+        self.options.fast_open = self.choices.takes_syn_text;
     }
 
     fn set_ip_option(&mut self, name: i32, number: i32) -> Result<(), Errno> {
@@ -361,7 +372,7 @@ impl Stream {
             libc::TCP_KEEPCNT => int(i32::from(self.choices.keepalive.retries)),
             libc::TCP_FASTOPEN => {
                 let queue = self.options.fast_open_backlog.min(MAX_BACKLOG.unsigned_abs());
-                int(if self.options.fast_open { queue.cast_signed() } else { 0 })
+                int(if self.choices.takes_syn_text { queue.cast_signed() } else { 0 })
             }
             libc::TCP_FASTOPEN_CONNECT => int(i32::from(self.choices.is_connect_deferred)),
             libc::TCP_USER_TIMEOUT => {

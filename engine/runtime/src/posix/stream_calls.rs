@@ -108,6 +108,7 @@ impl Sockets {
         // Linux asks again: others may listen there by now.
         self.enter(id, bound)?;
         let Some(stream) = self.streams.get_mut(&id) else { return Err(Errno::BADF) };
+        stream.listen_fast();
         let listener = self.worker.listen(bound.into(), &stream.options)?;
         stream.bound = Some(bound);
         stream.phase = Phase::Listening(Queue { listener, waiting: std::collections::VecDeque::new() });
@@ -171,7 +172,7 @@ impl Sockets {
         let stream = self.streams.get(&id).ok_or(Errno::BADF)?;
         match &stream.phase {
             Phase::Idle if stream.choices.is_connect_deferred => self.defer_connection(id, to),
-            Phase::Idle => self.open_connection(id, to),
+            Phase::Idle => self.open_connection(id, to, Opening::Plain),
             Phase::Connecting(_) => Err(Errno::ALREADY),
             Phase::Listening(_)
             | Phase::Deferred(_)
@@ -184,7 +185,7 @@ impl Sockets {
     /// `TCP_FASTOPEN_CONNECT`: the first write will connect if it can go along; else the SYN asks for a cookie now.
     fn defer_connection(&mut self, id: StreamId, to: SocketAddrV4) -> Result<(), Errno> {
         if !self.prepare_fast_open(id, to) {
-            return self.open_connection(id, to);
+            return self.open_connection(id, to, Opening::Fast);
         }
         let Some(stream) = self.streams.get_mut(&id) else { return Err(Errno::BADF) };
         stream.phase = Phase::Deferred(to);
@@ -203,7 +204,7 @@ impl Sockets {
     /// [`Errno::INPROGRESS`] if the text has to wait for the handshake.
     pub(super) fn connect_to_send(&mut self, id: StreamId, to: SocketAddrV4) -> Result<Conn, Errno> {
         let allows_text = self.prepare_fast_open(id, to);
-        match self.open_connection(id, to) {
+        match self.open_connection(id, to, Opening::Fast) {
             Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error),
             Ok(()) => return Err(Errno::ISCONN),
@@ -248,13 +249,15 @@ impl Sockets {
         outcome
     }
 
-    fn open_connection(&mut self, id: StreamId, to: SocketAddrV4) -> Result<(), Errno> {
+    fn open_connection(&mut self, id: StreamId, to: SocketAddrV4, opening: Opening) -> Result<(), Errno> {
+        let is_fast = opening == Opening::Fast || self.defaults.fast_open;
         let Some(stream) = self.streams.get_mut(&id) else { return Err(Errno::BADF) };
         if to.port() == 0 {
             // Nobody can listen there: what Linux hears from the peer is known before.
             (stream.phase, stream.error) = (Phase::Failed, Some(Errno::CONNREFUSED));
             return Err(Errno::INPROGRESS);
         }
+        stream.options.fast_open = is_fast;
         stream.take_local();
         let conn = self.worker.connect(SocketAddr::V4(to), &stream.options)?;
         stream.phase = Phase::Connecting(conn);
@@ -461,6 +464,13 @@ impl Sockets {
             self.wake(file, Ready::ANYTHING);
         }
     }
+}
+
+/// Whether a connect takes part in Fast Open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    Plain,
+    Fast,
 }
 
 /// How a connection is given up.

@@ -197,3 +197,49 @@ fn the_queue_of_a_listener_is_what_was_set_up_to_somaxconn() {
     set_int(&mut net.a, fd, TCP, libc::TCP_FASTOPEN_CONNECT, 1).unwrap();
     assert_eq!(int_option(&mut net.a, fd, TCP, libc::TCP_FASTOPEN_CONNECT), 1);
 }
+
+/// On Linux `TCP_FASTOPEN` is a listener's, and `MSG_FASTOPEN` of one connect.
+#[test]
+fn a_plain_connect_has_no_part_in_it() {
+    let mut net = Net::new();
+    let server = net.fast_server();
+    let client = net.stream();
+    let elsewhere = SocketAddrV4::new(B, PORT + 1);
+    let sent = net.wait(call::send(client, b"GET", libc::MSG_FASTOPEN, Some(elsewhere)));
+    assert_eq!(sent, Err(Errno::CONNREFUSED));
+    assert_eq!(int_option(&mut net.a, client, TCP, libc::TCP_FASTOPEN), 0);
+    assert_eq!(net.wait(call::connect(client, at(B, PORT))), Ok(()));
+    let listener_to_be = net.stream();
+    set_int(&mut net.a, listener_to_be, TCP, libc::TCP_FASTOPEN, 5).unwrap();
+    assert_eq!(net.wait(call::connect(listener_to_be, at(B, PORT))), Ok(()));
+    assert_eq!(int_option(&mut net.a, listener_to_be, TCP, libc::TCP_FASTOPEN), 5);
+    let third = net.nonblocking();
+    set_int(&mut net.a, third, TCP, libc::TCP_FASTOPEN_CONNECT, 1).unwrap();
+    assert_eq!(net.a.connect(third, at(B, PORT)), Err(Errno::INPROGRESS), "nobody has asked for a cookie");
+    net.settle();
+    let fourth = net.nonblocking();
+    set_int(&mut net.a, fourth, TCP, libc::TCP_FASTOPEN_CONNECT, 1).unwrap();
+    assert_eq!(net.a.connect(fourth, at(B, PORT)), Ok(()), "now somebody has");
+    net.b.sockets.close(server).unwrap();
+}
+
+#[test]
+fn who_has_connected_so_does_not_listen_so() {
+    let mut net = Net::new();
+    let fd = net.b.sockets.socket(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
+    let elsewhere = Some(SocketAddrV4::new(A, PORT));
+    let b = &mut net.b.sockets;
+    b.bind(fd, at(B, PORT)).unwrap();
+    make_nonblocking(b, fd);
+    assert_eq!(send_to(b, fd, b"GET", elsewhere), Err(Errno::INPROGRESS));
+    net.settle();
+    assert_eq!(so_error(&mut net.b.sockets, fd), libc::ECONNREFUSED);
+    net.b.sockets.connect(fd, Named::Unspecified).unwrap();
+    net.b.sockets.listen(fd, 16).unwrap();
+    for _ in 0..2 {
+        let client = net.nonblocking();
+        assert_eq!(send_to(&mut net.a, client, b"GET", Some(server_addr())), Err(Errno::INPROGRESS));
+        net.settle();
+        net.b.sockets.accept(fd, Mode::Blocking).unwrap();
+    }
+}
