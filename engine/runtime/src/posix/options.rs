@@ -92,7 +92,7 @@ impl Sockets {
             Kind::Epoll(_) => return Err(Errno::NOTSOCK),
         };
         let stream = self.streams.get_mut(&id).ok_or(Errno::BADF)?;
-        let before = stream.options.clone();
+        let before = (stream.options.clone(), stream.choices.clone());
         match level {
             libc::SOL_SOCKET => {
                 stream.set_socket_option(name, value)?;
@@ -114,7 +114,7 @@ impl Sockets {
         if applied.is_err()
             && let Some(stream) = self.streams.get_mut(&id)
         {
-            stream.options = before;
+            (stream.options, stream.choices) = before;
         }
         applied
     }
@@ -452,3 +452,6 @@ fn timeval(timeout: Option<Duration>) -> Vec<u8> {
     let seconds = i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX);
     [seconds.to_ne_bytes(), i64::from(timeout.subsec_micros()).to_ne_bytes()].concat()
 }
+
+#[cfg(test)]
+mod tests;

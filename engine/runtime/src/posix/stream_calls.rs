@@ -91,9 +91,17 @@ impl Sockets {
         // Linux: a negative backlog is a very large one.
         let backlog = if backlog < 0 { MAX_BACKLOG } else { backlog.min(MAX_BACKLOG) };
         let Some(stream) = self.streams.get_mut(&id) else { return Err(Errno::BADF) };
-        stream.options.backlog = backlog.unsigned_abs();
+        let before = std::mem::replace(&mut stream.options.backlog, backlog.unsigned_abs());
         match &stream.phase {
-            Phase::Listening(_) => return self.apply_options(id),
+            Phase::Listening(_) => {
+                let applied = self.apply_options(id);
+                if applied.is_err()
+                    && let Some(stream) = self.streams.get_mut(&id)
+                {
+                    stream.options.backlog = before;
+                }
+                return applied;
+            }
             Phase::Idle => {}
             Phase::Deferred(_)
             | Phase::Connecting(_)

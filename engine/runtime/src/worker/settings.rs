@@ -66,6 +66,13 @@ impl Worker {
         core.streams.free_port(&core.io, is_free)
     }
 
+    /// Every set of options that there can be is some socket's.
+    #[cfg(test)]
+    pub(crate) fn use_up_options(&mut self) {
+        let core = self.core_mut();
+        core.streams.use_up_options(&core.io);
+    }
+
     /// How many listeners and connections stand on a local TCP port, remembered ones (TIME-WAIT) included.
     pub fn tcp_port_users(&self, port: u16) -> u32 {
         self.core().streams.port_users(port)

@@ -299,6 +299,14 @@ impl Streams {
         allocator.allocate(offset, |port| !users.contains_key(&port) && is_free(port)).ok()
     }
 
+    #[cfg(test)]
+    pub(crate) fn use_up_options(&mut self, io: &Io) {
+        let timeouts = (1..).map(core::time::Duration::from_nanos);
+        let mut sets =
+            timeouts.map(|timeout| TcpOptions { user_timeout: Some(timeout), ..TcpOptions::default() });
+        while sets.next().is_some_and(|options| self.intern(io, &options).is_some()) {}
+    }
+
     /// Listeners, connections and memories of connections on a local port.
     pub(crate) fn port_users(&self, port: u16) -> u32 {
         self.ports.users(port)
