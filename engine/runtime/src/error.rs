@@ -113,6 +113,9 @@ pub enum ConnectError {
     /// The worker's connection limit is reached.
     #[error("the worker holds as many connections as it may")]
     TooManyConnections,
+    /// The engine is shutting down.
+    #[error("the engine is shutting down")]
+    ShuttingDown,
     /// The worker's sockets have 65,536 other sets of options.
     #[error("the worker's sockets have too many different options")]
     TooManyOptions,
@@ -226,6 +229,7 @@ impl ConnectError {
             ConnectError::TooManyConnections | ConnectError::TooManyOptions => {
                 rustix::io::Errno::NOBUFS.raw_os_error()
             }
+            ConnectError::ShuttingDown => rustix::io::Errno::SHUTDOWN.raw_os_error(),
         }
     }
 }

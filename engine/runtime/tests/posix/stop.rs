@@ -75,3 +75,13 @@ fn an_epoll_that_watches_nobody_ends() {
         assert_eq!(found.flatten(), Err(Errno::SHUTDOWN));
     });
 }
+
+#[test]
+fn a_connect_after_the_end_says_so() {
+    about_to_stop(|sockets, listener, _| {
+        let accepted = call::wait(sockets, &mut RealTime, call::accept(listener, Mode::Blocking));
+        assert_eq!(accepted.flatten(), Err(Errno::SHUTDOWN));
+        let client = sockets.socket(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
+        assert_eq!(sockets.connect(client, at(B, PORT)), Err(Errno::SHUTDOWN));
+    });
+}

@@ -153,7 +153,10 @@ impl Streams {
         if is_group || peer.port() == 0 {
             return Err(ConnectError::InvalidAddress);
         }
-        if self.flows.is_full() || io.net.is_draining() {
+        if io.net.is_draining() {
+            return Err(ConnectError::ShuttingDown);
+        }
+        if self.flows.is_full() {
             return Err(ConnectError::TooManyConnections);
         }
         let (local, local_port) = match options.local {
