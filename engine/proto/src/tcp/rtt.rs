@@ -67,3 +67,58 @@ impl Rtt {
         self.rto_us = self.rto_us.max(3_000_000).min(micros(config.rto_max).max(1));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::*;
+
+    fn config() -> Config {
+        Config { rto_min: Duration::from_millis(200), rto_max: Duration::from_secs(60), ..Config::default() }
+    }
+
+    /// SRTT, RTTVAR and RTO after these round trips, in microseconds.
+    fn after(config: &Config, samples_us: &[u32]) -> (u32, u32, u32) {
+        let mut rtt = Rtt::new(config);
+        assert!(!rtt.has_sample());
+        samples_us.iter().for_each(|sample_us| rtt.on_sample(*sample_us, config));
+        assert!(rtt.has_sample());
+        (rtt.srtt_us(), rtt.rttvar_us(), rtt.rto_us())
+    }
+
+    /// RFC 6298 (2.2), (2.3), with alpha = 1/8, beta = 1/4 and K = 4.
+    #[test]
+    fn the_timeout_is_the_round_trip_and_four_times_what_it_varies() {
+        assert_eq!(after(&config(), &[100_000]), (100_000, 50_000, 300_000));
+        assert_eq!(after(&config(), &[100_000, 200_000]), (112_500, 62_500, 362_500));
+        assert_eq!(after(&config(), &[100_000, 20_000]), (90_000, 57_500, 320_000));
+        // The variation counts as 200 ms at least.
+        assert_eq!(after(&config(), &[40_000]), (40_000, 20_000, 240_000));
+        assert_eq!(after(&config(), &[40_000; 100]).2, 240_000);
+    }
+
+    #[test]
+    fn no_measurement_makes_it_vanish_or_run_away() {
+        assert_eq!(after(&config(), &[0]), (1, 0, 200_001));
+        assert_eq!(after(&config(), &[1; 50]).0, 1);
+        assert_eq!(after(&config(), &[30_000_000, 30_000_000]).2, 60_000_000);
+        assert!(after(&config(), &[u32::MAX; 3]).0 <= MAX_RTT_US);
+    }
+
+    /// RFC 6298 (5.7)
+    #[test]
+    fn after_a_handshake_without_a_measurement_it_is_three_seconds() {
+        for (initial, max, expected_us) in [(1, 60, 3_000_000), (5, 60, 5_000_000), (1, 2, 2_000_000)] {
+            let config = Config {
+                rto_initial: Duration::from_secs(initial),
+                rto_max: Duration::from_secs(max),
+                ..config()
+            };
+            let mut rtt = Rtt::new(&config);
+            assert_eq!(rtt.rto_us(), initial as u32 * 1_000_000);
+            rtt.on_unmeasured_handshake(&config);
+            assert_eq!(rtt.rto_us(), expected_us);
+        }
+    }
+}

@@ -29,3 +29,4 @@ mod sending;
 mod states;
 mod time_wait;
 mod timers;
+mod window;

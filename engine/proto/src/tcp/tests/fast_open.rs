@@ -309,6 +309,9 @@ fn a_cookie_is_for_one_address_any_port_and_one_to_two_hours() {
     let other_key = judge(&Prf::new([4; 16]), &flow(2, 4000), &syn_with(Some(cookie)), start);
     assert!(matches!(other_key, Offer::Cookie(_)));
     assert_eq!(judge(&prf, &flow(2, 4000), &syn_with(None), start), Offer::None);
+    // In the first hour of all there is no older one.
+    let first = judge(&prf, &flow(2, 4000), &syn_with(Some(cookie)), Instant::from_secs(1));
+    assert_eq!(first, Offer::Cookie(given(&prf, &flow(2, 4000), Instant::from_secs(1))));
 }
 
 const NOW: Instant = Instant::from_secs(10);

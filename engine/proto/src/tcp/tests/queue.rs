@@ -1,8 +1,10 @@
 //! The send queue and the slots it lives in, by themselves.
 
+use ringwire_wire::tcp::SackBlocks;
+
 use super::host::{Buf, Bytes};
 use crate::tcp::cold::{ColdId, ColdStore};
-use crate::tcp::send_queue::{Room, SendQueue};
+use crate::tcp::send_queue::{Evidence, Room, SendQueue, duplicate_of};
 use crate::{Instant, SeqNum};
 
 /// Segments of 1000 bytes, none sent.
@@ -61,4 +63,78 @@ fn a_free_slot_keeps_the_memory_of_ordinary_use_and_no_more() {
         let expected = if is_kept { before } else { 2048 };
         assert_eq!(cold.send.capacity(), expected, "{segs}");
     }
+}
+
+fn at(ms: u64) -> Instant {
+    Instant::from_millis(5_000 + ms)
+}
+
+/// Three segments left at 0 ms.
+fn three_out() -> SendQueue<Buf> {
+    let mut queue = SendQueue::new();
+    fill(&mut queue, 3);
+    (0..3).for_each(|index| queue.mark_sent(index, at(0), 0));
+    queue
+}
+
+#[test]
+fn the_shortest_round_trip_is_of_a_segment_or_what_was_known_before() {
+    for (known_ms, least_ms) in [(0, 50), (30, 30), (80, 50)] {
+        let mut queue = three_out();
+        assert_eq!(queue.min_rtt_ns(), None);
+        let evidence =
+            Evidence { now: at(50), ack: SeqNum(1000), echo_ms: None, srtt_ns: known_ms * 1_000_000 };
+        queue.on_ack(SeqNum(1000), &evidence);
+        assert_eq!(queue.min_rtt_ns(), Some(least_ms * 1_000_000), "{known_ms}");
+    }
+}
+
+/// RFC 8985 6.2, step 2: the first of its transmissions may be what arrived, and that says nothing of what left in between.
+#[test]
+fn an_arrival_counts_for_a_retransmission_only_if_it_can_be_one() {
+    let resent_ms = 5_100;
+    for (rtt_ms, echo_ms, counts) in [
+        (50, None, true),
+        (40, None, true),
+        (39, None, false),
+        (50, Some(resent_ms), true),
+        (50, Some(resent_ms + 1), true),
+        (50, Some(resent_ms - 1), false),
+    ] {
+        let mut queue = three_out();
+        queue.mark_lost(2);
+        queue.mark_sent(2, at(100), 0);
+        let mut blocks = SackBlocks::NONE;
+        blocks.push(2000, 3000);
+        // Round trips have been of 40 ms.
+        let evidence = Evidence { now: at(100 + rtt_ms), ack: SeqNum(0), echo_ms, srtt_ns: 40_000_000 };
+        queue.on_sack(&blocks, (SeqNum(0), SeqNum(3000)), &evidence);
+        let verdict = queue.detect_losses(at(100 + rtt_ms), 0);
+        assert_eq!((verdict.is_lost, queue.lost_bytes() > 0), (counts, counts), "{rtt_ms} {echo_ms:?}");
+    }
+}
+
+#[test]
+fn of_what_left_in_one_turn_the_higher_number_is_later() {
+    let lost_by = |left: u32| {
+        let mut queue = three_out();
+        let mut blocks = SackBlocks::NONE;
+        blocks.push(left, left + 1000);
+        let evidence = Evidence { now: at(50), ack: SeqNum(0), echo_ms: None, srtt_ns: 0 };
+        queue.on_sack(&blocks, (SeqNum(0), SeqNum(3000)), &evidence);
+        queue.detect_losses(at(50), 0);
+        queue.lost_bytes()
+    };
+    assert_eq!((lost_by(2000), lost_by(1000)), (2000, 1000));
+}
+
+/// RFC 2883 4
+#[test]
+fn a_first_block_below_the_acknowledgement_or_within_the_second_is_a_duplicate() {
+    let is_duplicate = |blocks: &[(u32, u32)]| duplicate_of(blocks, SeqNum(1000)).is_some();
+    assert!(is_duplicate(&[(0, 1000)]) && is_duplicate(&[(0, 500), (2000, 3000)]));
+    assert!(!is_duplicate(&[(0, 1001)]) && !is_duplicate(&[(2000, 3000)]) && !is_duplicate(&[]));
+    assert!(is_duplicate(&[(2000, 3000), (2000, 3000)]) && is_duplicate(&[(2100, 2900), (2000, 3000)]));
+    assert!(!is_duplicate(&[(1999, 3000), (2000, 3000)]) && !is_duplicate(&[(2000, 3001), (2000, 3000)]));
+    assert!(!is_duplicate(&[(500, 500)]) && !is_duplicate(&[(600, 500)]), "it is none at all");
 }
