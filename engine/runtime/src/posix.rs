@@ -251,6 +251,7 @@ impl Sockets {
         if outlook.ended.is_some() {
             self.stand_of(conn);
         }
+        self.reset_if_shut(conn);
     }
 
     fn on_closed(&mut self, conn: Conn, reason: CloseReason) {

@@ -97,7 +97,8 @@ impl Sockets {
             libc::SOL_SOCKET => {
                 stream.set_socket_option(name, value)?;
                 self.stand(id);
-                if name == libc::SO_RCVLOWAT {
+                let stream = self.streams.get(&id).ok_or(Errno::BADF)?;
+                if name == libc::SO_RCVLOWAT && (stream.is_eof || stream.has_enough(&self.worker)) {
                     self.wake(file, Ready::IN);
                 }
             }

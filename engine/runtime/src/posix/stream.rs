@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::IoSliceMut;
-use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Shutdown, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use super::options::StreamChoices;
@@ -30,14 +30,17 @@ pub(super) struct Stream {
     pub(super) place: Option<Place>,
     pub(super) peer: Option<SocketAddrV4>,
     pub(super) phase: Phase,
-    /// The rest of a piece that was read in part. What is unread beyond it stays in the worker, within its books and the peer's window.
-    rest: Option<RxBuf>,
+    /// The rest of a piece that was read in part. What is unread beyond it stays in the worker, within its books and the peer's window,
+    /// but for what a reset here has left.
+    rest: VecDeque<RxBuf>,
     /// The connection has ended, and what came before is still in the worker.
     pub(super) leftover: Option<Conn>,
     /// The peer has finished.
     pub(super) is_eof: bool,
     pub(super) is_read_shut: bool,
     pub(super) is_write_shut: bool,
+    /// Shut both ways: bytes received until then.
+    pub(super) received_before_shut: Option<u64>,
     /// `SO_ERROR`.
     pub(super) error: Option<Errno>,
     /// The last write took everything, or there is room again.
@@ -93,11 +96,12 @@ impl Stream {
             place: None,
             peer: None,
             phase: Phase::Idle,
-            rest: None,
+            rest: VecDeque::new(),
             leftover: None,
             is_eof: false,
             is_read_shut: false,
             is_write_shut: false,
+            received_before_shut: None,
             error: None,
             is_writable: false,
             file: None,
@@ -149,7 +153,7 @@ impl Stream {
     pub(super) fn local(&self, worker: &Worker) -> Option<SocketAddrV4> {
         match self.conn().and_then(|conn| worker.addrs(conn).ok()) {
             Some((SocketAddr::V4(local), _)) => Some(local),
-            _ => self.bound.or(self.was_at),
+            _ => self.was_at.or(self.bound),
         }
     }
 
@@ -183,9 +187,27 @@ impl Stream {
         }
     }
 
+    /// Before the connection goes: what is unread is kept, but for the last `dropped_bytes`.
+    pub(super) fn keep_unread(&mut self, worker: &mut Worker, dropped_bytes: u64) {
+        let unread_bytes = self.unread_bytes(worker) as u64;
+        let mut kept_bytes = self.rest.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        while kept_bytes + dropped_bytes < unread_bytes
+            && let Some(piece) = self.source().and_then(|conn| next_piece(worker, conn))
+        {
+            kept_bytes += piece.len() as u64;
+            self.rest.push_back(piece);
+        }
+    }
+
     /// Whether the worker does not know of all that is unread.
     pub(super) fn is_read_in_part(&self) -> bool {
-        self.rest.is_some()
+        !self.rest.is_empty()
+    }
+
+    /// `shutdown`, as far as it concerns calls here.
+    pub(super) fn shut(&mut self, how: Shutdown) {
+        self.is_read_shut |= how != Shutdown::Write;
+        self.is_write_shut |= how != Shutdown::Read;
     }
 
     /// The connection is established.
@@ -308,12 +330,14 @@ impl Stream {
     fn take(&mut self, worker: &mut Worker, mut room: Room<'_, '_>, reading: Reading) -> usize {
         let mut done = 0;
         while room.is_any()
-            && let Some(mut piece) = self.rest.take().or_else(|| next_piece(worker, self.source()?))
+            && let Some(mut piece) = self.rest.pop_front().or_else(|| next_piece(worker, self.source()?))
         {
             let len = room.put(&piece, reading);
             done += len;
             piece.advance(len);
-            self.rest = Some(piece).filter(|rest| !rest.is_empty());
+            if !piece.is_empty() {
+                self.rest.push_front(piece);
+            }
         }
         done
     }

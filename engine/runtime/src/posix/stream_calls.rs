@@ -271,8 +271,6 @@ impl Sockets {
         stream.phase = Phase::Connecting(conn);
         stream.peer = Some(to);
         stream.error = None;
-        stream.is_read_shut = false;
-        stream.is_write_shut = false;
         self.by_conn.insert(conn, id);
         self.cork_again(conn);
         self.stand(id);
@@ -313,7 +311,12 @@ impl Sockets {
         };
         let stream = self.streams.get_mut(&id).ok_or(Errno::BADF)?;
         let conn = match &stream.phase {
-            Phase::Idle | Phase::Failed | Phase::Ended => return Err(Errno::NOTCONN),
+            Phase::Idle | Phase::Failed | Phase::Ended => {
+                // Linux says so, and does it.
+                stream.shut(how);
+                self.wake(file, Ready::ANYTHING);
+                return Err(Errno::NOTCONN);
+            }
             Phase::Listening(_) => {
                 if how != Shutdown::Write {
                     self.hang_up(id);
@@ -324,19 +327,41 @@ impl Sockets {
                 self.hang_up(id);
                 return Ok(());
             }
-            Phase::Connected { conn, .. } if self.worker.tcp_state(*conn) == Some(TcpState::TimeWait) => {
-                return Err(Errno::NOTCONN);
-            }
             Phase::Connected { conn, .. } => *conn,
         };
         // What is sent to a socket whose reading side is shut is still received, as on Linux: only reads stop waiting.
-        stream.is_read_shut |= how != Shutdown::Write;
-        if how != Shutdown::Read && !stream.is_write_shut {
-            stream.is_write_shut = true;
+        let was_write_shut = stream.is_write_shut;
+        stream.shut(how);
+        if self.worker.tcp_state(conn) == Some(TcpState::TimeWait) {
+            self.wake(file, Ready::ANYTHING);
+            return Err(Errno::NOTCONN);
+        }
+        stream.phase = Phase::Connected { conn, is_told: true };
+        let is_both_shut = stream.is_read_shut && stream.is_write_shut;
+        if is_both_shut && stream.received_before_shut.is_none() {
+            stream.received_before_shut = self.worker.tcp_info(conn).ok().map(|info| info.bytes_received);
+        }
+        if how != Shutdown::Read && !was_write_shut {
             self.worker.shutdown(conn, Shutdown::Write)?;
         }
         self.wake(file, Ready::ANYTHING);
         Ok(())
+    }
+
+    /// Linux's rule: what comes to a socket that is shut both ways, and has not heard the peer's end, resets the connection
+    /// (RFC 9293 3.6.1, SHLD-3).
+    pub(super) fn reset_if_shut(&mut self, conn: Conn) {
+        let stream = self.by_conn.get(&conn).and_then(|id| self.streams.get(id));
+        let Some(before) = stream.and_then(|stream| stream.received_before_shut) else { return };
+        let news_bytes = self.worker.tcp_info(conn).map_or(0, |info| info.bytes_received - before);
+        if news_bytes > 0 {
+            let Sockets { worker, streams, by_conn, .. } = self;
+            if let Some(stream) = by_conn.get(&conn).and_then(|id| streams.get_mut(id)) {
+                stream.keep_unread(worker, news_bytes);
+            }
+            self.worker.abort(conn);
+            self.on_closed(conn, CloseReason::Reset);
+        }
     }
 
     /// Closes. While `close` should wait for what was written: for which connection, and how long.
@@ -359,9 +384,10 @@ impl Sockets {
         });
         self.let_go(id, Going::Reset);
         if let Some(stream) = self.streams.get_mut(&id) {
+            let error = stream.error;
             stream.disconnect();
             // Linux's tcp_disconnect, for whoever waits for the connection.
-            stream.error = is_reset.then_some(Errno::CONNRESET);
+            stream.error = is_reset.then_some(Errno::CONNRESET).or(error);
             if let Some(file) = stream.file {
                 self.wake(file, Ready::ANYTHING);
             }

@@ -75,6 +75,11 @@ impl Names {
                 self.0.insert(name, sock);
                 Ok(OK.into())
             }
+            ["close", sock] => {
+                let closed = self.sock(sock);
+                self.0.remove(sock);
+                done(calls.close(closed))
+            }
             ["pass", ms] => {
                 calls.pass(number(ms).unsigned_abs().into());
                 Ok(OK.into())
@@ -95,7 +100,7 @@ impl Names {
 
     /// A name that nothing has got is a number that nothing has.
     fn sock(&self, name: &str) -> Sock {
-        self.0.get(name).copied().unwrap_or(Sock { host: 0, fd: 900 })
+        self.0.get(name).copied().unwrap_or(Sock { host: 0, fd: 900_000 })
     }
 
     fn events(&self, host: usize, found: Vec<(i32, u32)>) -> String {
@@ -133,7 +138,6 @@ fn call_on(
             Ok(format!("\"{}\"", String::from_utf8_lossy(&found)))
         }
         ("shutdown", [how]) => done(calls.shutdown(sock, number(how))),
-        ("close", []) => done(calls.close(sock)),
         ("poll", []) => Ok(ready_names(u32::from(calls.poll(sock, POLLED).cast_unsigned()))),
         ("poll", ["nothing"]) => Ok(ready_names(u32::from(calls.poll(sock, 0).cast_unsigned()))),
         ("set", [option, values @ ..]) => {
