@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringwire::{BindError, ConnError, ConnectError};
+use ringwire::{Batch, BindError, ConnError, ConnectError, Datagram, UdpOptions};
 
 use super::flood::CLIENT;
 use super::*;
@@ -50,4 +50,31 @@ fn one_set_of_options_too_many_is_refused() {
     assert_eq!(worker.set_listener_options(listener, &nth(7)), Err(ConnError::TooManyOptions));
     worker.close_listener(listener);
     worker.connect(peer(0), &nth(7)).unwrap();
+}
+
+/// RFC 1122 4.1.4: a datagram's own TTL, else the socket's, is what is on the wire.
+#[test]
+fn a_datagram_leaves_with_the_ttl_that_the_application_set() {
+    let mut wire = Wire::new();
+    wire.send(&packets::arp());
+    wire.received();
+    let worker = wire.worker.as_mut().unwrap();
+    let mut options = UdpOptions::default();
+    let mut sockets = vec![worker.bind_udp((HERE, 100).into(), &options).unwrap()];
+    options.ttl = 3;
+    sockets.push(worker.bind_udp((HERE, 101).into(), &options).unwrap());
+    for (socket, ttl, on_the_wire) in
+        [(0, 0, 64), (0, 1, 1), (0, 255, 255), (0, 0, 64), (1, 0, 3), (1, 7, 7), (1, 0, 3)]
+    {
+        let worker = wire.worker.as_mut().unwrap();
+        let mut payload = worker.tx_buf().unwrap();
+        payload.put(b"text");
+        let mut batch = Batch::with_capacity(1);
+        let datagram = Datagram { peer: (CLIENT, 9).into(), local: None, tos: 0, ttl, payload };
+        assert!(batch.push(datagram).is_ok());
+        assert_eq!(worker.send_batch(sockets[socket], &mut batch), Ok(1));
+        wire.turn();
+        let sent: Vec<u8> = wire.received().iter().map(|frame| packets::ttl(frame)).collect();
+        assert_eq!(sent, [on_the_wire], "socket {socket}, {ttl}");
+    }
 }

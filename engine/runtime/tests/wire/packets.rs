@@ -112,6 +112,14 @@ pub(crate) fn tcp_text_len(frame: &[u8]) -> usize {
     }
 }
 
+/// The TTL of an IP packet.
+pub(crate) fn ttl(frame: &[u8]) -> u8 {
+    match packet::parse(frame).unwrap().net {
+        packet::Net::Ipv4(ip, _) => ip.ttl(),
+        _ => panic!("no IP"),
+    }
+}
+
 /// The port that a segment is for.
 pub(crate) fn tcp_dst_port(frame: &[u8]) -> u16 {
     tcp_header(frame).dst_port
