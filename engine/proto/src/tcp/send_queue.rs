@@ -126,6 +126,9 @@ pub(super) struct SendQueue<S> {
     rack: Rack,
     /// Only for an algorithm that asks for it.
     rate: Option<Box<RateSampler>>,
+    /// Records that SACK and RACK have looked at: what an acknowledgement costs (CVE-2019-11478).
+    #[cfg(test)]
+    pub(super) visits: usize,
 }
 
 impl<S> SendQueue<S> {
@@ -144,6 +147,16 @@ impl<S> SendQueue<S> {
             scoreboard: Scoreboard::NEW,
             rack: Rack::NEW,
             rate: None,
+            #[cfg(test)]
+            visits: 0,
+        }
+    }
+
+    #[inline]
+    fn note_visit(&mut self) {
+        #[cfg(test)]
+        {
+            self.visits += 1;
         }
     }
 

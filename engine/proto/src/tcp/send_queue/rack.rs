@@ -120,6 +120,7 @@ impl<S> SendQueue<S> {
         let Some(limit_ns) = self.rack.age_of_loss_ns(reo_wnd_ns) else { return verdict };
         let mut index = self.first_ending_after(self.judged_to());
         while index < self.sent {
+            self.note_visit();
             let Some(record) = self.records.get(index) else { break };
             let (flags, end) = (record.flags, record.end());
             if !flags.has(RecordFlags::SACKED) && !flags.has(RecordFlags::LOST) {
@@ -150,6 +151,7 @@ impl<S> SendQueue<S> {
 
     fn detect_lost_again(&mut self, now: Instant, limit_ns: u64, verdict: &mut Verdict) {
         for index in 0..self.sent.min(FRONT) {
+            self.note_visit();
             let Some(record) = self.records.get(index) else { return };
             if !record.flags.has(RecordFlags::RETRANSMITTED) || !self.rack.is_newer_than(record) {
                 continue;

@@ -76,6 +76,7 @@ impl<S> SendQueue<S> {
         }
         let mut index = self.first_ending_after(from);
         while index < self.sent {
+            self.note_visit();
             let Some(record) = self.records.get_mut(index) else { return };
             if record.end().after(right) {
                 return;
