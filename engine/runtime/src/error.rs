@@ -161,7 +161,7 @@ pub enum CloseReason {
     /// Both directions were finished in order.
     #[error("finished")]
     Finished,
-    /// The peer refused the connection (RST during the handshake).
+    /// The peer refused the connection (RST during the handshake), or ICMP said that nobody takes the port.
     #[error("connection refused")]
     Refused,
     /// The peer reset the connection.

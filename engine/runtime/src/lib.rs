@@ -94,7 +94,9 @@ pub use metrics::{Metrics, SteeringCounters, WorkerCounters};
 /// Frames and in-memory ports, for those who hold the other end of a wire.
 pub use ringwire_frame as frame;
 pub use ringwire_proto::DropReason;
-pub use ringwire_proto::tcp::{Algorithm as CongestionControl, Ecn, Info as TcpInfo, State as TcpState};
+pub use ringwire_proto::tcp::{
+    Algorithm as CongestionControl, Ecn, Info as TcpInfo, SoftError, State as TcpState,
+};
 #[cfg(feature = "config")]
 pub use settings::{Settings, units};
 pub use wake::Waker;

@@ -115,7 +115,9 @@ impl Script {
     /// A passive open whose handshake took so long: the first round-trip time.
     #[track_caller]
     pub fn establish_in(&mut self, rtt_ms: u64) {
-        self.listen();
+        if self.listener.is_none() {
+            self.listen();
+        }
         let syn = self.peer_syn();
         self.inject(syn);
         self.expect(syn_ack().ack(1));
@@ -298,12 +300,21 @@ impl Script {
         self.settle();
     }
 
+    /// Keeps what is no full segment back for more.
+    pub fn cork(&mut self) {
+        self.note("  cork");
+        if let Some(conn) = self.conn {
+            let _ = self.worker.set_cork(conn, ringwire::Cork::In);
+        }
+    }
+
     /// Writes, and says how much was taken.
     pub fn try_send(&mut self, bytes: &[u8]) -> Result<usize, ConnError> {
         self.note(&format!("  send {} bytes", bytes.len()));
         let Some(conn) = self.conn else { return Err(ConnError::Closed) };
         let taken = self.worker.send(conn, bytes);
         self.settle();
+        self.exchange_beside();
         taken
     }
 

@@ -29,6 +29,7 @@
 //! The tables beside this package's manifest are read by [`table`]; `cargo run -p ringwire-conformance` checks them.
 
 mod app;
+mod bystander;
 mod expected;
 mod host;
 mod script;

@@ -12,6 +12,7 @@ use ringwire_wire::eth::{EtherType, Mac};
 use ringwire_wire::ipv4::Protocol;
 use ringwire_wire::tcp::{Flags, Header, Options, SackBlocks, Timestamps};
 
+use crate::bystander::Bystander;
 use crate::host::{Out, Sent, Wire, fix_checksum, ipv4_packet, tcp_bytes};
 use crate::segment::{Segment, Spoilt};
 
@@ -23,6 +24,10 @@ pub const PEER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 pub(crate) const PORT: u16 = 80;
 const PEER_PORT: u16 = 40_000;
 const MS: u64 = 1_000_000;
+const FRAMES: u32 = 4096;
+const FRAME_BYTES: u64 = 2048;
+/// What sockets may take beside the frames.
+pub(crate) const HEAP_BYTES: u64 = 64 << 20;
 
 /// What the peer knows of one connection.
 #[derive(Debug, Clone)]
@@ -70,6 +75,9 @@ pub struct Script {
     pub(crate) conn: Option<Conn>,
     /// Pieces that the application holds on to.
     pub(crate) held: Vec<RxBuf>,
+    pub(crate) bystander: Option<Bystander>,
+    /// ARP requests of the worker, which the script answers by itself.
+    pub arp_requests: u32,
     history: String,
 }
 
@@ -81,7 +89,8 @@ impl Script {
             .interface(Interface::new("script").address("10.0.0.1/24".parse().expect("an address")))
             .clock(clock)
             .secret([7; 16])
-            .frames_per_worker(4096)
+            .frames_per_worker(FRAMES)
+            .memory_ceiling_bytes(u64::from(FRAMES) * FRAME_BYTES + HEAP_BYTES)
             .max_connections(1024)
             .start_on(|pool| wire.attach(pool))
             .expect("in memory nothing can be refused");
@@ -105,6 +114,8 @@ impl Script {
             listener: None,
             conn: None,
             held: Vec::new(),
+            bystander: None,
+            arp_requests: 0,
             history: String::new(),
         };
         script.meet();
@@ -152,7 +163,10 @@ impl Script {
             }
             for event in news {
                 self.note(&format!("  event {event:?}"));
-                self.news.push_back(event);
+                let is_beside = |conn| self.bystander.as_ref().is_some_and(|bystander| bystander.has(conn));
+                if !matches!(event, Event::Readable(conn) | Event::Writable(conn) if is_beside(conn)) {
+                    self.news.push_back(event);
+                }
             }
             outs.into_iter().for_each(|out| self.on_out(out));
         }
@@ -162,6 +176,7 @@ impl Script {
     fn on_out(&mut self, out: Out) {
         match out {
             Out::ArpRequest(request) => {
+                self.arp_requests += 1;
                 let reply = self.wire.arp(arp::Op::Reply, request.sender_mac);
                 self.wire.inject(&reply);
             }
@@ -181,7 +196,9 @@ impl Script {
                 }
                 let port = header.dst_port;
                 self.note(&format!("< {} (to port {port})", segment.show()));
-                self.sent.push_back(segment);
+                if !self.bystander.as_mut().is_some_and(|bystander| bystander.takes(&segment)) {
+                    self.sent.push_back(segment);
+                }
             }
         }
     }
@@ -194,8 +211,7 @@ impl Script {
         self.note(&format!("> {segment} [from port {port}]"));
         let tos = segment.tos.unwrap_or(0);
         let packet = ipv4_packet((PEER, WORKER), Protocol::TCP, tos, &bytes);
-        self.put(EtherType::IPV4, &packet);
-        self.settle();
+        self.deliver(&packet);
     }
 
     /// Several segments in one batch of the worker.
@@ -208,14 +224,14 @@ impl Script {
             self.put(EtherType::IPV4, &packet);
         }
         self.settle();
+        self.exchange_beside();
     }
 
     /// Sends an IP packet of any kind to the worker.
     pub fn inject_ip(&mut self, addresses: (Ipv4Addr, Ipv4Addr), protocol: u8, payload: &[u8]) {
         self.note(&format!("> protocol {protocol}, {} bytes, {addresses:?}", payload.len()));
         let packet = ipv4_packet(addresses, Protocol(protocol), 0, payload);
-        self.put(EtherType::IPV4, &packet);
-        self.settle();
+        self.deliver(&packet);
     }
 
     /// The same segment, but between these addresses.
@@ -231,8 +247,22 @@ impl Script {
         let mut packet = ipv4_packet((PEER, WORKER), Protocol::TCP, 0, &bytes);
         change(&mut packet);
         self.note(&format!("> {segment}, changed on the way"));
-        self.put(EtherType::IPV4, &packet);
+        self.deliver(&packet);
+    }
+
+    /// A frame of any kind to the worker's hardware address.
+    pub fn inject_frame(&mut self, ethertype: EtherType, payload: &[u8]) {
+        self.note(&format!("> frame of type {ethertype:?}, {} bytes", payload.len()));
+        self.put(ethertype, payload);
         self.settle();
+        self.exchange_beside();
+    }
+
+    /// An IP packet, and what follows from it.
+    fn deliver(&mut self, packet: &[u8]) {
+        self.put(EtherType::IPV4, packet);
+        self.settle();
+        self.exchange_beside();
     }
 
     /// An ICMP error about a packet that the worker sent.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Short names and directories of the packages whose tests a table may name; the first is this one, whose tests are named alone.
-pub(crate) const PACKAGES: [(&str, &str); 9] = [
+pub(crate) const PACKAGES: [(&str, &str); 12] = [
     ("script", "tests/conformance/tests"),
     ("proto", "engine/proto"),
     ("wire", "engine/wire"),
@@ -14,6 +14,9 @@ pub(crate) const PACKAGES: [(&str, &str); 9] = [
     ("packet", "engine/packet"),
     ("sim", "tests/sim"),
     ("netns", "tests/netns"),
+    ("packetdrill", "tests/packetdrill"),
+    ("fuzz", "tests/fuzz"),
+    ("capture", "tests/capture"),
 ];
 
 /// Test functions by package.
@@ -67,6 +70,11 @@ impl Tests {
 
     pub(crate) fn count(&self, package: &str) -> usize {
         self.names.get(package).map_or(0, BTreeMap::len)
+    }
+
+    /// Names of the scripts of this package.
+    pub(crate) fn scripts(&self) -> impl Iterator<Item = &str> {
+        self.names.get(PACKAGES[0].0).into_iter().flatten().map(|(name, _)| name.as_str())
     }
 
     pub(crate) fn faults(&self) -> Vec<String> {

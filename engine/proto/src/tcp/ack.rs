@@ -135,6 +135,7 @@ impl Tcb {
         let bytes = ack.distance(una_before);
         cx.totals.seqs_acked += u64::from(bytes);
         self.tries = 0;
+        self.soft_error = None;
         self.progress_at = cx.now;
         if self.flags.has(Bits::FIN_QUEUED) {
             self.flags.set(Bits::TX_DATA);

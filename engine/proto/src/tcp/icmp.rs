@@ -23,6 +23,29 @@ pub enum IcmpError {
     Other,
 }
 
+/// What the network has said of a connection that goes on all the same: the latest ICMP error since data was last acknowledged (RFC 9293
+/// 3.9.1.8, MUST-47). If the retries run out, it is the reason told for the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum SoftError {
+    /// Port or protocol unreachable.
+    Refused,
+    /// Host unreachable, the TTL ran out on the way, or a router refused the packet.
+    HostUnreachable,
+    /// Network unreachable.
+    NetUnreachable,
+}
+
+impl SoftError {
+    pub(super) const fn reason(self) -> CloseReason {
+        match self {
+            Self::Refused => CloseReason::Refused,
+            Self::HostUnreachable => CloseReason::HostUnreachable,
+            Self::NetUnreachable => CloseReason::NetUnreachable,
+        }
+    }
+}
+
 /// RFC 1191 3: below this, no honest router answers "fragmentation needed" (Linux's min_pmtu).
 const MIN_PATH_MTU: u16 = 552;
 
@@ -43,22 +66,28 @@ impl Tcb {
             outcome.drop = Some(DropReason::IcmpUnknownFlow);
             return outcome;
         }
-        let reason = match error {
-            IcmpError::PortUnreachable => CloseReason::Refused,
-            IcmpError::HostUnreachable => CloseReason::HostUnreachable,
-            IcmpError::NetUnreachable => CloseReason::NetUnreachable,
+        let (soft, is_final) = match error {
+            IcmpError::PortUnreachable => (SoftError::Refused, true),
+            IcmpError::HostUnreachable => (SoftError::HostUnreachable, true),
+            IcmpError::NetUnreachable => (SoftError::NetUnreachable, true),
             IcmpError::PacketTooBig { mtu } => {
                 self.on_packet_too_big(cx, mtu);
                 return outcome;
             }
-            IcmpError::Other => return outcome,
+            // Loops and odd routers come and go.
+            IcmpError::Other => (SoftError::HostUnreachable, false),
         };
+        self.soft_error = Some(soft);
+        let reason = soft.reason();
         match self.state {
             // RFC 5461 4.1: during connect an unreachable peer is news for the application.
-            State::SynSent => self.close_with(cx, reason, &mut outcome),
-            State::SynReceived if !self.is_fast_opened() => self.close_with(cx, reason, &mut outcome),
+            State::SynSent if is_final => self.close_with(cx, reason, &mut outcome),
+            State::SynReceived if is_final && !self.is_fast_opened() => {
+                self.close_with(cx, reason, &mut outcome);
+            }
             // RFC 9293 3.9.2.2 (MUST-56), RFC 5927 5.2: never abort an existing connection; the timers decide.
             State::Closed
+            | State::SynSent
             | State::SynReceived
             | State::Established
             | State::FinWait1

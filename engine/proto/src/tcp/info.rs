@@ -3,7 +3,7 @@
 use super::recovery::Phase;
 use super::send_queue::Tally;
 use super::tcb::Bits;
-use super::{Cx, SendPool, State, Tcb};
+use super::{Cx, SendPool, SoftError, State, Tcb};
 use core::time::Duration;
 
 /// Where congestion control stands (Linux's `tcpi_ca_state`).
@@ -85,6 +85,8 @@ pub struct Info {
     pub lost_segs: u32,
     /// Retransmissions, window probes or keepalive probes in a row without an answer that counts.
     pub tries: u8,
+    /// What ICMP has said since data was last acknowledged.
+    pub soft_error: Option<SoftError>,
     /// Segments that the peer holds out of order.
     pub sacked_segs: u32,
     /// Sent, not acknowledged and presumed lost.
@@ -154,6 +156,7 @@ impl Tcb {
             delivered_segs: totals.delivered_segs,
             lost_segs: totals.lost_segs,
             tries: self.tries,
+            soft_error: self.soft_error,
             sacked_segs: cold.map_or(0, |cold| cold.send.sacked_segs()),
             lost_bytes: cold.map_or(0, |cold| cold.send.lost_bytes()),
             resent_bytes: cold.map_or(0, |cold| cold.send.lost_bytes() - cold.send.missing_bytes()),

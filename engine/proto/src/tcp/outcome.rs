@@ -95,13 +95,13 @@ pub enum CloseReason {
     Finished,
     /// The peer reset an existing connection.
     Reset,
-    /// The peer answered our SYN with a RST.
+    /// The peer answered our SYN with a RST, or ICMP said that nobody takes the port.
     Refused,
-    /// Retries, keepalive probes or the user timeout ran out.
+    /// Retries, keepalive probes or the user timeout ran out, and ICMP had said nothing.
     TimedOut,
-    /// ICMP said during connect that the host cannot be reached.
+    /// ICMP said that the host cannot be reached: during connect, or before time ran out.
     HostUnreachable,
-    /// ICMP said during connect that the network cannot be reached.
+    /// The same of the network.
     NetUnreachable,
     /// No local port was left to connect from, as its owner says.
     NoPorts,

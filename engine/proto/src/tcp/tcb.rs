@@ -7,7 +7,7 @@ use super::congestion::Window;
 use super::options::effective_mss;
 use super::recovery::Reordering;
 use super::rtt::Rtt;
-use super::{Config, Cx, Seed, SendPool};
+use super::{Config, Cx, Seed, SendPool, SoftError};
 use crate::SeqNum;
 use crate::time::Instant;
 
@@ -153,6 +153,7 @@ pub struct Tcb {
     pub(super) tries: u8,
     pub(super) quick_acks: u8,
     pub(super) fast_open: FastOpenStage,
+    pub(super) soft_error: Option<SoftError>,
 }
 
 /// Send sequence space (RFC 9293 3.3.1, figure 3).
@@ -361,6 +362,7 @@ impl Tcb {
             tries: 0,
             quick_acks: 0,
             fast_open: FastOpenStage::None,
+            soft_error: None,
         }
     }
 

@@ -5,7 +5,7 @@ use ringwire_wire::tcp::Flags;
 use super::arrival::{Arrival, Step};
 use super::config::after;
 use super::tcb::{Bits, NEVER, State, Tcb, Timer};
-use super::{CloseReason, ColdStore, Cx, Outcome, Payload, SendPool, Signals};
+use super::{CloseReason, ColdStore, Cx, Outcome, Payload, SendPool, Signals, SoftError};
 use crate::DropReason;
 
 impl Tcb {
@@ -74,7 +74,8 @@ impl Tcb {
         self.cancel_timers();
         self.flags.clear(Bits::TX_BUT_RST);
         let unread = cx.cold.get(self.cold).is_some_and(|cold| !cold.unread.is_empty());
-        let report = report_of(reason).filter(|_| unread && !self.flags.has(Bits::ORPHAN));
+        let report = if reason == self.given_up() { Some(Timer::TimedOut) } else { report_of(reason) };
+        let report = report.filter(|_| unread && !self.flags.has(Bits::ORPHAN));
         if let Some(cold) = cx.cold.get_mut(self.cold) {
             cx.totals.add(cold.send.tally());
             if report.is_some() {
@@ -95,12 +96,17 @@ impl Tcb {
         outcome.signals |= Signals::CLOSED;
     }
 
+    /// Why a connection ends whose retries, probes or time ran out: what the network had said of it, if anything.
+    pub(super) fn given_up(&self) -> CloseReason {
+        self.soft_error.map_or(CloseReason::TimedOut, SoftError::reason)
+    }
+
     /// How the connection has ended, as long as something of it is unread.
     pub fn ended(&self) -> Option<CloseReason> {
         match self.timer {
             Timer::Finished => Some(CloseReason::Finished),
             Timer::Reset => Some(CloseReason::Reset),
-            Timer::TimedOut => Some(CloseReason::TimedOut),
+            Timer::TimedOut => Some(self.given_up()),
             Timer::Idle
             | Timer::Retransmit
             | Timer::TailProbe

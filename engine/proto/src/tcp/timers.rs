@@ -37,7 +37,7 @@ impl Tcb {
             self.on_pace_timer(cx);
             if self.on_keepalive_timer(cx.now, cx.config) == Limit::Reached {
                 self.flags.set(Bits::TX_RST);
-                self.close_with(cx, CloseReason::TimedOut, &mut outcome);
+                self.close_with(cx, self.given_up(), &mut outcome);
             } else if let Some(deadline) = self.pace_deadline(cx) {
                 self.keepalive_at = self.keepalive_at.min(deadline);
             }
@@ -54,7 +54,7 @@ impl Tcb {
             Timer::Idle => {}
             Timer::Retransmit => {
                 if self.on_retransmit_timer(cx, outcome) == Limit::Reached {
-                    self.close_with(cx, CloseReason::TimedOut, outcome);
+                    self.close_with(cx, self.given_up(), outcome);
                 }
             }
             Timer::TailProbe => {
@@ -65,7 +65,7 @@ impl Tcb {
             Timer::Persist => {
                 if self.on_persist_timer(cx) == Limit::Reached {
                     self.flags.set(Bits::TX_RST);
-                    self.close_with(cx, CloseReason::TimedOut, outcome);
+                    self.close_with(cx, self.given_up(), outcome);
                 }
             }
             Timer::FinWait2 | Timer::TimeWait => self.close_with(cx, CloseReason::Finished, outcome),

@@ -284,6 +284,17 @@ fn rfc9293_3_9_1_2_written_data_does_not_wait_for_more() {
         s.establish();
         s.send("x");
         s.expect_only(data("x").psh());
+        // Nagle's algorithm holds the next one back until the first is acknowledged, and no longer than that or a fifth of a second.
+        s.send("y");
+        s.expect_nothing();
+        s.inject(ack());
+        s.expect_only(data("y").psh());
+        s.inject(ack());
+        // Cork holds back what is no full segment for as long.
+        s.cork();
+        s.send("z");
+        s.expect_nothing_for(150);
+        s.expect_after(1..=100, data("z"));
         s.inject(ack());
     });
 }

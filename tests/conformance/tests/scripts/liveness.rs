@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringwire::{CloseReason, KeepAlive, TcpState};
+use ringwire::{CloseReason, KeepAlive, SoftError, TcpState};
 use ringwire_conformance::{Script, ack, data, fin, rst, script, syn, syn_ack};
 
 fn keepalive(s: &mut Script) {
@@ -100,6 +100,32 @@ fn rfc9293_3_8_3_r2_is_at_least_100_seconds() {
     });
 }
 
+/// MUST-20: retransmissions without an answer are negative advice to IP: the neighbour is asked whether it is still there.
+#[test]
+fn rfc9293_3_8_3_retransmissions_make_arp_ask_again() {
+    script(|s| {
+        s.establish();
+        s.wait(60_000);
+        let asked = s.arp_requests;
+        s.send("x");
+        s.wait(4_900);
+        assert!(s.take_sent().len() > 3, "R1 is three retransmissions or more");
+        assert_eq!(s.arp_requests, asked, "and before it nothing is doubted");
+        s.wait(300);
+        assert_eq!(s.arp_requests, asked + 1);
+        s.ignore_sent();
+        // An answer of the peer is forward progress: no more questions.
+        s.inject(ack());
+        for _ in 0..20 {
+            s.wait(1_000);
+            s.send("y");
+            s.ignore_sent();
+            s.inject(ack());
+        }
+        assert_eq!(s.arp_requests, asked + 1);
+    });
+}
+
 /// MUST-21: the application sets R2 by the user timeout.
 #[test]
 fn rfc9293_3_8_3_user_timeout_ends_the_connection() {
@@ -138,11 +164,11 @@ fn rfc9293_3_8_3_syn_is_retransmitted_and_given_up() {
 fn rfc9293_3_8_3_syn_r2_is_at_least_three_minutes() {
     script(|s| {
         s.connect();
-        s.wait(179_000);
-        s.ignore_sent();
+        s.wait(180_000);
+        assert_eq!(s.take_sent().len(), 8, "the SYN and seven repetitions");
         s.expect_state(TcpState::SynSent);
-        s.wait(400_000);
-        s.ignore_sent();
+        s.wait(100_000);
+        s.expect_closed(CloseReason::TimedOut);
     });
 }
 
@@ -187,6 +213,38 @@ fn rfc9293_3_9_2_2_unreachable_does_not_abort_an_established_connection() {
         s.expect_open();
         s.inject(ack());
         s.expect_state(TcpState::Established);
+    });
+}
+
+/// MUST-47, SHLD-20: what ICMP says of a connection that goes on is there for who asks and told to nobody else; if the peer stays silent
+/// it is the reason of the end.
+#[test]
+fn rfc9293_3_9_1_8_soft_errors_are_told() {
+    script(|s| {
+        s.options.user_timeout = Some(Duration::from_secs(10));
+        s.establish();
+        for (kind, code, soft) in [
+            (3, 0, SoftError::NetUnreachable),
+            (3, 1, SoftError::HostUnreachable),
+            (3, 3, SoftError::Refused),
+            (3, 5, SoftError::HostUnreachable),
+            (11, 0, SoftError::HostUnreachable),
+            (12, 0, SoftError::HostUnreachable),
+        ] {
+            s.send("x");
+            let sent = s.expect_only(data("x"));
+            assert_eq!(s.info().soft_error, None, "the last one got through");
+            s.inject_icmp_error((kind, code), 0, &sent);
+            assert_eq!(s.info().soft_error, Some(soft), "{kind} {code}");
+            s.expect_open();
+            s.inject(ack());
+        }
+        s.send("y");
+        let sent = s.expect_only(data("y"));
+        s.inject_icmp_error((3, 1), 0, &sent);
+        s.wait(10_100);
+        s.ignore_sent();
+        s.expect_closed(CloseReason::Unreachable);
     });
 }
 

@@ -27,6 +27,7 @@ mod ecn;
 mod fast_open;
 mod host;
 mod liveness;
+mod malformed;
 mod matrix;
 mod matrix_text;
 mod opening;

@@ -1,7 +1,7 @@
 //! Opening a connection: RFC 9293 3.5, 3.10.7.1 to 3.10.7.3.
 
 use ringwire::{CloseReason, TcpState};
-use ringwire_conformance::{ack, bare, data, fin, rst, rst_ack, script, syn, syn_ack};
+use ringwire_conformance::{WORKER, ack, bare, data, fin, rst, rst_ack, script, syn, syn_ack};
 use ringwire_wire::tcp::Flags;
 
 #[test]
@@ -314,6 +314,91 @@ fn rfc9293_3_5_repeated_syn_ack_is_acknowledged() {
         s.expect_only(ack().seq(1).ack(1));
         s.expect_open();
         s.expect_alive();
+    });
+}
+
+/// MUST-41, MUST-42: a passive open of the port of an active one that is under way, and both complete.
+#[test]
+fn rfc9293_3_9_1_passive_open_beside_an_active_one_in_syn_sent() {
+    script(|s| {
+        s.connect();
+        s.expect_only(syn());
+        let active = s.conn();
+        s.listen();
+        // A stranger gets the listener, the peer of the active open that one.
+        s.peer_port = 40_000;
+        s.inject(s.peer_syn());
+        s.expect_only(syn_ack().ack(1));
+        s.inject(ack());
+        s.accept();
+        s.inject(data("passive"));
+        s.expect_read("passive");
+        s.ignore_sent();
+        s.use_conn(active);
+        s.peer_port = 7;
+        s.inject(s.peer_syn_ack());
+        s.expect_only(ack().seq(1).ack(1));
+        s.expect_connected();
+        s.inject(data("active"));
+        s.expect_read("active");
+        s.wait(100);
+        s.ignore_sent();
+    });
+}
+
+/// The same with an active open in SYN-RECEIVED, where both sides opened at once.
+#[test]
+fn rfc9293_3_9_1_passive_open_beside_an_active_one_in_syn_received() {
+    script(|s| {
+        s.connect();
+        s.expect_only(syn());
+        let active = s.conn();
+        s.inject(s.peer_syn());
+        s.expect_only(syn_ack().seq(0).ack(1));
+        s.listen();
+        s.peer_port = 40_000;
+        s.establish();
+        s.use_conn(active);
+        s.peer_port = 7;
+        s.inject(ack().seq(1).ack(1));
+        s.expect_connected();
+        s.expect_state(TcpState::Established);
+    });
+}
+
+/// MUST-41, MUST-42: a port may listen anew, or for the first time, beside a connection that it has.
+#[test]
+fn rfc9293_3_9_1_passive_open_beside_an_established_connection() {
+    script(|s| {
+        s.establish_actively();
+        let active = s.conn();
+        let port = std::mem::replace(&mut s.peer_port, 40_000);
+        s.establish();
+        let first = s.conn();
+        s.close_listener();
+        s.expect_open();
+        s.peer_port = 40_001;
+        s.establish();
+        for (conn, port) in [(active, port), (first, 40_000), (s.conn(), 40_001)] {
+            s.use_conn(conn);
+            s.peer_port = port;
+            s.expect_alive();
+        }
+    });
+}
+
+/// A connect to the engine's own address and port: it talks to itself or is refused at once, and is never left hanging.
+#[test]
+fn section5_state_self_connect() {
+    script(|s| {
+        s.with_bystander(|s| {
+            s.options.local = Some((WORKER.into(), 81));
+            assert_eq!(s.connect_to("10.0.0.1:81"), Ok(()));
+            s.wait(5000);
+            s.expect_nothing();
+            s.expect_closed(CloseReason::Unreachable);
+            assert_eq!(s.connections(), 1);
+        });
     });
 }
 

@@ -1,7 +1,7 @@
 //! Options and header fields: RFC 9293 3.1, 3.2, 3.7.1, RFC 7323 2, RFC 6691.
 
 use ringwire::TcpState;
-use ringwire_conformance::{Script, Sent, ack, bare, data, script, syn, syn_ack};
+use ringwire_conformance::{Script, Segment, Sent, ack, bare, data, fin, rst_ack, script, syn, syn_ack};
 use ringwire_wire::tcp::{Flags, Options};
 
 /// MUST-14, SHLD-5, MAY-3: our SYN carries the MSS.
@@ -32,6 +32,28 @@ fn rfc9293_3_7_1_mss_only_on_syns() {
         s.expect_only(data("x").no_mss());
         s.inject(data("y"));
         s.expect_after(0..=499, ack().no_mss());
+    });
+}
+
+/// RFC 7323 2.2, RFC 2018 2: what belongs into SYNs is in nothing else that we send, though all of it was agreed on.
+#[test]
+fn rfc7323_2_2_options_of_the_handshake_are_in_syns_only() {
+    script(|s| {
+        let plain = |segment: Segment| segment.no_mss().no_wscale().no_sack_ok().no_fast_open();
+        s.offer_everything();
+        s.establish();
+        s.send("x");
+        s.expect_only(plain(data("x")));
+        s.inject(ack());
+        s.inject(data("y"));
+        s.expect_after(0..=499, plain(ack().ack(2)));
+        s.inject(data("z").seq(9));
+        s.expect_only(plain(ack().ack(2)));
+        s.shutdown_write();
+        s.expect_only(plain(fin().seq(2)));
+        s.expect_after(1..=1500, plain(fin().seq(2)));
+        s.abort();
+        s.expect_only(plain(rst_ack()));
     });
 }
 
@@ -382,7 +404,7 @@ fn rfc9293_3_4_sequence_numbers_wrap() {
             s.expect_read("abcd");
             s.peer_next(5);
             s.expect_alive();
-            s.inject(ringwire_conformance::fin());
+            s.inject(fin());
             s.expect_only(ack().ack(10));
             s.expect_eof();
         });

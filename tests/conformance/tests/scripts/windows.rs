@@ -307,6 +307,22 @@ fn rfc9293_3_10_7_4_rst_counts_with_a_closed_window() {
     });
 }
 
+/// MUST-66: with a closed window, URG still counts, with text that is refused and without.
+#[test]
+fn rfc9293_3_10_7_4_urgent_counts_with_a_closed_window() {
+    script(|s| {
+        fill(s);
+        s.inject(data("x").seq(2921).urgent(9));
+        s.expect_only(ack().ack(2921).win(0));
+        assert_eq!(s.info().urgent_bytes, 2920 + 9);
+        s.expect_readable();
+        s.inject(ack().seq(2921).urgent(12));
+        assert_eq!(s.info().urgent_bytes, 2920 + 12);
+        s.expect_readable();
+        s.ignore_sent();
+    });
+}
+
 /// With a closed window an ACK still counts, and the text beside it is refused.
 #[test]
 fn rfc9293_3_10_7_4_ack_counts_with_a_closed_window() {

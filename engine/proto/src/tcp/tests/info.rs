@@ -61,6 +61,7 @@ fn fresh() -> Info {
         delivered_segs: 0,
         lost_segs: 0,
         tries: 0,
+        soft_error: None,
         sacked_segs: 0,
         lost_bytes: 0,
         resent_bytes: 0,

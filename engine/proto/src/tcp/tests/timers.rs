@@ -5,7 +5,9 @@ use std::{vec, vec::Vec};
 
 use super::host::{Host, Wire};
 use super::script::*;
-use crate::tcp::{Algorithm, CloseReason, Config, IcmpError, Keepalive, State, TransmitKind, Window};
+use crate::tcp::{
+    Algorithm, CloseReason, Config, IcmpError, Keepalive, Signals, SoftError, State, TransmitKind, Window,
+};
 use crate::{DropReason, Instant};
 
 const MS: Duration = Duration::from_millis(1);
@@ -60,11 +62,12 @@ fn the_default_limits_are_those_of_the_rfc() {
     let start = host.now;
     run_out(&mut host);
     assert!(host.now.saturating_since(start) >= Duration::from_secs(100));
-    // Linux's six retries make 127 s; ours are the caller's to raise.
     let mut host = Host::connect(&plain(), ISS.0);
     host.transmit();
+    let start = host.now;
     let sent = run_out(&mut host);
-    assert_eq!(intervals(&sent), [1, 2, 4, 8, 16, 32].map(Duration::from_secs));
+    assert_eq!(intervals(&sent), [1, 2, 4, 8, 16, 32, 64].map(Duration::from_secs));
+    assert!(host.now.saturating_since(start) >= Duration::from_secs(180));
     assert!(sent.iter().all(|(_, syn)| syn.header.flags == SYN && syn.seq() == ISS));
     assert_eq!(host.closed, Some(CloseReason::TimedOut));
 }
@@ -348,6 +351,47 @@ fn icmp_errors_fail_a_connect_and_nothing_else() {
         assert_eq!(host.call(|tcb, cx| tcb.on_icmp_error(cx, error, ISS + 1)).closed, None);
         assert_eq!(host.state(), State::Established);
     }
+}
+
+/// What ICMP said last while nothing was acknowledged: shown, and told as the reason when time is up (MUST-47).
+#[test]
+fn a_soft_error_is_shown_until_data_is_acknowledged_and_names_the_end() {
+    let said = |host: &mut Host| host.call(|tcb, cx| tcb.info(cx)).soft_error;
+    for (error, soft, reason) in [
+        (IcmpError::PortUnreachable, SoftError::Refused, CloseReason::Refused),
+        (IcmpError::HostUnreachable, SoftError::HostUnreachable, CloseReason::HostUnreachable),
+        (IcmpError::NetUnreachable, SoftError::NetUnreachable, CloseReason::NetUnreachable),
+        (IcmpError::Other, SoftError::HostUnreachable, CloseReason::HostUnreachable),
+    ] {
+        for unread in [&b""[..], b"unread"] {
+            let mut host = established(&plain());
+            host.exchange(&peer(ACK, 0, 0).text(unread));
+            host.write(b"x");
+            host.signals = Signals::NONE;
+            let forged = host.call(|tcb, cx| tcb.on_icmp_error(cx, error, ISS + 2));
+            assert_eq!((forged.drop, said(&mut host)), (Some(DropReason::IcmpUnknownFlow), None));
+            let told = host.call(|tcb, cx| tcb.on_icmp_error(cx, error, ISS + 1));
+            assert_eq!((told.closed, told.signals, said(&mut host)), (None, Signals::NONE, Some(soft)));
+            let seq = unread.len() as u32;
+            host.exchange(&peer(ACK, seq, 1));
+            assert_eq!(said(&mut host), None, "it got through");
+            host.write(b"y");
+            let _ = host.call(|tcb, cx| tcb.on_icmp_error(cx, error, ISS + 2));
+            while host.state() != State::Closed {
+                host.run_timer();
+            }
+            assert_eq!(host.closed, Some(reason).filter(|_| unread.is_empty()));
+            assert_eq!(host.read(), unread);
+            if host.closed.is_none() {
+                host.run_timer();
+            }
+            assert_eq!(host.closed, Some(reason));
+        }
+    }
+    let mut host = in_state(State::SynSent, &plain());
+    let _ = host.call(|tcb, cx| tcb.on_icmp_error(cx, IcmpError::Other, ISS));
+    run_out(&mut host);
+    assert_eq!(host.closed, Some(CloseReason::HostUnreachable));
 }
 
 #[test]
