@@ -23,7 +23,8 @@ const MIN_PROBE_US: u32 = 10_000;
 const MAX_ACK_DELAY_US: u32 = 200_000;
 
 impl Tcb {
-    /// When a probe would be due if one is worth while: RFC 8985 7.2. `rto_at` bounds it.
+    /// When a probe would be due if one is worth while: RFC 8985 7.2. Where the RTO would fire first the probe goes in its place, and
+    /// the RTO after it.
     #[inline]
     pub(in crate::tcp) fn probe_deadline(&self, now: Instant, rto_at: Instant) -> Option<Instant> {
         let is_settled = self.flags.has(Bits::SACK) && !self.flags.has(Bits::RECOVERY.or(Bits::TAIL_PROBED));
@@ -33,7 +34,7 @@ impl Tcb {
         let lone_us = if self.flight() <= u32::from(self.mss) { MAX_ACK_DELAY_US } else { 0 };
         let probe_us = (2 * self.rtt.srtt_us()).max(MIN_PROBE_US) + lone_us;
         let deadline = now.add_nanos(u64::from(probe_us) * 1_000);
-        (deadline < rto_at).then_some(deadline)
+        Some(deadline.min(rto_at))
     }
 
     /// The probe timer fired: the next new segment if the peer has room for it, else the last one again. The RTO waits from now on.

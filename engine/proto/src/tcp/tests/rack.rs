@@ -72,6 +72,26 @@ fn a_lost_tail_is_probed_for_after_two_round_trips() {
 }
 
 #[test]
+fn where_the_rto_is_shorter_the_probe_goes_in_its_place() {
+    // RFC 8985 7.2: two round trips of 50 ms and 200 ms for the lone segment's delayed acknowledgement, but the RTO is shorter.
+    let mut host = in_flight(&sacking(), 1, 0);
+    let sent_at = host.now.as_nanos() - 50_000_000;
+    let rto = host.call(|tcb, cx| tcb.info(cx)).rto;
+    assert!(rto < Duration::from_millis(300), "{rto:?}");
+    let probe = one(host.run_timer());
+    assert_eq!((number(&probe), probe.kind), (0, TransmitKind::Retransmission));
+    assert_eq!(phase(&mut host), CongestionPhase::Open, "a probe says nothing of loss");
+    let waited_ms = (host.now.as_nanos() - sent_at) / 1_000_000;
+    assert!(waited_ms.abs_diff(rto.as_millis().try_into().unwrap()) <= 1, "{waited_ms} ms, {rto:?}");
+    // And then the RTO, from the probe on.
+    let probed_at = host.now;
+    assert_eq!(number(&one(host.run_timer())), 0);
+    assert_eq!(phase(&mut host), CongestionPhase::Loss);
+    let waited_ms = host.now.nanos_since(probed_at) / 1_000_000;
+    assert!(waited_ms.abs_diff(rto.as_millis().try_into().unwrap()) <= 1, "{waited_ms} ms, {rto:?}");
+}
+
+#[test]
 fn a_probe_is_new_data_where_there_is_some() {
     let mut host = in_flight(&sacking(), 4, 2);
     let probe = one(host.run_timer());
