@@ -29,6 +29,8 @@ pub struct Info {
     pub congestion: CongestionPhase,
     /// Payload bytes of a full segment we send.
     pub mss: u16,
+    /// What our SYN said or says: the most that the peer may send in one, without options.
+    pub advertised_mss: u16,
     /// Smoothed round-trip time; zero before the first measurement.
     pub srtt: Duration,
     /// Round-trip time variation.
@@ -128,6 +130,7 @@ impl Tcb {
             state: self.state,
             congestion,
             mss: self.mss,
+            advertised_mss: cx.config.mss,
             srtt: Duration::from_micros(self.rtt.srtt_us().into()),
             rttvar: Duration::from_micros(self.rtt.rttvar_us().into()),
             rto: Duration::from_micros(self.rtt.rto_us().into()),

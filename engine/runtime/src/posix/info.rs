@@ -1,7 +1,7 @@
 //! `TCP_INFO` in Linux's layout (`struct tcp_info`, linux/tcp.h of 6.18).
 //!
-//! Fields that the engine does not count are zero: `probes`, `ato`, `rcv_mss`, `fackets`, the four `last_*`, `pmtu`, `rcv_ssthresh`, `advmss`,
-//! `rcv_rtt`, `rcv_space`, `min_rtt`, `data_segs_in`, the delivery rate, times, `delivered_ce`, `dsack_dups`, `rcv_ooopack`, and what follows
+//! Fields that the engine does not count are zero: `probes`, `ato`, `rcv_mss`, `fackets`, the four `last_*`, `pmtu`, `rcv_ssthresh`, `rcv_rtt`,
+//! `rcv_space`, `min_rtt`, `data_segs_in`, the delivery rate, times, `delivered_ce`, `dsack_dups`, `rcv_ooopack`, and what follows
 //! the windows. Bytes are payload: Linux counts an active opener's SYN, and FINs, as one more.
 
 use std::time::Duration;
@@ -96,6 +96,7 @@ fn fill(to: &mut Layout, info: &TcpInfo) {
         if info.ssthresh_bytes == u32::MAX { NO_THRESHOLD_SEGS } else { info.ssthresh_bytes / mss };
     to.word(76, ssthresh);
     to.word(80, info.cwnd_bytes / mss);
+    to.word(84, u32::from(info.advertised_mss));
     to.word(88, DUP_THRESHOLD);
     to.word(144, info.unsent_bytes);
     to.word(228, info.snd_wnd_bytes);
@@ -114,7 +115,9 @@ fn fill_totals(to: &mut Layout, info: &TcpInfo) {
     to.word(136, info.segs_out);
     to.word(140, info.segs_in);
     to.word(156, info.data_segs_out);
-    to.word(192, info.delivered_segs);
+    let is_open = !matches!(info.state, TcpState::SynSent | TcpState::SynReceived | TcpState::Closed);
+    // Linux counts our SYN, and no FIN.
+    to.word(192, info.delivered_segs.wrapping_add(is_open.into()));
     to.double(200, info.bytes_sent);
     to.double(208, info.bytes_retransmitted);
     to.word(220, info.is_reordering_seen.into());

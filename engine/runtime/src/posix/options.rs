@@ -103,12 +103,13 @@ impl Sockets {
                 }
             }
             libc::IPPROTO_TCP => match name {
+                libc::TCP_NODELAY => return self.set_nodelay(id, number(value)? != 0),
                 libc::TCP_CORK => return self.set_cork(id, number(value)? != 0),
                 libc::TCP_QUICKACK => return self.quick_ack(id, number(value)?),
                 libc::TCP_CONGESTION => stream.options.congestion_control = algorithm(value)?,
                 _ => stream.set_tcp_option(name, number(value)?)?,
             },
-            libc::IPPROTO_IP => stream.set_ip_option(name, number(value)?)?,
+            libc::IPPROTO_IP => stream.set_ip_option(name, ip_number(value)?)?,
             _ => return Err(Errno::NOPROTOOPT),
         }
         let applied = self.apply_options(id);
@@ -140,6 +141,22 @@ impl Sockets {
             Some(conn) if is_corked => self.worker.set_cork(conn, Cork::In)?,
             Some(conn) => self.worker.set_cork(conn, Cork::Out)?,
             None => {}
+        }
+        Ok(())
+    }
+
+    /// tcp(7): switching it on lets go what is held back, corked or not.
+    fn set_nodelay(&mut self, id: StreamId, is_on: bool) -> Result<(), Errno> {
+        let stream = self.streams.get_mut(&id).ok_or(Errno::BADF)?;
+        stream.options.nodelay = is_on;
+        let (conn, is_corked) = (stream.conn(), stream.choices.is_corked);
+        stream.choices.is_more_to_come &= !is_on;
+        self.apply_options(id)?;
+        if let Some(conn) = conn.filter(|_| is_on) {
+            self.worker.set_cork(conn, Cork::Out)?;
+            if is_corked {
+                self.worker.set_cork(conn, Cork::In)?;
+            }
         }
         Ok(())
     }
@@ -265,7 +282,6 @@ impl Stream {
             _ => Err(Errno::INVAL),
         };
         match name {
-            libc::TCP_NODELAY => self.options.nodelay = number != 0,
             libc::TCP_KEEPIDLE => self.choices.keepalive.time = seconds()?,
             libc::TCP_KEEPINTVL => self.choices.keepalive.interval = seconds()?,
             libc::TCP_KEEPCNT => match number {
@@ -425,6 +441,14 @@ fn number(value: &[u8]) -> Result<i32, Errno> {
     match value {
         &[a, b, c, d, ..] => Ok(i32::from_ne_bytes([a, b, c, d])),
         _ => Err(Errno::INVAL),
+    }
+}
+
+/// Options of the IP level may be given as one byte.
+fn ip_number(value: &[u8]) -> Result<i32, Errno> {
+    match value {
+        &[byte] => Ok(byte.into()),
+        _ => number(value),
     }
 }
 

@@ -145,6 +145,35 @@ fn a_cork_chosen_before_the_connection_holds() {
 }
 
 #[test]
+fn switching_nagle_off_lets_go_what_is_held_back() {
+    let mut net = Net::new();
+    let (client, server) = net.connection();
+    set_int(&mut net.a, client, TCP, libc::TCP_CORK, 1).unwrap();
+    write(&mut net.a, client, b"held").unwrap();
+    net.settle();
+    assert_eq!(read(&mut net.b.sockets, server), Err(Errno::AGAIN));
+    set_int(&mut net.a, client, TCP, libc::TCP_NODELAY, 1).unwrap();
+    net.settle();
+    assert_eq!(read(&mut net.b.sockets, server), Ok(b"held".to_vec()));
+    // The cork is still in, and switching Nagle's algorithm on lets nothing go.
+    write(&mut net.a, client, b"again").unwrap();
+    set_int(&mut net.a, client, TCP, libc::TCP_NODELAY, 0).unwrap();
+    net.settle();
+    assert_eq!(read(&mut net.b.sockets, server), Err(Errno::AGAIN));
+    assert_eq!(int_option(&mut net.a, client, TCP, libc::TCP_NODELAY), 0);
+}
+
+#[test]
+fn options_of_the_ip_level_may_be_bytes() {
+    let mut net = Net::new();
+    let fd = net.stream();
+    assert_eq!(net.a.set_option(fd, IP, libc::IP_TTL, &[9]), Ok(()));
+    assert_eq!(int_option(&mut net.a, fd, IP, libc::IP_TTL), 9);
+    assert_eq!(net.a.set_option(fd, IP, libc::IP_TTL, &[]), Err(Errno::INVAL));
+    assert_eq!(net.a.set_option(fd, TCP, libc::TCP_NODELAY, &[1]), Err(Errno::INVAL));
+}
+
+#[test]
 fn quick_ack_acknowledges_at_once() {
     let mut net = Net::new();
     let (client, server) = net.connection();
@@ -257,7 +286,7 @@ fn tcp_info_counts_as_linux_counts() {
     let (bytes, segs) = counts(&mut net.a, client);
     assert_eq!(bytes, [3000, 500, 3000, 0]);
     // SYN, ACK, three with data, an acknowledgement; the SYN-ACK, what acknowledges the data, and the data.
-    assert_eq!((segs[0], segs[1], segs[3], segs[4]), (6, 3, 3, 0));
+    assert_eq!((segs[0], segs[1], segs[3], segs[4]), (6, 3, 4, 0), "the SYN counts as delivered");
     let (peer_bytes, peer_segs) = counts(&mut net.b.sockets, server);
     assert_eq!(peer_bytes, [500, 3000, 500, 0]);
     assert_eq!((segs[2], peer_segs[2] + 1), (peer_segs[0], segs[0]), "the listener took the SYN");
@@ -268,7 +297,7 @@ fn tcp_info_counts_as_linux_counts() {
     let again = u64::from(segs[4]);
     assert!(again >= 2, "{segs:?}");
     assert_eq!(bytes, [3000, 500, 3100 + 100 * again, 100 * again]);
-    assert_eq!((segs[1], segs[3]), (4 + segs[4], 3));
+    assert_eq!((segs[1], segs[3]), (4 + segs[4], 4));
     let info = net.a.option(client, TCP, libc::TCP_INFO).unwrap();
     assert_eq!(info[104..120], [0xff; 16], "tcpi_pacing_rate and its limit: as fast as it can");
     assert_eq!((info_word(&mut net.a, client, 88), info_word(&mut net.a, client, 220)), (3, 0), "reordering");

@@ -32,6 +32,7 @@ fn fresh() -> Info {
         state: State::Established,
         congestion: CongestionPhase::Open,
         mss: 1000,
+        advertised_mss: 1000,
         srtt: ROUND_TRIP,
         rttvar: ROUND_TRIP / 2,
         rto: ROUND_TRIP + Duration::from_millis(200),
