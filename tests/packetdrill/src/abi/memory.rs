@@ -113,8 +113,11 @@ pub(super) unsafe fn iovecs(from: *const iovec, count: usize) -> Result<Vec<iove
     }
 }
 
-/// How many bytes they hold together.
+/// How many bytes they hold together, if each exists.
 pub(super) fn room(iovecs: &[iovec]) -> Result<usize, Errno> {
+    if iovecs.iter().any(|iovec| iovec.iov_base.is_null() && iovec.iov_len > 0) {
+        return Err(Errno::from_raw(libc::EFAULT));
+    }
     let room = iovecs.iter().try_fold(0_usize, |sum, iovec| sum.checked_add(iovec.iov_len));
     match room {
         // The kernel's limit is that of a signed size.

@@ -133,6 +133,14 @@ fn misuse() {
 }
 
 #[test]
+fn a_null_buffer_is_a_fault_and_takes_nothing() {
+    let peer = Peer::accepted("");
+    peer.inject(ACK, (1, 1), b"kept");
+    assert_eq!(peer.drill.with_null(peer.fd, 100), [Err(libc::EFAULT); 4]);
+    assert_eq!(peer.drill.read(peer.fd), Ok(b"kept".to_vec()));
+}
+
+#[test]
 fn datagrams() {
     let drill = Drill::new("");
     let fd = drill.socket(libc::SOCK_DGRAM).unwrap();

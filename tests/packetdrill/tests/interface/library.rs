@@ -178,6 +178,18 @@ impl Drill {
         Ok(buf)
     }
 
+    /// `read`, `readv`, `recvmsg` and `write` with a buffer of this length that does not exist.
+    pub(crate) fn with_null(&self, fd: c_int, len: usize) -> [Answer<usize>; 4] {
+        let mut nowhere = [iovec { iov_base: null_mut(), iov_len: len }];
+        let mut message = message(&mut nowhere);
+        [
+            check_len(call!(self, read, fd, null_mut(), len)),
+            check_len(call!(self, readv, fd, nowhere.as_ptr(), 1)),
+            check_len(call!(self, recvmsg, fd, &raw mut message, 0)),
+            check_len(call!(self, write, fd, null(), len)),
+        ]
+    }
+
     pub(crate) fn write(&self, fd: c_int, bytes: &[u8]) -> Answer<usize> {
         check_len(call!(self, write, fd, bytes.as_ptr().cast(), bytes.len()))
     }

@@ -72,6 +72,10 @@ pub(in crate::abi) unsafe extern "C" fn recvfrom(
 ) -> ssize_t {
     // SAFETY: packetdrill's contract (`crate::abi`).
     let user = unsafe { from_userdata(userdata) };
+    if to.is_null() && len > 0 {
+        // Before anything is taken.
+        return answer(Err(Errno::from_raw(libc::EFAULT)));
+    }
     answer(receive(user, fd, len, flags).and_then(|(found, bytes)| {
         // SAFETY: recvfrom(2)'s contract.
         unsafe { memory::put(to, written(&found, &bytes, flags))? };
