@@ -123,3 +123,29 @@ fn marks_mean_nothing_where_they_were_not_agreed_on() {
     assert!(host.tcb.window.cwnd >= before);
     assert!(!one(host.exchange(&peer(ACK, 5, 1000).text(b"early").marked())).has(ECE));
 }
+
+#[test]
+fn a_handshake_may_not_be_marked() {
+    // RFC 3168 6.1.1: whatever it asks for.
+    let mut active = Host::connect(&config(Ecn::Ask), ISS.0);
+    let syn = one(active.transmit());
+    assert!(syn.has(ECE | CWR) && syn.ecn == Codepoint::NotEct);
+    let mut passive = Host::accept(&config(Ecn::Ask), ISS.0, &with(peer_syn(), ECE | CWR));
+    let syn_ack = one(passive.transmit());
+    assert!(syn_ack.has(ECE) && syn_ack.ecn == Codepoint::NotEct);
+}
+
+#[test]
+fn a_mark_beside_a_loss_costs_nothing_more() {
+    // RFC 3168 6.1.2
+    let mut host = agreed();
+    host.tcb.window.cwnd = 10_000;
+    host.write(&[1; 30_000]);
+    host.now += core::time::Duration::from_millis(10);
+    host.exchange(&peer(ACK, 0, 0).sack(ISS + 1001, ISS + 4001));
+    let reduced = host.tcb.window.ssthresh;
+    assert_eq!(reduced, 5_000);
+    let sent = host.exchange(&with(peer(ACK, 0, 0).sack(ISS + 1001, ISS + 5001), ECE));
+    assert_eq!(host.tcb.window.ssthresh, reduced);
+    assert!(sent.iter().all(|wire| !wire.has(CWR)), "and is not told of");
+}

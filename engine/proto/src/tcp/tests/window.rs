@@ -92,3 +92,18 @@ fn the_pieces_that_are_held_grow_with_the_buffer() {
     let next = host.tcb.rcv.nxt.distance(IRS + 1);
     assert_eq!(count(&mut host, next, DropReason::TcpReceiveFull) as u32, grown / 512);
 }
+
+/// What nobody will read any more makes room at once.
+#[test]
+fn text_that_is_thrown_away_gives_its_room_back() {
+    let mut host = established(&Config { recv_buffer_bytes: 3000, ..plain() });
+    host.exchange(&peer(ACK, 0, 0).text(&[1; 1000]));
+    host.exchange(&peer(ACK, 1000, 0).text(&[1; 1000]));
+    assert_eq!(host.tcb.rcv_wnd(), 1000);
+    host.call(|tcb, cx| tcb.shutdown_read(cx));
+    assert_eq!(one(host.transmit()).header.window, 3000);
+    // With nothing to throw away there is nothing to tell.
+    host.call(|tcb, cx| tcb.shutdown_read(cx));
+    expect_none(host.transmit());
+    assert!(host.at_eof());
+}
