@@ -512,3 +512,17 @@ fn a_connection_is_not_gone_before_its_reset_has_left() {
     assert_eq!((reset.has(RST), reset.header.window), (true, 0));
     assert!(host.tcb.is_closed());
 }
+
+/// RFC 5461 4.1: an opening that ICMP says cannot succeed is over; one whose text the application has is its connection already.
+#[test]
+fn icmp_ends_a_passive_opening_and_no_fast_one() {
+    let unreachable = |host: &mut Host| {
+        host.call(|tcb, cx| tcb.on_icmp_error(cx, crate::tcp::IcmpError::HostUnreachable, ISS)).closed
+    };
+    let mut host = syn_received(&plain());
+    assert_eq!(unreachable(&mut host), Some(CloseReason::HostUnreachable));
+    let mut host = Host::accept(&plain(), ISS.0, &peer_syn());
+    let _ = host.call(|tcb, cx| tcb.open_fast(cx, Some(super::host::Bytes::new(b"GET"))));
+    host.transmit();
+    assert_eq!((unreachable(&mut host), host.state()), (None, State::SynReceived));
+}
