@@ -133,6 +133,20 @@ struct Deadline {
     until_ns: Option<Option<u64>>,
 }
 
+/// What a call waits for: the connection of its first attempt.
+#[derive(Debug, Default)]
+struct Connection {
+    disconnects: Option<u64>,
+}
+
+impl Connection {
+    /// Whether another thread's `connect` to nobody has ended it since. Linux then says EPIPE, and `SO_ERROR` keeps the rest.
+    fn is_taken_away(&mut self, sockets: &Sockets, file: FileId) -> bool {
+        let now = sockets.disconnects(file);
+        *self.disconnects.get_or_insert(now) != now
+    }
+}
+
 /// When nothing announces that there is memory or room in a ring again, somebody has to look.
 const LOOK_AGAIN_NS: u64 = 1_000_000;
 
@@ -183,8 +197,11 @@ pub fn accept(fd: Fd, mode: Mode) -> impl FnMut(&mut Sockets) -> Progress<Result
 /// `connect(2)` that waits for the handshake; `SO_SNDTIMEO` over: [`Errno::INPROGRESS`], and it goes on.
 pub fn connect(fd: Fd, to: Named) -> impl FnMut(&mut Sockets) -> Progress<Result<(), Errno>> {
     let mut deadline = Deadline::new(Direction::Send);
-    let mut has_begun = false;
+    let (mut has_begun, mut connection) = (false, Connection::default());
     holding(fd, move |sockets, file| {
+        if connection.is_taken_away(sockets, file) {
+            return Progress::Done(Err(Errno::PIPE));
+        }
         if !has_begun {
             match sockets.connect_file(file, to) {
                 Err(Errno::INPROGRESS | Errno::ALREADY) if sockets.waits(file) => has_begun = true,
@@ -221,10 +238,13 @@ pub fn recv<B: AsMut<[u8]>>(
 }
 
 fn recv_into(flags: i32) -> impl FnMut(&mut Sockets, FileId, &mut [u8]) -> Progress<Result<Received, Errno>> {
-    let mut deadline = Deadline::new(Direction::Receive);
+    let (mut deadline, mut connection) = (Deadline::new(Direction::Receive), Connection::default());
     let mut done = Received { len: 0, from: None, flags: 0 };
     let is_peek = flags & libc::MSG_PEEK != 0;
     move |sockets, file, buf| {
+        if connection.is_taken_away(sockets, file) {
+            return Progress::Done(if done.len > 0 { Ok(done) } else { Err(Errno::PIPE) });
+        }
         // A datagram is never joined to another.
         let low_water = sockets.recv_low_water(file);
         let is_all = flags & libc::MSG_WAITALL != 0 && sockets.stream_id(file).is_ok();

@@ -45,6 +45,8 @@ pub(super) struct Stream {
     pub(super) error: Option<Errno>,
     /// The last write took everything, or there is room again.
     pub(super) is_writable: bool,
+    /// How often a `connect` to nobody has taken its connection away: calls that wait for it are told.
+    pub(super) disconnects: u64,
     /// The file behind it, unless the program has not accepted it yet.
     pub(super) file: Option<FileId>,
 }
@@ -104,6 +106,7 @@ impl Stream {
             received_before_shut: None,
             error: None,
             is_writable: false,
+            disconnects: 0,
             file: None,
         }
     }
@@ -260,7 +263,13 @@ impl Stream {
     pub(super) fn disconnect(&mut self) {
         let choices = self.choices.clone();
         let fresh = Stream::new(self.options.clone(), choices);
-        *self = Stream { bound: self.bound, place: self.place, file: self.file, ..fresh };
+        *self = Stream {
+            bound: self.bound,
+            place: self.place,
+            file: self.file,
+            disconnects: self.disconnects,
+            ..fresh
+        };
     }
 
     /// Linux's order: what has come, the end of the stream, the error, what was shut, and then the wait.

@@ -170,6 +170,9 @@ impl Sockets {
         let to = match to {
             Named::Inet(to) => to,
             Named::Unspecified => {
+                if let Some(stream) = self.streams.get_mut(&id) {
+                    stream.disconnects += 1;
+                }
                 self.hang_up(id);
                 return Ok(());
             }
@@ -456,6 +459,11 @@ impl Sockets {
     /// Whether nothing follows what a stream has to read, but an end or an error.
     pub(super) fn is_ending(&self, file: FileId) -> bool {
         self.stream(file).is_some_and(Stream::is_ending)
+    }
+
+    /// See [`Stream::disconnects`].
+    pub(super) fn disconnects(&self, file: FileId) -> u64 {
+        self.stream(file).map_or(0, |stream| stream.disconnects)
     }
 
     /// Whether `SO_ERROR` of a stream holds anything.

@@ -9,18 +9,19 @@ fn is_waiting<R>(progress: &Progress<R>) -> bool {
 #[test]
 fn a_connect_that_another_thread_gives_up_does_not_begin_anew() {
     type GiveUp = fn(&mut Sockets, Fd) -> Result<(), Errno>;
-    let give_up: [GiveUp; 2] = [
-        |sockets, fd| sockets.shutdown(fd, libc::SHUT_RDWR),
-        |sockets, fd| sockets.connect(fd, Named::Unspecified),
-    ];
-    for give_up in give_up {
+    let shutdown: GiveUp = |sockets, fd| sockets.shutdown(fd, libc::SHUT_RDWR);
+    let disconnect: GiveUp = |sockets, fd| sockets.connect(fd, Named::Unspecified);
+    // Linux: who disconnects says why only in SO_ERROR.
+    let ways = [(shutdown, Errno::CONNRESET, 0), (disconnect, Errno::PIPE, libc::ECONNRESET)];
+    for (give_up, said, left) in ways {
         let mut net = Net::new();
         let server = net.server();
         let client = net.stream();
         let mut connecting = call::connect(client, at(B, PORT));
         assert!(is_waiting(&connecting(&mut net.a)));
         give_up(&mut net.a, client).unwrap();
-        assert_eq!(connecting(&mut net.a), Progress::Done(Err(Errno::CONNRESET)));
+        assert_eq!(connecting(&mut net.a), Progress::Done(Err(said)));
+        assert_eq!(so_error(&mut net.a, client), left);
         net.pass(Duration::from_secs(5));
         assert_eq!(net.b.sockets.accept(server, Mode::Blocking), Err(Errno::AGAIN));
         assert_eq!(net.a.worker().counters().connections, 0);
@@ -45,6 +46,30 @@ fn a_connect_whose_connection_is_reset_before_it_looks_has_failed() {
     net.settle();
     assert_eq!(net.a.worker().counters().connections, 0);
     assert_eq!(net.wait(call::connect(client, at(B, PORT))), Ok(()), "and can be tried again");
+}
+
+#[test]
+fn a_read_whose_connection_is_taken_away_has_what_has_come_or_fails() {
+    for text in [&b""[..], b"part"] {
+        let mut net = Net::new();
+        let (client, server) = net.connection();
+        let mut reading = call::recv(client, [0; 8], libc::MSG_WAITALL);
+        assert!(is_waiting(&reading(&mut net.a)));
+        if !text.is_empty() {
+            write(&mut net.b.sockets, server, text).unwrap();
+            net.settle();
+            assert!(is_waiting(&reading(&mut net.a)));
+        }
+        net.a.connect(client, Named::Unspecified).unwrap();
+        match reading(&mut net.a) {
+            Progress::Done(Ok((found, buf))) => assert_eq!((&buf[..found.len], found.len), (text, 4)),
+            done => assert_eq!(done, Progress::Done(Err(Errno::PIPE))),
+        }
+        assert_eq!(so_error(&mut net.a, client), libc::ECONNRESET);
+        assert_eq!(read(&mut net.a, client), Err(Errno::NOTCONN));
+        net.settle();
+        assert_eq!(read(&mut net.b.sockets, server), Err(Errno::CONNRESET));
+    }
 }
 
 #[test]
