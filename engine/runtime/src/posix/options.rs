@@ -91,8 +91,25 @@ impl Sockets {
             Kind::Datagram(_) => return Err(Errno::NOPROTOOPT),
             Kind::Epoll(_) => return Err(Errno::NOTSOCK),
         };
+        let before = self.streams.get(&id).map(|stream| (stream.options.clone(), stream.choices.clone()));
+        let set = self.set_stream_option((file, id), (level, name), value);
+        if set.is_err()
+            && let (Some(stream), Some(before)) = (self.streams.get_mut(&id), before)
+        {
+            (stream.options, stream.choices) = before;
+            self.stand(id);
+        }
+        set
+    }
+
+    /// What fails half-way is put back by the caller.
+    fn set_stream_option(
+        &mut self,
+        (file, id): (FileId, StreamId),
+        (level, name): (i32, i32),
+        value: &[u8],
+    ) -> Result<(), Errno> {
         let stream = self.streams.get_mut(&id).ok_or(Errno::BADF)?;
-        let before = (stream.options.clone(), stream.choices.clone());
         match level {
             libc::SOL_SOCKET => {
                 stream.set_socket_option(name, value)?;
@@ -112,13 +129,7 @@ impl Sockets {
             libc::IPPROTO_IP => stream.set_ip_option(name, ip_number(value)?)?,
             _ => return Err(Errno::NOPROTOOPT),
         }
-        let applied = self.apply_options(id);
-        if applied.is_err()
-            && let Some(stream) = self.streams.get_mut(&id)
-        {
-            (stream.options, stream.choices) = before;
-        }
-        applied
+        self.apply_options(id)
     }
 
     /// Tells the worker of changed options.
