@@ -55,6 +55,8 @@ struct Play {
     options: TcpOptions,
     /// Something was done after which the stream need not arrive.
     is_tainted: bool,
+    /// ICMP errors have come about segments of the worker.
+    has_sent_errors: bool,
     /// The end of the text that was sent ahead.
     high: u32,
 }
@@ -79,6 +81,7 @@ impl Play {
             held: Vec::new(),
             options,
             is_tainted: false,
+            has_sent_errors: false,
             high: irs,
         };
         play.listen();
@@ -236,6 +239,7 @@ impl Play {
         let checksum = ringwire_wire::checksum::Sum::of(&bytes).finish();
         bytes[2..4].copy_from_slice(&checksum.to_be_bytes());
         self.rig.inject_ip(Protocol::ICMP, &bytes);
+        self.has_sent_errors = true;
     }
 
     /// The application does something.
@@ -321,11 +325,20 @@ impl Play {
 
     /// One connection whose peer says nothing but what it may say ends in one way only: nothing was acknowledged for too long.
     fn check_alive(&self) {
-        if self.is_tainted || self.peers.len() > 1 || self.ended == Some(CloseReason::TimedOut) {
+        if self.is_tainted || self.peers.len() > 1 || self.has_given_up() {
             return;
         }
         assert_eq!(self.ended, None, "a connection ended, and its peer has said nothing wrong");
         assert!(!self.peers[0].is_reset, "a connection was reset, and its peer has said nothing wrong");
+    }
+
+    /// Whether the connection ended for want of an answer: then the reason told is what ICMP had said of it, if it had.
+    fn has_given_up(&self) -> bool {
+        match self.ended {
+            Some(CloseReason::TimedOut) => true,
+            Some(CloseReason::Unreachable | CloseReason::Refused) => self.has_sent_errors,
+            _ => false,
+        }
     }
 
     fn on_sent(&mut self, segment: &Sent) {
@@ -349,7 +362,7 @@ impl Play {
         let goal = self.high.wrapping_add(5000);
         for _ in 0..400 {
             let Some(app) = self.apps.first() else {
-                assert_eq!(self.ended, Some(CloseReason::TimedOut), "the handshake has made no connection");
+                assert!(self.has_given_up(), "the handshake has made no connection: {:?}", self.ended);
                 return;
             };
             let peer = &self.peers[0];
