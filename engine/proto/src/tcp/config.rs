@@ -179,3 +179,15 @@ pub(super) fn micros(duration: Duration) -> u32 {
         duration.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(duration.subsec_micros()));
     u32::try_from(micros).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 7323 2.3: 14 at most.
+    #[test]
+    fn the_scale_is_the_smallest_that_can_say_the_buffer() {
+        let sizes = [0, 65_535, 65_536, 131_071, 131_072, 1 << 20, 1 << 29, u32::MAX];
+        assert_eq!(sizes.map(Config::window_scale_for), [0, 0, 1, 1, 2, 5, 14, 14]);
+    }
+}
