@@ -35,6 +35,9 @@ const REST: Duration = Duration::from_secs(60);
 /// RFC 9293 3.7.1 (MUST-15): what a peer takes that does not say.
 const DEFAULT_MSS: u16 = 536;
 
+/// Bytes of options that a header has room for.
+const MAX_OPTIONS_LEN: u32 = 40;
+
 /// What a listener that offers Fast Open makes of a SYN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offer {
@@ -137,16 +140,16 @@ impl Tcb {
         self.snd.nxt != self.snd.una
     }
 
-    /// The text that the SYN with these options takes along (RFC 7413 4.2.1); it counts as sent.
+    /// The text that the SYN takes along (RFC 7413 4.2.1); it counts as sent. As on Linux there is room left for all options that a
+    /// box on the way might add.
     pub(super) fn take_syn_text<'c, P: Payload, A: SendPool>(
         &mut self,
         cx: &'c mut Cx<'_, P, A>,
         opening: Opening,
-        options: &Options,
     ) -> Body<'c, A::Buf> {
         let Some(peers) = opening.text_mss else { return Body::None };
         let Some(cold) = cx.cold.get_mut(self.cold) else { return Body::None };
-        let room = u32::from(peers.min(cx.config.mss)).saturating_sub(options.encoded_len() as u32);
+        let room = u32::from(peers.min(cx.config.mss)).saturating_sub(MAX_OPTIONS_LEN);
         let Some((index, record)) = cold.send.first_unsent() else { return Body::None };
         let (is_long, len) = (record.len > room, record.len.min(room));
         if len == 0 || (is_long && !cold.send.split(index, room)) {

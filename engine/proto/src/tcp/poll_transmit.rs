@@ -495,7 +495,7 @@ impl Tcb {
         };
         let ecn = Self::ecn_of_syn(config, header.flags);
         let body = match opening {
-            Some(opening) => self.take_syn_text(cx, opening, &options),
+            Some(opening) => self.take_syn_text(cx, opening),
             None => Body::None,
         };
         Transmit { header, options, body, kind: TransmitKind::Handshake, ecn }

@@ -232,12 +232,12 @@ fn a_syn_takes_what_fits_with_its_options_and_the_rest_follows() {
     let mut host = client(&config);
     host.send(&[7; 2000]);
     let syn = one(host.transmit());
-    assert_eq!((syn.options.encoded_len(), syn.payload.len()), (32, 1000 - 32));
+    assert_eq!((syn.options.encoded_len(), syn.payload.len()), (32, 1000 - 40));
     let mut syn_ack = peer_syn_ack().stamp(1, syn.options.timestamps.expect("offered").value);
-    syn_ack.header.ack = (ISS + 1 + 968).0;
+    syn_ack.header.ack = (ISS + 1 + 960).0;
     let sent = host.exchange(&syn_ack);
     let bytes: usize = sent.iter().map(|wire| wire.payload.len()).sum();
-    assert_eq!((sent[0].seq(), bytes), (ISS + 1 + 968, 2000 - 968));
+    assert_eq!((sent[0].seq(), bytes), (ISS + 1 + 960, 2000 - 960));
 }
 
 #[test]
