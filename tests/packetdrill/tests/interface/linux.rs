@@ -1,6 +1,6 @@
 //! Where the RFCs leave a choice: what Linux does, and scripts compare.
 
-use ringwire_wire::tcp::{Flags, Options};
+use ringwire_wire::tcp::{FastOpen, Flags, Options};
 
 use crate::library::Drill;
 use crate::packets::segment;
@@ -225,4 +225,17 @@ fn a_connection_s_own_reset_has_timestamps() {
     let reset = receive(&drill);
     assert_eq!(reset.header.flags, Flags::RST | ACK, "an option that was set is no reason for a segment");
     assert_eq!(reset.option_kinds(), [NOP, NOP, TIMESTAMPS]);
+}
+
+#[test]
+fn the_cookie_of_the_usual_addresses_is_the_one_that_readers_are_told() {
+    let drill = Drill::new("");
+    let listener = listening(&drill);
+    let fast_open = (libc::IPPROTO_TCP, libc::TCP_FASTOPEN);
+    assert_eq!(drill.set_option(listener, fast_open, &1_i32.to_ne_bytes()), Ok(0));
+    let asking = Options { fast_open: Some(FastOpen::REQUEST), ..offer() };
+    drill.inject(&segment(Flags::SYN, (0, 0), &asking, b"")).unwrap();
+    let cookie = receive(&drill).options.fast_open.unwrap();
+    let digits: String = cookie.as_slice().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(include_str!("../../README.md").contains(&format!("-D TFO_COOKIE={digits}")), "{digits}");
 }
