@@ -333,6 +333,7 @@ impl Owner<'_> {
     }
 
     /// Takes in what other threads dropped.
+    #[inline]
     pub(crate) fn reclaim(&self) {
         while let Some(index) = self.core.elsewhere.0.returns.pop(self.local.reclaimed.get()) {
             self.local.reclaimed.set(self.local.reclaimed.get() + 1);

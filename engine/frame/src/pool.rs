@@ -82,9 +82,17 @@ impl Pool {
     #[inline]
     pub fn can_alloc(&mut self, class: Class) -> bool {
         let Some(owner) = self.owner() else { return false };
-        if !owner.permits(class) {
-            owner.reclaim();
-        }
+        Self::has_frame(owner, class)
+    }
+
+    #[inline]
+    fn has_frame(owner: Owner<'_>, class: Class) -> bool {
+        owner.permits(class) || Self::has_frame_after_reclaiming(owner, class)
+    }
+
+    #[cold]
+    fn has_frame_after_reclaiming(owner: Owner<'_>, class: Class) -> bool {
+        owner.reclaim();
         owner.permits(class)
     }
 
@@ -92,10 +100,10 @@ impl Pool {
     ///
     /// When the pool seems exhausted, frames that came back from other threads are taken in first.
     pub fn alloc(&mut self, class: Class) -> Option<Frame> {
-        if !self.can_alloc(class) {
+        let owner = self.owner()?;
+        if !Self::has_frame(owner, class) {
             return None;
         }
-        let owner = self.owner()?;
         let state = match class {
             Class::Receive => FrameState::Rx,
             Class::Control | Class::Send => FrameState::Send,
@@ -115,6 +123,7 @@ impl Pool {
     }
 
     /// Takes in the frames that other threads dropped.
+    #[inline]
     pub fn reclaim(&mut self) {
         if let Some(owner) = self.owner() {
             owner.reclaim();
@@ -243,9 +252,18 @@ impl Pool {
     ///
     /// `None`, counted as a protocol error, if it is of another pool or already in a ring.
     pub fn submit_addr(&mut self, device: Device, frame: &SendFrame) -> Option<(u64, u32)> {
+        let submitted = self.try_submit_addr(device, frame);
+        if submitted.is_none() {
+            self.owner()?.count_protocol_error();
+        }
+        submitted
+    }
+
+    /// [`Pool::submit_addr`] for a port that counts refusals itself.
+    #[inline]
+    pub(crate) fn try_submit_addr(&mut self, device: Device, frame: &SendFrame) -> Option<(u64, u32)> {
         let owner = self.owner()?;
         if !self.can_submit(frame) {
-            owner.count_protocol_error();
             return None;
         }
         owner.set_state(frame.index(), FrameState::SendInRing);

@@ -37,6 +37,7 @@ impl ReturnRing {
     }
 
     /// Takes the oldest index. `taken` counts what has been taken so far and belongs to the only consumer.
+    #[inline]
     pub(crate) fn pop(&self, taken: u64) -> Option<u32> {
         let slot = &self.slots[(taken & u64::from(self.mask)) as usize];
         // Acquire, pairs with the Release in `push`.

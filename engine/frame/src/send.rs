@@ -100,6 +100,7 @@ impl SendFrame {
         if self.in_ring() { Err(self) } else { Ok(self.frame) }
     }
 
+    #[inline]
     fn writable(&mut self) -> Option<&mut Frame> {
         if self.in_ring() { None } else { Some(&mut self.frame) }
     }

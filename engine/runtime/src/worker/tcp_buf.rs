@@ -119,16 +119,21 @@ impl tcp::SendBuf for TcpBuf {
 
     fn append(&mut self, bytes: &[u8]) -> usize {
         let offset = self.len();
-        let len = bytes.len().min(self.spare());
-        let Some(from) = bytes.get(..len) else { return 0 };
-        let added = match &mut self.store {
-            Store::Frame(frame) => match frame.append(len) {
-                Some(to) => sum_copied(to, from),
-                None => return 0,
-            },
+        let room = (self.limit_bytes as usize).saturating_sub(offset).min(bytes.len());
+        let (added, len) = match &mut self.store {
+            Store::Frame(frame) => {
+                let len = room.min(frame.tailroom());
+                match (frame.append(len), bytes.get(..len)) {
+                    (Some(to), Some(from)) => (sum_copied(to, from), len),
+                    _ => return 0,
+                }
+            }
             Store::Heap(piece) => {
+                // No further than what was booked.
+                let len = room.min(piece.bytes.capacity() - piece.bytes.len());
+                let Some(from) = bytes.get(..len) else { return 0 };
                 piece.bytes.extend_from_slice(from);
-                sum(from)
+                (sum(from), len)
             }
         };
         self.payload_sum = self.payload_sum.add_at_offset(added, offset);
@@ -159,16 +164,23 @@ impl tcp::SendPool for SendSource<'_> {
     type Buf = TcpBuf;
 
     fn alloc(&mut self) -> Option<TcpBuf> {
-        let parts = match self.pool.alloc(Class::Send) {
+        match self.pool.alloc(Class::Send) {
             Some(mut frame) => {
                 frame.reset(TX_HEADROOM);
-                TxParts::Frame(frame)
+                let limit_bytes = u32::try_from(self.limit_bytes).unwrap_or(u32::MAX);
+                let store = Store::Frame(frame.into_send());
+                Some(TcpBuf { store, payload_sum: Sum::default(), head_len: 0, limit_bytes })
             }
-            None => {
-                *self.frames_wanted += 1;
-                TxParts::Heap(Vec::with_capacity(self.limit_bytes))
-            }
-        };
+            None => self.alloc_on_heap(),
+        }
+    }
+}
+
+impl SendSource<'_> {
+    #[cold]
+    fn alloc_on_heap(&mut self) -> Option<TcpBuf> {
+        *self.frames_wanted += 1;
+        let parts = TxParts::Heap(Vec::with_capacity(self.limit_bytes));
         TcpBuf::new(parts, self.limit_bytes, self.heap).ok()
     }
 }
