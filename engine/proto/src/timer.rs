@@ -52,6 +52,8 @@ const NEVER: u64 = LAST_TICK + 1;
 pub struct Wheel {
     /// Every tick before this one has been served.
     tick: u64,
+    /// Nothing is in a slot that starts before this one: until then a look costs a comparison.
+    quiet_to: u64,
     /// One bit per slot: its list is not empty.
     occupied: [u64; LEVEL_COUNT],
     heads: [u32; SLOT_COUNT],
@@ -80,6 +82,7 @@ impl Wheel {
     pub fn with_capacity(now: Instant, ids: usize) -> Self {
         Self {
             tick: tick_at(now),
+            quiet_to: NEVER,
             occupied: [0; LEVEL_COUNT],
             heads: [NIL; SLOT_COUNT],
             nodes: Vec::with_capacity(ids),
@@ -118,10 +121,21 @@ impl Wheel {
     /// The next id whose deadline has passed, in no particular order; call until `None`.
     ///
     /// The id is no longer armed when it is returned. `now` must not go back between calls.
+    #[inline]
     pub fn poll_expired(&mut self, now: Instant) -> Option<u32> {
         let target = tick_at(now).max(self.tick);
+        if target >= self.quiet_to {
+            return self.pop_expired(target);
+        }
+        self.tick = target;
+        None
+    }
+
+    fn pop_expired(&mut self, target: u64) -> Option<u32> {
+        self.quiet_to = NEVER;
         while let Some((level, slot, start)) = self.earliest_slot() {
             if start > target {
+                self.quiet_to = start;
                 break;
             }
             self.tick = start;
@@ -129,6 +143,7 @@ impl Wheel {
             if level > 0 {
                 self.cascade(home);
             } else if let Some(id) = self.pop_due(home) {
+                self.quiet_to = self.tick;
                 return Some(id);
             }
         }
@@ -197,6 +212,7 @@ impl Wheel {
         let level = (63 - differing.leading_zeros()) / LEVEL_BITS;
         let slot = (tick >> (LEVEL_BITS * level)) as usize % SLOTS_PER_LEVEL;
         let home = level as usize * SLOTS_PER_LEVEL + slot;
+        self.quiet_to = self.quiet_to.min(tick >> (LEVEL_BITS * level) << (LEVEL_BITS * level));
         let next = self.heads[home];
         if next != NIL {
             self.nodes[next as usize].prev = id;

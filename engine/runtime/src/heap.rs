@@ -66,10 +66,13 @@ impl Heap {
 
     /// The step of the order above that the heap alone asks for.
     pub(crate) fn pressure(&self) -> Pressure {
-        let eighths = self.used_bytes() / (self.limit_bytes / 8).max(1);
-        match eighths {
-            0..=3 => Pressure::None,
-            4 => Pressure::Growth,
+        let (used_bytes, eighth_bytes) = (self.used_bytes(), (self.limit_bytes / 8).max(1));
+        // Every turn asks; a division is for those that find it held.
+        if used_bytes < 4 * eighth_bytes {
+            return Pressure::None;
+        }
+        match used_bytes / eighth_bytes {
+            0..=4 => Pressure::Growth,
             5 => Pressure::Strangers,
             6 => Pressure::Early,
             _ => Pressure::Stalled,

@@ -105,6 +105,10 @@ pub(crate) struct Core {
 
 impl Core {
     /// One turn, stages in order; the page to read first.
+    ///
+    /// Not inlined: in the loop of [`Core::poll`] the addresses of a dozen parts would be kept from one turn to the next, and turns that
+    /// return at once would pay for that.
+    #[inline(never)]
     fn run_once(&mut self, events: &mut Events) {
         self.begin_turn();
         self.io.link.reap();

@@ -66,11 +66,15 @@ impl Core {
 
     /// What other workers received for sockets of this one: parsed again, which is simpler than carrying what they had parsed.
     pub(super) fn take_handed_over(&mut self) {
+        let mut is_any = false;
         while let Some(packet) = self.io.handover.next_taken() {
             self.io.counters.now.copied_bytes += packet.len() as u64;
             self.add_without_queue(packet);
+            is_any = true;
         }
-        self.dispatch_rest();
+        if is_any {
+            self.dispatch_rest();
+        }
     }
 
     /// One packet that came by no queue; a whole batch of them is dispatched.
@@ -83,7 +87,7 @@ impl Core {
     }
 
     /// After the last [`Core::add_without_queue`].
-    #[inline]
+    #[cold]
     pub(super) fn dispatch_rest(&mut self) {
         if !self.batch.parsed.keys.is_empty() || !self.batch.parsed.control.is_empty() {
             self.dispatch_batch();

@@ -28,7 +28,14 @@ enum Way {
 
 impl Streams {
     /// Lets every queued flow send, in the order in which they asked.
+    #[inline]
     pub(crate) fn transmit(&mut self, io: &mut Io) {
+        if self.schedule.wants_transmit() {
+            self.transmit_queued(io);
+        }
+    }
+
+    fn transmit_queued(&mut self, io: &mut Io) {
         for _ in 0..self.schedule.queued() {
             let Some(slot) = self.schedule.next_queued() else { return };
             let Some(flow) = self.flows.at_mut(slot) else { continue };
