@@ -62,13 +62,21 @@ impl Addresses {
     /// True if `addr` is one of ours.
     #[inline]
     pub fn is_ours(&self, addr: Ipv4Addr) -> bool {
-        self.ours.binary_search_by_key(&addr, |subnet| subnet.addr).is_ok()
+        match self.ours.as_slice() {
+            // Nearly every interface has one, and every packet asks.
+            [only] => only.addr == addr,
+            many => many.binary_search_by_key(&addr, |subnet| subnet.addr).is_ok(),
+        }
     }
 
     /// True for the limited broadcast address and the directed one of any of our subnets.
     #[inline]
     pub fn is_broadcast(&self, addr: Ipv4Addr) -> bool {
-        addr.is_broadcast() || self.broadcasts.binary_search(&addr).is_ok()
+        let is_directed = match self.broadcasts.as_slice() {
+            [only] => *only == addr,
+            many => many.binary_search(&addr).is_ok(),
+        };
+        is_directed || addr.is_broadcast()
     }
 
     /// Decides whether a packet that came in a frame to `eth_dst` is well formed and for us, and to whom it was sent.

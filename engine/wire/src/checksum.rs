@@ -123,10 +123,11 @@ impl Sum {
     /// device was to finish (CHECKSUM_PARTIAL).
     #[inline]
     pub const fn folded(self) -> u16 {
-        let total = (self.0 & 0xffff_ffff) + (self.0 >> 32); // below 2^33
-        let total = (total & 0xffff) + ((total >> 16) & 0xffff) + (total >> 32); // below 2^17 + 1
-        let total = (total & 0xffff) + (total >> 16);
-        u16::from_be(((total & 0xffff) + (total >> 16)) as u16) // RFC 1071 2 (B); below 2^16 after the last carry
+        // As in `add_around`, with halves of half the width each time. RFC 1071 2 (B) for the byte order.
+        let (total, carry) = (self.0 as u32).overflowing_add((self.0 >> 32) as u32);
+        let total = total + carry as u32;
+        let (total, carry) = (total as u16).overflowing_add((total >> 16) as u16);
+        u16::from_be(total + carry as u16)
     }
 
     /// The pseudo header of TCP and UDP over IPv4 (RFC 9293 3.1); `len` is header and payload of the transport.
@@ -215,8 +216,17 @@ fn sum_blocks(bytes: &[u8]) -> Sum {
 /// piece's position matters, so nothing is shifted into place.
 #[inline]
 fn sum_words(bytes: &[u8]) -> u64 {
-    let (words, rest) = bytes.as_chunks::<8>();
+    let (blocks, rest) = bytes.as_chunks::<BLOCK_LEN>();
     let mut total = 0;
+    for block in blocks {
+        for word in block.as_chunks::<8>().0 {
+            total = add_around(total, u64::from_ne_bytes(*word));
+        }
+    }
+    if rest.is_empty() {
+        return total;
+    }
+    let (words, rest) = rest.as_chunks::<8>();
     for word in words {
         total = add_around(total, u64::from_ne_bytes(*word));
     }

@@ -137,12 +137,14 @@ pub(crate) enum Control {
 /// other widths than it was written, and each such copy waits for the store buffer.
 #[inline(always)]
 pub(crate) fn classify(bytes: &[u8], net: &Net, flow: &mut Ingress) -> Result<Arrival, DropReason> {
-    let frame = eth::Frame::parse_untagged(bytes)?;
+    let mut frame = eth::Frame::parse_untagged(bytes)?;
+    if matches!(frame.ethertype(), EtherType::VLAN | EtherType::QINQ) {
+        frame = parse_tagged(bytes)?;
+    }
     input::check_link(net.mac(), &frame)?;
     match frame.ethertype() {
         EtherType::IPV4 => classify_ip(bytes, &frame, net, flow),
         EtherType::ARP => Ok(Arrival::Control(Control::Arp)),
-        EtherType::VLAN | EtherType::QINQ => classify_tagged(bytes, net, flow),
         _ => Err(DropReason::EthUnknownType),
     }
 }
@@ -189,14 +191,8 @@ fn classify_ip(
 
 /// A tag without a VLAN only carries a priority. No interface of ours is in a VLAN, and an answer without the tag would leave it.
 #[cold]
-fn classify_tagged(bytes: &[u8], net: &Net, flow: &mut Ingress) -> Result<Arrival, DropReason> {
-    let frame = eth::Frame::parse(bytes)?;
-    input::check_link(net.mac(), &frame)?;
-    match frame.ethertype() {
-        EtherType::IPV4 => classify_ip(bytes, &frame, net, flow),
-        EtherType::ARP => Ok(Arrival::Control(Control::Arp)),
-        _ => Err(DropReason::EthUnknownType),
-    }
+fn parse_tagged(bytes: &[u8]) -> Result<eth::Frame<'_>, DropReason> {
+    Ok(eth::Frame::parse(bytes)?)
 }
 
 #[cold]
