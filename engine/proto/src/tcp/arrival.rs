@@ -134,7 +134,8 @@ impl Tcb {
         let mut seg = *seg;
         seg.header.flags = seg.header.flags.without(Flags::FIN);
         seg.is_marked = false;
-        let outcome = self.on_segment(cx, &seg, None);
+        cx.totals.segs_in = cx.totals.segs_in.wrapping_add(1);
+        let outcome = self.on_any_segment(cx, &seg, None);
         Outcome { drop: outcome.drop.or(refused.drop), ..outcome }
     }
 

@@ -170,13 +170,14 @@ impl Config {
 
 /// `now` plus `wait`, without the 128-bit arithmetic of `Duration::as_nanos`.
 pub(super) fn after(now: Instant, wait: Duration) -> Instant {
-    now.add_nanos(wait.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(wait.subsec_nanos())))
+    const MOST_SECS: u64 = u64::MAX / 1_000_000_000;
+    now.add_nanos(wait.as_secs().min(MOST_SECS) * 1_000_000_000 + u64::from(wait.subsec_nanos()))
 }
 
 /// Whole microseconds of `duration`, at most `u32::MAX` (71 minutes).
 pub(super) fn micros(duration: Duration) -> u32 {
-    let micros =
-        duration.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(duration.subsec_micros()));
+    const MOST_SECS: u64 = u32::MAX as u64 / 1_000_000 + 1;
+    let micros = duration.as_secs().min(MOST_SECS) * 1_000_000 + u64::from(duration.subsec_micros());
     u32::try_from(micros).unwrap_or(u32::MAX)
 }
 
