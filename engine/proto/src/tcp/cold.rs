@@ -142,10 +142,18 @@ impl<P, S> ColdStore<P, S> {
         (id, &mut self.slots[id.0 as usize])
     }
 
+    #[inline]
     fn alloc(&mut self) -> ColdId {
-        if let Some(index) = self.free.pop() {
-            return ColdId(index);
+        match self.free.pop() {
+            Some(index) => ColdId(index),
+            None => self.grow(),
         }
+    }
+
+    /// Out of line, or every caller would keep a place for a slot on its stack.
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self) -> ColdId {
         self.slots.push(Cold::new());
         // A worker has far fewer than 2^32 connections: its table and its memory end before.
         ColdId((self.slots.len() - 1) as u32)

@@ -72,6 +72,9 @@ impl Tcb {
         config: &Config,
         now: Instant,
     ) -> Option<u32> {
+        if !config.is_paced() && !cold.send.is_sampled() {
+            return None;
+        }
         let is_model = config.congestion.is_model();
         if is_model != cold.send.is_sampled() {
             self.change_model(cold, config, now);

@@ -307,13 +307,13 @@ impl Tcb {
         self.open_window(cx.recv_limit_bytes());
         let cold = cx.cold.get_mut(self.cold)?;
         let before = self.before_record(cold, cx.config, cx.now);
-        let record = cold.send.get(index)?;
-        let (seq, end, len) = (record.seq, record.end(), record.len);
+        let is_again = kind == TransmitKind::Retransmission;
+        let lost_again_at = if is_again { self.lost_again_at(cold) } else { 0 };
         let mut flags = if self.is_pushed(cold, index, cx.now) { Flags::PSH } else { Flags::NONE };
+        let record = cold.send.mark_sent(index, cx.now, lost_again_at)?;
+        let (seq, end, len) = (record.seq, record.end(), record.len);
         let mut ecn = self.ecn_of_others(cx.config);
-        if kind == TransmitKind::Retransmission {
-            let lost_again_at = self.lost_again_at(cold);
-            cold.send.mark_sent(index, cx.now, lost_again_at);
+        if is_again {
             self.recover_on_retransmit(cold, now_ms(cx.now));
             cx.totals.on_retransmit(len);
             self.flags.clear(Bits::RTX_COPY.or(Bits::RTX_IN_RING));
@@ -327,7 +327,6 @@ impl Tcb {
                 // An answer: the peer waits for answers, and they carry the acknowledgements.
                 self.quick_acks = 0;
             }
-            cold.send.mark_sent(index, cx.now, 0);
             self.snd.nxt = end;
             let (codepoint, said) = self.ecn_of_new_data();
             ecn = codepoint;
@@ -370,6 +369,10 @@ impl Tcb {
         if index < cold.send.sent_segs() {
             return ends_write;
         }
+        if ends_write {
+            cold.recovery.run_bytes = 0;
+            return true;
+        }
         let before = index.checked_sub(1).and_then(|before| cold.send.get(before));
         let is_in_run = before.is_some_and(|before| before.sent_at == now);
         let run = if is_in_run { cold.recovery.run_bytes + len } else { len };
@@ -383,7 +386,7 @@ impl Tcb {
                     || next.end().after(self.snd.una + self.snd.wnd)
             })
         };
-        let is_end = ends_write || run > u32::from(self.mss) && (is_full() || is_held_up());
+        let is_end = run > u32::from(self.mss) && (is_full() || is_held_up());
         cold.recovery.run_bytes = if is_end { 0 } else { run };
         is_end
     }

@@ -346,20 +346,22 @@ impl<S> SendQueue<S> {
         None
     }
 
-    /// Notes that a record left.
-    pub(super) fn mark_sent(&mut self, index: usize, now: Instant, lost_again_at: u32) {
-        let Some(record) = self.records.get_mut(index) else { return };
+    /// Notes that a record left, and gives it.
+    #[inline]
+    pub(super) fn mark_sent(&mut self, index: usize, now: Instant, lost_again_at: u32) -> Option<&Record<S>> {
+        let record = self.records.get_mut(index)?;
         record.sent_at = now;
         record.lost_again_at = lost_again_at;
         if index >= self.sent {
             self.sent = index + 1;
-            return;
+            return Some(record);
         }
         record.flags.set(RecordFlags::EVER_RETRANSMITTED);
         if record.flags.wants_retransmission() {
             record.flags.set(RecordFlags::RETRANSMITTED);
             self.resent_bytes += record.len;
         }
+        Some(record)
     }
 
     /// Takes back every presumption of loss: nothing was lost, it was late.
@@ -471,12 +473,13 @@ impl<S: SendBuf> SendQueue<S> {
     }
 
     /// The body a record leaves with: its buffer if that is wholly its own and free to be written to, else a view of the bytes.
+    #[inline]
     pub(super) fn body(&mut self, index: usize) -> Option<Body<'_, S>> {
         let record = self.records.get(index)?;
         let (start, len) = (record.offset as usize, record.len as usize);
         let owner = index + usize::from(record.buf_ahead);
-        let whole = record.buf.as_ref().is_some_and(|buf| start == 0 && buf.len() == len && !buf.in_ring());
         let buf = self.records.get_mut(owner)?.buf.as_mut()?;
+        let whole = owner == index && start == 0 && buf.len() == len && !buf.in_ring();
         if whole { Some(Body::Whole(buf)) } else { buf.bytes().get(start..start + len).map(Body::Copy) }
     }
 

@@ -426,6 +426,7 @@ impl Tcb {
     }
 
     /// The cold part, taken from the slab if there is none.
+    #[inline]
     pub(super) fn cold_mut<'c, P, S>(&mut self, store: &'c mut ColdStore<P, S>) -> &'c mut Cold<P, S> {
         let is_new = self.cold.is_none();
         let (id, cold) = store.get_or_alloc(self.cold);

@@ -123,6 +123,11 @@ impl Options {
     /// Bytes [`Options::emit`] writes: a multiple of four, at most 40.
     #[inline]
     pub fn encoded_len(&self) -> usize {
+        if self.sack.is_empty() { self.len_without_sack() } else { self.len_with_sack() }
+    }
+
+    #[cold]
+    fn len_with_sack(&self) -> usize {
         match self.sack_that_fits() {
             [] => self.len_without_sack(),
             blocks => self.len_without_sack() + ALIGNED_SACK_LEN + blocks.len() * SACK_BLOCK_LEN,

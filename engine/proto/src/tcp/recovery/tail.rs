@@ -62,9 +62,10 @@ impl Tcb {
 
     /// What the probe is to send, if it has not left yet: `Some(true)` the last segment again, `Some(false)` new data.
     pub(in crate::tcp) fn due_probe<P, S>(&self, cold: &Cold<P, S>) -> Option<bool> {
-        let probe = cold.recovery.probe?;
-        (self.flags.has(Bits::TAIL_PROBED) && !self.flags.has(Bits::PROBE_SENT))
-            .then_some(probe.is_retransmission)
+        if !self.flags.has(Bits::TAIL_PROBED) || self.flags.has(Bits::PROBE_SENT) {
+            return None;
+        }
+        cold.recovery.probe.map(|probe| probe.is_retransmission)
     }
 
     /// The probe has left.

@@ -73,7 +73,9 @@ fn at(ms: u64) -> Instant {
 fn three_out() -> SendQueue<Buf> {
     let mut queue = SendQueue::new();
     fill(&mut queue, 3);
-    (0..3).for_each(|index| queue.mark_sent(index, at(0), 0));
+    for index in 0..3 {
+        queue.mark_sent(index, at(0), 0);
+    }
     queue
 }
 
