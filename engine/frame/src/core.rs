@@ -35,6 +35,9 @@ pub(crate) struct Core {
     pub(crate) geometry: Geometry,
     pub(crate) floors: Floors,
     frame_shift: u32,
+    /// Fewer free and filling frames than this are few, more held ones than that are many: see [`Pool::is_low`](crate::Pool::is_low).
+    pub(crate) low_frames: u32,
+    pub(crate) crowd_frames: u32,
     /// Thread that may use `local`; see `owner.rs`.
     owner: AtomicU64,
     counts: [AtomicU32; FrameState::COUNT],
@@ -104,11 +107,14 @@ pub(crate) struct Owner<'a> {
 impl Core {
     pub(crate) fn new(region: Region, geometry: Geometry, floors: Floors) -> NonNull<Core> {
         let count = geometry.frame_count;
+        let reserved = floors.control_frames.saturating_add(floors.receive_frames);
         let core = Core {
             region,
             geometry,
             floors,
             frame_shift: geometry.frame_bytes.trailing_zeros(),
+            low_frames: floors.control_frames.saturating_add(floors.receive_frames / 2),
+            crowd_frames: count.saturating_sub(reserved) / 2,
             owner: AtomicU64::new(NOBODY),
             counts: Default::default(),
             local: OwnerOnly(Local::new(count)),

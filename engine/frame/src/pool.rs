@@ -139,17 +139,14 @@ impl Pool {
     /// receive floor above the control floor. Time to copy out what is held.
     pub fn is_low(&self) -> bool {
         let core = self.core();
-        let available = core.count(FrameState::Free) + core.count(FrameState::Fill);
-        available < core.floors.control_frames.saturating_add(core.floors.receive_frames / 2)
+        core.count(FrameState::Free) + core.count(FrameState::Fill) < core.low_frames
     }
 
     /// Whether received frames that are held have taken more than half of what the floors leave: time to copy out what is
     /// held, before the send side goes without. It would for as long as the holders like, because device rings refill first.
     pub fn is_crowded(&self) -> bool {
         let core = self.core();
-        let floors = core.floors.control_frames.saturating_add(core.floors.receive_frames);
-        let held = core.count(FrameState::Rx) + core.count(FrameState::App);
-        held > core.geometry.frame_count.saturating_sub(floors) / 2
+        core.count(FrameState::Rx) + core.count(FrameState::App) > core.crowd_frames
     }
 
     /// How the region is cut.

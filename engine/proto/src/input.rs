@@ -36,7 +36,7 @@ pub fn check_link(ours: Mac, frame: &Frame<'_>) -> Result<(), DropReason> {
 }
 
 /// Decides whether a connection or a listener may see this segment; `sum` adds up its payload.
-#[inline]
+#[inline(always)]
 pub fn check_tcp(
     policy: ChecksumPolicy,
     scope: Scope,

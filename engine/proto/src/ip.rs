@@ -82,7 +82,7 @@ impl Addresses {
     /// Decides whether a packet that came in a frame to `eth_dst` is well formed and for us, and to whom it was sent.
     ///
     /// Fragments pass: what is done with them is the caller's choice.
-    #[inline]
+    #[inline(always)]
     pub fn check(&self, eth_dst: Mac, packet: &Packet<'_>) -> Result<Scope, DropReason> {
         // RFC 1122 3.2.1.2: the header checksum is verified on every datagram, before anything else is believed.
         if !packet.verify_checksum() {

@@ -401,8 +401,11 @@ impl Link {
 #[inline]
 pub(crate) fn sum(bytes: &[u8]) -> Sum {
     const BULK_LEN: usize = 256;
-    let wide = if bytes.len() < BULK_LEN { None } else { ringwire_frame::sum_words_wide(bytes) };
-    wide.map_or_else(|| Sum::of(bytes), Sum::from_native)
+    if bytes.len() < BULK_LEN { Sum::of(bytes) } else { sum_bulk(bytes) }
+}
+
+fn sum_bulk(bytes: &[u8]) -> Sum {
+    ringwire_frame::sum_words_wide(bytes).map_or_else(|| Sum::of(bytes), Sum::from_native)
 }
 
 /// [`sum`] of what is copied. Copied first: the platform's copy uses the widest vectors, and then the bytes are in the cache.
