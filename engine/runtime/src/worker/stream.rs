@@ -215,26 +215,27 @@ impl Streams {
         let shortage = io.shortage();
         let has_text = at.ingress.payload_len() > 0;
         let payload = if has_text { io.hold(shortage, at.ingress.strip(packet)) } else { None };
-        let outcome = with_machine!(self, io, slot, |flow, cx| {
+        let outcome = with_machine!(self, io, slot, |flow, cx, schedule| {
             cx.tune.pressure = shortage.pressure;
-            if has_text && payload.is_none() {
+            let outcome = if has_text && payload.is_none() {
                 flow.tcb.on_segment_without_text(&mut cx, at.seg)
             } else {
                 flow.tcb.on_segment(&mut cx, at.seg, payload)
+            };
+            if outcome.is_news_only() {
+                if at.ingress.queue != NO_QUEUE {
+                    flow.port = at.ingress.queue;
+                }
+                flow.signals |= outcome.signals;
+                flow.announce(slot, &mut io.ready);
+                schedule.follow(slot, flow);
             }
+            outcome
         });
-        let Some(outcome) = outcome else { return };
-        if !outcome.is_news_only() {
-            return self.on_flow_change(io, slot, at, outcome);
-        }
-        io.counters.now.delivered += 1;
-        if let Some(flow) = self.flows.at_mut(slot) {
-            if at.ingress.queue != NO_QUEUE {
-                flow.port = at.ingress.queue;
-            }
-            flow.signals |= outcome.signals;
-            flow.announce(slot, &mut io.ready);
-            self.schedule.follow(slot, flow);
+        match outcome {
+            Some(outcome) if outcome.is_news_only() => io.counters.now.delivered += 1,
+            Some(outcome) => self.on_flow_change(io, slot, at, outcome),
+            None => {}
         }
     }
 

@@ -57,7 +57,9 @@ impl Streams {
             return self.remove(io, slot);
         }
         self.schedule.follow(slot, flow);
-        self.remember(io, slot);
+        if flow.tcb.state() == tcp::State::TimeWait {
+            self.remember(io, slot);
+        }
     }
 
     pub(super) fn transmit_flow(&mut self, io: &mut Io, slot: u32) -> Progress {

@@ -38,11 +38,12 @@ impl Streams {
     pub(crate) fn recv(&mut self, io: &mut Io, conn: Conn) -> Result<Recv<RxBuf>, ConnError> {
         let slot = self.slot(conn)?;
         with_machine!(self, io, slot, |flow, cx, schedule| {
-            let received = flow.tcb.recv(&mut cx);
-            // The last piece of a connection that has ended arms the timer that reports the end.
-            schedule.follow(slot, flow);
-            match received {
-                Ok(MachineRecv::Data(buf)) => Ok(Recv::Data(lend(buf, conn, flow))),
+            match flow.tcb.recv(&mut cx) {
+                Ok(MachineRecv::Data(buf)) => {
+                    // The last piece of a connection that has ended arms the timer that reports the end.
+                    schedule.follow(slot, flow);
+                    Ok(Recv::Data(lend(buf, conn, flow)))
+                }
                 Ok(MachineRecv::Empty) => Ok(Recv::Empty),
                 Ok(MachineRecv::Eof) => Ok(Recv::Eof),
                 Err(RecvError::NotConnected) => Err(ConnError::NotConnected),
@@ -75,25 +76,20 @@ impl Streams {
     /// The application gave back bytes of the connection with this tag; the window reopens.
     pub(crate) fn on_released(&mut self, tag: u64, len_bytes: u32) {
         let Some(key) = Key::unpack(tag, self.worker) else { return };
-        if self.flows.get(key).is_some() {
-            self.release(key.slot, len_bytes as usize);
+        if let Some(flow) = self.flows.get_mut(key) {
+            flow.tcb.release(len_bytes);
+            self.schedule.follow(key.slot, flow);
         }
-    }
-
-    fn release(&mut self, slot: u32, len_bytes: usize) {
-        let len = u32::try_from(len_bytes).unwrap_or(u32::MAX);
-        if let Some(flow) = self.flows.at_mut(slot) {
-            flow.tcb.release(len);
-        }
-        self.reschedule(slot);
     }
 
     pub(crate) fn send(&mut self, io: &mut Io, conn: Conn, bytes: &[u8]) -> Result<usize, ConnError> {
         let slot = self.placed_slot(conn)?;
         let pressure = io.pressure;
-        let sent = with_machine!(self, io, slot, |flow, cx| {
+        let sent = with_machine!(self, io, slot, |flow, cx, schedule| {
             follow_pressure(cx.tune, pressure);
-            flow.tcb.send(&mut cx, bytes)
+            let sent = flow.tcb.send(&mut cx, bytes);
+            schedule.follow(slot, flow);
+            sent
         })
         .ok_or(ConnError::Closed)?;
         let sent = match sent {
@@ -104,7 +100,6 @@ impl Streams {
             sent => sent?,
         };
         io.counters.now.copied_bytes += sent as u64;
-        self.reschedule(slot);
         Ok(sent)
     }
 
