@@ -108,7 +108,8 @@ impl fmt::Debug for Flags {
 #[derive(Clone, Copy, Debug)]
 pub struct Segment<'a> {
     fixed: &'a [u8; HEADER_LEN],
-    options: &'a [u8],
+    /// `fixed` and the options behind it.
+    header: &'a [u8],
     payload: &'a [u8],
 }
 
@@ -140,8 +141,10 @@ impl<'a> Segment<'a> {
         let fixed: &[u8; HEADER_LEN] = bytes.first_chunk().ok_or(Malformed::Truncated)?;
         let header_len = usize::from(fixed[12] >> 4) * 4;
         let (header, payload) = bytes.split_at_checked(header_len).ok_or(Malformed::BadHeaderLen)?;
-        let options = header.get(HEADER_LEN..).ok_or(Malformed::BadHeaderLen)?;
-        Ok(Segment { fixed, options, payload })
+        if header_len < HEADER_LEN {
+            return Err(Malformed::BadHeaderLen);
+        }
+        Ok(Segment { fixed, header, payload })
     }
 
     /// The fixed fields, copied out.
@@ -185,13 +188,13 @@ impl<'a> Segment<'a> {
     /// Header with options, in bytes: 20 to 60.
     #[inline]
     pub fn header_len(&self) -> usize {
-        HEADER_LEN + self.options.len()
+        self.header.len()
     }
 
     /// The options we know, parsed; see [`Options::parse`] for what malformed ones give.
     #[inline]
     pub fn options(&self) -> Options {
-        Options::parse(self.options)
+        Options::parse(self.header.get(HEADER_LEN..).unwrap_or_default())
     }
 
     /// The text of the segment.
@@ -209,7 +212,7 @@ impl<'a> Segment<'a> {
     /// [`Segment::verify_checksum`] with the caller's loop for the payload.
     #[inline]
     pub fn verify_checksum_by(&self, pseudo: Sum, sum: impl FnOnce(&[u8]) -> Sum) -> bool {
-        (pseudo + Sum::of(self.fixed) + Sum::of(self.options) + sum(self.payload)).is_valid()
+        (pseudo + Sum::of(self.header) + sum(self.payload)).is_valid()
     }
 
     /// Whether the field holds only the pseudo header's sum: a local sender left the rest to a device
@@ -250,10 +253,9 @@ impl Header {
     /// If `out` is shorter than that; [`MAX_HEADER_LEN`] is always enough.
     #[inline]
     pub fn emit(&self, options: &Options, pseudo_and_payload: Sum, out: &mut [u8]) -> usize {
-        let header_len = HEADER_LEN + options.encoded_len();
-        let out = &mut out[..header_len];
-        let data_offset = (header_len as u8 / 4) << 4; // at most 60 bytes: fifteen words
         let (fixed, rest) = out.split_at_mut(HEADER_LEN);
+        let header_len = HEADER_LEN + options.emit(rest);
+        let data_offset = (header_len as u8 / 4) << 4; // at most 60 bytes: fifteen words
         fixed[..2].copy_from_slice(&self.src_port.to_be_bytes());
         fixed[2..4].copy_from_slice(&self.dst_port.to_be_bytes());
         fixed[4..8].copy_from_slice(&self.seq.to_be_bytes());
@@ -262,7 +264,7 @@ impl Header {
         fixed[14..16].copy_from_slice(&self.window.to_be_bytes());
         fixed[16..18].copy_from_slice(&[0, 0]);
         fixed[18..].copy_from_slice(&self.urgent.to_be_bytes());
-        options.emit(rest);
+        let out = &mut out[..header_len];
         let checksum = (Sum::of(out) + pseudo_and_payload).finish();
         out[16..18].copy_from_slice(&checksum.to_be_bytes());
         header_len

@@ -144,6 +144,32 @@ impl Options {
     /// If `out` is shorter than [`Options::encoded_len`].
     #[inline]
     pub fn emit(&self, out: &mut [u8]) -> usize {
+        let Options {
+            mss: None,
+            window_scale: None,
+            sack_permitted: false,
+            timestamps,
+            sack,
+            fast_open: None,
+        } = self
+        else {
+            return self.emit_any(out);
+        };
+        match timestamps {
+            _ if !sack.is_empty() => self.emit_any(out),
+            None => 0,
+            Some(Timestamps { value, echo }) => {
+                out[..4].copy_from_slice(&[NOP, NOP, TIMESTAMPS, 10]);
+                out[4..8].copy_from_slice(&value.to_be_bytes());
+                out[8..ALIGNED_TIMESTAMPS_LEN].copy_from_slice(&echo.to_be_bytes());
+                ALIGNED_TIMESTAMPS_LEN
+            }
+        }
+    }
+
+    /// Of a SYN, or with SACK blocks.
+    #[cold]
+    fn emit_any(&self, out: &mut [u8]) -> usize {
         let mut writer = Writer { out, len: 0 };
         if let Some(mss) = self.mss {
             let [high, low] = mss.to_be_bytes();
@@ -171,7 +197,6 @@ impl Options {
         writer.len
     }
 
-    #[cold]
     fn emit_sack(&self, writer: &mut Writer<'_>) {
         let blocks = self.sack_that_fits();
         if blocks.is_empty() {
