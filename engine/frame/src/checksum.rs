@@ -66,14 +66,28 @@ mod avx2 {
         lanes
     }
 
-    /// Fewer bytes than a block, in 32-bit words: no sum of so few can overflow. Only the parity of a piece's position matters, so
-    /// nothing is shifted into place.
+    /// Fewer bytes than a block, with the carry put back in at each word: a sum that the compiler leaves to the ordinary registers, whose
+    /// vectors would take longer to set up. Only the parity of a piece's position matters, so nothing is shifted into place.
     #[inline]
     fn sum_tail(bytes: &[u8]) -> u64 {
         let (words, rest) = bytes.as_chunks::<8>();
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        words.iter().chain([&last]).map(|word| halves(u64::from_ne_bytes(*word))).sum()
+        let mut total = 0;
+        for word in words {
+            total = add_around(total, u64::from_ne_bytes(*word));
+        }
+        if !rest.is_empty() {
+            let mut last = [0; 8];
+            last[..rest.len()].copy_from_slice(rest);
+            total = add_around(total, u64::from_ne_bytes(last));
+        }
+        halves(total)
+    }
+
+    /// Addition modulo 2^64 - 1, which 2^16 - 1 divides.
+    #[inline]
+    fn add_around(a: u64, b: u64) -> u64 {
+        let (sum, carry) = a.overflowing_add(b);
+        sum + u64::from(carry)
     }
 
     #[inline]

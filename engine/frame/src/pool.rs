@@ -99,6 +99,7 @@ impl Pool {
     /// A frame with an empty window at its start, if the class may have one.
     ///
     /// When the pool seems exhausted, frames that came back from other threads are taken in first.
+    #[inline]
     pub fn alloc(&mut self, class: Class) -> Option<Frame> {
         let owner = self.owner()?;
         if !Self::has_frame(owner, class) {
@@ -210,6 +211,7 @@ impl Pool {
     ///
     /// # Safety
     /// `device` returned this address: it no longer accesses the frame.
+    #[inline]
     pub unsafe fn received(&mut self, device: Device, addr: u64, len: u32) -> Option<Frame> {
         let owner = self.owner()?;
         let Some((index, offset)) = self.held(owner, device, addr, FrameState::Fill) else {

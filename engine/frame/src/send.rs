@@ -74,6 +74,20 @@ impl SendFrame {
         (count <= frame.headroom()).then(|| frame.prepend(count))
     }
 
+    /// [`advance`](Self::advance) by `old_len`, then [`prepend`](Self::prepend): another header in the place of the last transmission's, which
+    /// is still there after `None`: in the ring, or without headroom.
+    #[inline]
+    pub fn replace_front(&mut self, old_len: usize, new_len: usize) -> Option<&mut [u8]> {
+        let frame = self.writable()?;
+        if new_len > frame.headroom() + old_len {
+            return None;
+        }
+        if old_len > 0 {
+            frame.advance(old_len);
+        }
+        Some(frame.prepend(new_len))
+    }
+
     /// Grows the window at the back; `None` while in the ring or without tailroom.
     #[inline]
     pub fn append(&mut self, count: usize) -> Option<&mut [u8]> {

@@ -88,13 +88,13 @@ impl TcpBuf {
     /// a frame.
     pub(crate) fn head_mut(&mut self, len: usize) -> Option<&mut [u8]> {
         match &mut self.store {
-            Store::Frame(frame) if !frame.in_ring() => {
-                frame.advance(self.head_len as usize);
+            Store::Frame(frame) => {
+                let head = frame.replace_front(self.head_len as usize, len)?;
                 // At most `TX_HEADROOM`.
                 self.head_len = len as u32;
-                frame.prepend(len)
+                Some(head)
             }
-            Store::Frame(_) | Store::Heap(_) => None,
+            Store::Heap(_) => None,
         }
     }
 }
@@ -163,6 +163,7 @@ pub(crate) struct SendSource<'a> {
 impl tcp::SendPool for SendSource<'_> {
     type Buf = TcpBuf;
 
+    #[inline]
     fn alloc(&mut self) -> Option<TcpBuf> {
         match self.pool.alloc(Class::Send) {
             Some(mut frame) => {
