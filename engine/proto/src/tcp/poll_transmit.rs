@@ -408,7 +408,7 @@ impl Tcb {
     }
 
     /// New data or a FIN is out: its acknowledgement is waited for.
-    #[inline]
+    #[inline(always)]
     fn watch_new_data(&mut self, now: Instant, config: &Config) {
         match self.timer {
             Timer::TailProbe => self.postpone_probe(now, config),

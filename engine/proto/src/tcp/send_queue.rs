@@ -160,6 +160,7 @@ impl<S> SendQueue<S> {
         }
     }
 
+    #[inline]
     pub(super) fn clear(&mut self) {
         let Self { records, sent, lost_from, bytes, lost_bytes, resent_bytes, scoreboard, rack, .. } = self;
         records.clear();
@@ -473,7 +474,7 @@ impl<S: SendBuf> SendQueue<S> {
     }
 
     /// The body a record leaves with: its buffer if that is wholly its own and free to be written to, else a view of the bytes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn body(&mut self, index: usize) -> Option<Body<'_, S>> {
         let record = self.records.get(index)?;
         let (start, len) = (record.offset as usize, record.len as usize);

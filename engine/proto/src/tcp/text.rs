@@ -151,7 +151,7 @@ impl Tcb {
     }
 
     /// One piece in order, for the application if it still reads.
-    #[inline]
+    #[inline(always)]
     fn deliver<P: Payload>(&mut self, unread: &mut VecDeque<P>, payload: P, outcome: &mut Outcome) {
         // Payload lengths come from IP packets, which fit 16 bits.
         let len = payload.len() as u32;
@@ -220,7 +220,7 @@ impl Tcb {
     /// Bytes by which the announced right edge may move: never back, and not by less than a segment or half the buffer
     /// (RFC 9293 3.8.6.2.2).
     #[inline]
-    fn window_gain(&self, limit_bytes: u32) -> Option<u32> {
+    pub(super) fn window_gain(&self, limit_bytes: u32) -> Option<u32> {
         let free = limit_bytes.saturating_sub(self.rcv.held_bytes);
         let unit = 1 << self.shifts.rcv();
         let offer = free.min(u32::from(u16::MAX) << self.shifts.rcv()) & !(unit - 1);

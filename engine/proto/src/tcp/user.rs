@@ -75,7 +75,8 @@ impl Tcb {
     ) -> Result<usize, SendError> {
         self.may_send()?;
         let queued = cx.cold.get(self.cold).map_or(0, |cold| cold.send.bytes());
-        let free = cx.send_limit_bytes(self.window.cwnd).saturating_sub(queued) as usize;
+        let limit_bytes = cx.send_limit_bytes(self.window.cwnd);
+        let free = limit_bytes.saturating_sub(queued) as usize;
         let wanted = bytes.get(..free).unwrap_or(bytes);
         if wanted.is_empty() {
             if !bytes.is_empty() {
@@ -83,7 +84,7 @@ impl Tcb {
             }
             return Ok(0);
         }
-        let room = self.room(cx);
+        let room = self.room(limit_bytes);
         let cold = self.cold_mut(cx.cold);
         self.note_app_limited(cold);
         let taken = cold.send.append(wanted, room, cx.pool);
@@ -119,10 +120,10 @@ impl Tcb {
         if buf.is_empty() {
             return Ok(());
         }
-        let room = self.room(cx);
+        let limit_bytes = cx.send_limit_bytes(self.window.cwnd);
+        let room = self.room(limit_bytes);
         if let Some(cold) = cx.cold.get(self.cold)
-            && (cold.send.bytes() >= cx.send_limit_bytes(self.window.cwnd)
-                || cold.send.segs() >= room.max_segs)
+            && (cold.send.bytes() >= limit_bytes || cold.send.segs() >= room.max_segs)
         {
             self.flags.set(Bits::SEND_BLOCKED);
             return Err((buf, SendError::WouldBlock));
@@ -186,6 +187,16 @@ impl Tcb {
     pub fn release(&mut self, len_bytes: u32) {
         self.rcv.held_bytes = self.rcv.held_bytes.saturating_sub(len_bytes);
         self.flags.set(Bits::TX_WINDOW);
+    }
+
+    /// [`Tcb::release`] for a caller that knows what the connection may hold ([`super::RecvTune::limit_bytes`]): while the window cannot move,
+    /// there is nothing to look at.
+    #[inline]
+    pub fn release_within(&mut self, len_bytes: u32, limit_bytes: u32) {
+        self.rcv.held_bytes = self.rcv.held_bytes.saturating_sub(len_bytes);
+        if self.window_gain(limit_bytes).is_some() {
+            self.flags.set(Bits::TX_WINDOW);
+        }
     }
 
     /// Nothing will be read any more: what is unread and what still comes is acknowledged and thrown away.
@@ -353,7 +364,7 @@ impl Tcb {
         }
     }
 
-    fn room<P, A: SendPool>(&self, cx: &Cx<'_, P, A>) -> Room {
+    fn room(&self, limit_bytes: u32) -> Room {
         let start = match self.state {
             // The SYN comes first, whether it was sent or not.
             State::SynSent | State::SynReceived => self.snd.una + 1,
@@ -366,7 +377,7 @@ impl Tcb {
             | State::LastAck
             | State::TimeWait => self.snd.nxt,
         };
-        Room { start, mss: self.mss, max_segs: Config::send_segs(cx.send_limit_bytes(self.window.cwnd)) }
+        Room { start, mss: self.mss, max_segs: Config::send_segs(limit_bytes) }
     }
 
     /// The application took the last unread piece.
