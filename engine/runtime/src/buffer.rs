@@ -110,6 +110,7 @@ impl RxBuf {
     }
 
     /// The application has it now: when it is dropped, the window of `tag` reopens by its length.
+    #[inline]
     pub(crate) fn lend(self, tag: u64) -> Lent {
         let charge_bytes = self.len();
         match self.0 {

@@ -20,10 +20,18 @@ use super::stream::Streams;
 use super::*;
 
 /// A received packet as one run of bytes: its frame, or a copy of its chain.
+#[inline]
 pub(super) fn in_one_piece(packet: Packet, counters: &mut Counters) -> RxBuf {
-    if packet.rest.is_empty() {
+    if packet.rest.capacity() == 0 {
+        // It owns nothing, and to drop it would be a call for every packet.
+        core::mem::forget(packet.rest);
         return RxBuf::from_frame(packet.head);
     }
+    join(&packet, counters)
+}
+
+#[cold]
+fn join(packet: &Packet, counters: &mut Counters) -> RxBuf {
     let mut bytes = Vec::with_capacity(packet.len());
     for frame in core::iter::once(&packet.head).chain(&packet.rest) {
         bytes.extend_from_slice(frame.bytes());

@@ -104,14 +104,20 @@ impl Arrived<'_> {
     }
 }
 
-/// A borrowed connection with what the machine needs.
+/// A borrowed connection, by its slot or its key, with what the machine needs.
 macro_rules! with_machine {
-    ($self:ident, $io:ident, $slot:expr, |$flow:ident, $cx:ident| $body:expr) => {
-        with_machine!($self, $io, $slot, |$flow, $cx, _schedule| $body)
+    ($self:ident, $io:ident, key $key:expr, |$flow:ident, $cx:ident, $schedule:ident| $body:expr) => {
+        with_machine!(@$self, $io, get_mut($key), |$flow, $cx, $schedule| $body)
     };
-    ($self:ident, $io:ident, $slot:expr, |$flow:ident, $cx:ident, $schedule:ident| $body:expr) => {{
+    ($self:ident, $io:ident, $slot:expr, |$flow:ident, $cx:ident| $body:expr) => {
+        with_machine!(@$self, $io, at_mut($slot), |$flow, $cx, _schedule| $body)
+    };
+    ($self:ident, $io:ident, $slot:expr, |$flow:ident, $cx:ident, $schedule:ident| $body:expr) => {
+        with_machine!(@$self, $io, at_mut($slot), |$flow, $cx, $schedule| $body)
+    };
+    (@$self:ident, $io:ident, $find:ident($id:expr), |$flow:ident, $cx:ident, $schedule:ident| $body:expr) => {{
         let Streams { flows, cold, options, schedule: $schedule, .. } = $self;
-        match flows.at_mut($slot) {
+        match flows.$find($id) {
             Some($flow) => match options.get(usize::from($flow.options)) {
                 Some(set) => {
                     let limit_bytes = $io.link.mss_bytes();

@@ -63,18 +63,21 @@ impl Streams {
     }
 
     pub(super) fn transmit_flow(&mut self, io: &mut Io, slot: u32) -> Progress {
-        let hop = match self.way(io, slot) {
-            Way::Open(hop) => hop,
+        let Some(flow) = self.flows.at_mut(slot) else { return Progress::Done };
+        let hop = match way(flow, io) {
+            Way::Open(hop) => Some(hop),
             Way::Unknown => {
                 self.park(slot);
                 return Progress::Done;
             }
-            Way::Broken => {
-                self.transmit_nowhere(io, slot);
+            Way::Broken if flow.tcb.state() == tcp::State::SynSent => {
+                // A connect fails with that news.
+                self.fail_open(io, slot, tcp::CloseReason::HostUnreachable);
                 return Progress::Done;
             }
+            Way::Broken => None,
         };
-        let mut room = io.link.tx_room(hop.port);
+        let mut room = hop.as_ref().map_or(0, |hop| io.link.tx_room(hop.port));
         let Streams { flows, cold, options, .. } = self;
         let Some(flow) = flows.at_mut(slot) else { return Progress::Done };
         let Some(set) = options.get(usize::from(flow.options)) else { return Progress::Done };
@@ -82,34 +85,22 @@ impl Streams {
         let mut cx = tcp::Cx { now: io.now, config: &set.config, cold, pool: &mut NoBuffers, tune, totals };
         while tcb.wants_transmit() {
             // Descriptor and frame are certain before the machine is asked: what it says must leave.
-            if room == 0 || !io.link.has_control_frame() {
+            if hop.is_some() && (room == 0 || !io.link.has_control_frame()) {
                 io.counters.now.frames_wanted += u64::from(room > 0);
                 return Progress::Blocked;
             }
             // By reference: it is written field by field, and copying it at once would wait for the store buffer.
             let mut next = tcb.poll_transmit(&mut cx);
             let Some(transmit) = &mut next else { break };
-            emit(io, (&hop, set.mark), tuple, transmit);
+            let Some(hop) = &hop else {
+                // An existing connection goes on trying (RFC 9293 3.9.2.2).
+                io.counters.drop_packet(DropReason::NeighUnreachable);
+                continue;
+            };
+            emit(io, (hop, set.mark), tuple, transmit);
             room -= 1;
         }
         Progress::Done
-    }
-
-    /// The next hop does not answer: a connect fails with that news, an existing connection goes on trying (RFC 9293 3.9.2.2).
-    #[cold]
-    fn transmit_nowhere(&mut self, io: &mut Io, slot: u32) {
-        let Some(flow) = self.flows.at(slot) else { return };
-        if flow.tcb.state() == tcp::State::SynSent {
-            return self.fail_open(io, slot, tcp::CloseReason::HostUnreachable);
-        }
-        let Streams { flows, cold, options, .. } = self;
-        let Some(flow) = flows.at_mut(slot) else { return };
-        let Some(set) = options.get(usize::from(flow.options)) else { return };
-        let Flow { tcb, tune, totals, .. } = flow;
-        let mut cx = tcp::Cx { now: io.now, config: &set.config, cold, pool: &mut NoBuffers, tune, totals };
-        while tcb.poll_transmit(&mut cx).is_some() {
-            io.counters.drop_packet(DropReason::NeighUnreachable);
-        }
     }
 
     /// An active open ends before it has begun.
@@ -117,33 +108,6 @@ impl Streams {
     fn fail_open(&mut self, io: &mut Io, slot: u32, reason: tcp::CloseReason) {
         let outcome = with_machine!(self, io, slot, |flow, cx| flow.tcb.abort(&mut cx));
         self.settle(io, slot, Outcome { closed: Some(reason), ..outcome.unwrap_or_default() });
-    }
-
-    #[inline]
-    fn way(&mut self, io: &mut Io, slot: u32) -> Way {
-        let Some(flow) = self.flows.at_mut(slot) else { return Way::Unknown };
-        let Tuple { local, remote, .. } = flow.tuple;
-        let open = |dst_mac, net: &Net| {
-            Way::Open(Hop {
-                port: net.port_to(dst_mac, usize::from(flow.port)),
-                src_mac: net.mac(),
-                dst_mac,
-                src: local,
-                dst: remote,
-            })
-        };
-        if let Some(cached) = flow.hop.filter(|cached| cached.epoch == io.net.epoch()) {
-            return open(cached.mac, &io.net);
-        }
-        match io.net.resolve(io.now, remote) {
-            Resolution::Known(mac) => {
-                let way = open(mac, &io.net);
-                flow.hop = Some(CachedHop { mac, epoch: io.net.epoch() });
-                way
-            }
-            Resolution::Pending => Way::Unknown,
-            Resolution::Unreachable => Way::Broken,
-        }
     }
 
     /// Waits for news of its neighbour, or for the next epoch.
@@ -169,6 +133,32 @@ impl Streams {
                 self.reschedule(slot);
             }
         }
+    }
+}
+
+#[inline]
+fn way(flow: &mut Flow, io: &mut Io) -> Way {
+    let Tuple { local, remote, .. } = flow.tuple;
+    let open = |dst_mac, net: &Net| {
+        Way::Open(Hop {
+            port: net.port_to(dst_mac, usize::from(flow.port)),
+            src_mac: net.mac(),
+            dst_mac,
+            src: local,
+            dst: remote,
+        })
+    };
+    if let Some(cached) = flow.hop.filter(|cached| cached.epoch == io.net.epoch()) {
+        return open(cached.mac, &io.net);
+    }
+    match io.net.resolve(io.now, remote) {
+        Resolution::Known(mac) => {
+            let way = open(mac, &io.net);
+            flow.hop = Some(CachedHop { mac, epoch: io.net.epoch() });
+            way
+        }
+        Resolution::Pending => Way::Unknown,
+        Resolution::Unreachable => Way::Broken,
     }
 }
 

@@ -36,12 +36,15 @@ impl Streams {
     }
 
     pub(crate) fn recv(&mut self, io: &mut Io, conn: Conn) -> Result<Recv<RxBuf>, ConnError> {
-        let slot = self.slot(conn)?;
-        with_machine!(self, io, slot, |flow, cx, schedule| {
+        let key = Key::unpack(conn.0, self.worker).ok_or(ConnError::Closed)?;
+        with_machine!(self, io, key key, |flow, cx, schedule| {
+            if flow.owner != Owner::Application {
+                return Err(ConnError::Closed);
+            }
             match flow.tcb.recv(&mut cx) {
                 Ok(MachineRecv::Data(buf)) => {
                     // The last piece of a connection that has ended arms the timer that reports the end.
-                    schedule.follow(slot, flow);
+                    schedule.follow(key.slot, flow);
                     Ok(Recv::Data(lend(buf, conn, flow)))
                 }
                 Ok(MachineRecv::Empty) => Ok(Recv::Empty),
@@ -76,25 +79,35 @@ impl Streams {
     /// The application gave back bytes of the connection with this tag; the window reopens.
     pub(crate) fn on_released(&mut self, tag: u64, len_bytes: u32) {
         let Some(key) = Key::unpack(tag, self.worker) else { return };
-        if let Some(flow) = self.flows.get_mut(key) {
-            flow.tcb.release(len_bytes);
-            self.schedule.follow(key.slot, flow);
+        let Some(flow) = self.flows.get_mut(key) else { return };
+        match self.options.get(usize::from(flow.options)) {
+            // Its turn to send comes anyway.
+            _ if flow.tcb.wants_transmit() => flow.tcb.release(len_bytes),
+            Some(set) => flow.tcb.release_within(len_bytes, flow.tune.limit_bytes(&set.config)),
+            None => {}
         }
+        self.schedule.follow(key.slot, flow);
     }
 
     pub(crate) fn send(&mut self, io: &mut Io, conn: Conn, bytes: &[u8]) -> Result<usize, ConnError> {
-        let slot = self.placed_slot(conn)?;
+        let key = Key::unpack(conn.0, self.worker).ok_or(ConnError::Closed)?;
         let pressure = io.pressure;
-        let sent = with_machine!(self, io, slot, |flow, cx, schedule| {
+        let sent = with_machine!(self, io, key key, |flow, cx, schedule| {
+            if flow.owner != Owner::Application {
+                return Err(ConnError::Closed);
+            }
+            if flow.tuple.local_port == 0 {
+                return Err(ConnError::NotConnected);
+            }
             follow_pressure(cx.tune, pressure);
             let sent = flow.tcb.send(&mut cx, bytes);
-            schedule.follow(slot, flow);
+            schedule.follow(key.slot, flow);
             sent
         })
         .ok_or(ConnError::Closed)?;
         let sent = match sent {
             Err(SendError::NoBuffer) => {
-                self.wait_for_memory(io, slot, Wanted::Any);
+                self.wait_for_memory(io, key.slot, Wanted::Any);
                 0
             }
             sent => sent?,
