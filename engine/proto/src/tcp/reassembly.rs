@@ -97,7 +97,7 @@ impl<P> Reassembly<P> {
     pub(super) fn clear(&mut self) {
         self.pieces.clear();
         self.fin = None;
-        self.held = HeldBlocks::NONE;
+        self.held.count = 0;
         self.duplicate = None;
     }
 

@@ -63,7 +63,8 @@ impl Streams {
     }
 
     pub(super) fn transmit_flow(&mut self, io: &mut Io, slot: u32) -> Progress {
-        let Some(flow) = self.flows.at_mut(slot) else { return Progress::Done };
+        let Streams { flows, cold, options, .. } = self;
+        let Some(flow) = flows.at_mut(slot) else { return Progress::Done };
         let hop = match way(flow, io) {
             Way::Open(hop) => Some(hop),
             Way::Unknown => {
@@ -78,8 +79,6 @@ impl Streams {
             Way::Broken => None,
         };
         let mut room = hop.as_ref().map_or(0, |hop| io.link.tx_room(hop.port));
-        let Streams { flows, cold, options, .. } = self;
-        let Some(flow) = flows.at_mut(slot) else { return Progress::Done };
         let Some(set) = options.get(usize::from(flow.options)) else { return Progress::Done };
         let Flow { tcb, tune, totals, tuple, .. } = flow;
         let mut cx = tcp::Cx { now: io.now, config: &set.config, cold, pool: &mut NoBuffers, tune, totals };
