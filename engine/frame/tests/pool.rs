@@ -214,6 +214,26 @@ fn bytes_are_fixed_while_in_the_ring() {
 }
 
 #[test]
+fn another_header_takes_the_place_of_the_last_ones() {
+    let mut pool = pool();
+    let device = pool.attach();
+    let mut frame = pool.alloc(Class::Send).expect("fresh pool");
+    frame.reset(8);
+    frame.append(4).copy_from_slice(b"data");
+    let mut frame = frame.into_send();
+    frame.replace_front(0, 3).expect("headroom").copy_from_slice(b"one");
+    frame.replace_front(3, 8).expect("as much as there is").copy_from_slice(b"another ");
+    assert_eq!(frame.bytes(), b"another data");
+    assert!(frame.replace_front(8, 9).is_none(), "no headroom");
+    let (addr, _) = pool.submit_addr(device, &frame).expect("submittable");
+    assert!(frame.replace_front(8, 1).is_none(), "in the ring");
+    assert_eq!(frame.bytes(), b"another data", "refused, it leaves everything as it was");
+    assert!(complete(&mut pool, device, addr));
+    frame.replace_front(8, 1).expect("headroom").copy_from_slice(b"<");
+    assert_eq!(frame.bytes(), b"<data");
+}
+
+#[test]
 fn a_frame_dropped_in_the_ring_waits_for_its_completion() {
     let mut pool = pool();
     let device = pool.attach();

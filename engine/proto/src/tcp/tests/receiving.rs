@@ -129,6 +129,19 @@ fn the_window_counts_what_the_application_holds_until_it_gives_it_back() {
 }
 
 #[test]
+fn what_is_given_back_and_cannot_move_the_window_asks_for_no_turn() {
+    let mut host = established(&Config { recv_buffer_bytes: 4000, ..plain() });
+    host.exchange(&peer(ACK, 0, 0).text(&[1; 1000]));
+    host.exchange(&peer(ACK, 1000, 0).text(&[1; 1000]));
+    while let Ok(Recv::Data(_)) = host.call(|tcb, cx| tcb.recv(cx)) {}
+    host.tcb.release_within(999, 4000);
+    assert!(!host.tcb.wants_transmit());
+    host.tcb.release_within(1, 4000);
+    assert_eq!(one(host.transmit()).header.window, 3000);
+    assert_eq!((host.tcb.rcv_wnd(), host.tcb.rcv.held_bytes), (3000, 1000));
+}
+
+#[test]
 fn a_closed_window_reopens_by_a_segment_or_half_the_buffer() {
     // RFC 9293 3.8.6.2.2: SWS avoidance
     for (buffer, step) in [(4000, 1000), (1200, 600)] {
