@@ -336,6 +336,10 @@ pub struct TcpOptions {
     /// Connections of a listener that the application may have before the end of their handshake; those that are reset meanwhile count
     /// for a minute more (RFC 7413 5.1). Beyond that SYNs with text open in the ordinary way. The value of `TCP_FASTOPEN`.
     pub fast_open_backlog: u32,
+    /// Times that a SYN is sent again before a connect is given up (`TCP_SYNCNT`; Linux's `tcp_syn_retries`).
+    pub syn_retries: u8,
+    /// How long a closed connection waits for the peer's end (`TCP_LINGER2`; Linux's `tcp_fin_timeout`).
+    pub fin_wait2: Duration,
     /// Type of service of what is sent: DSCP in the upper six bits (`IP_TOS`). The lower two are those of `ecn`.
     pub tos: u8,
     /// TTL of what is sent, at least 1 (`IP_TTL`).
@@ -370,6 +374,9 @@ impl Default for TcpOptions {
             mtu_probing: true,
             fast_open: false,
             fast_open_backlog: 256,
+            // RFC 9293 3.8.3 (MUST-23): tried for three minutes at least; six times, as Linux does, may be less.
+            syn_retries: 7,
+            fin_wait2: Duration::from_secs(60),
             tos: 0,
             ttl: 64,
             backlog: 4096,

@@ -1,9 +1,11 @@
 //! What TCP_INFO shows.
 
+use super::options::now_ms;
 use super::recovery::Phase;
 use super::send_queue::Tally;
 use super::tcb::Bits;
 use super::{Cx, SendPool, SoftError, State, Tcb};
+use crate::Instant;
 use core::time::Duration;
 
 /// Where congestion control stands (Linux's `tcpi_ca_state`).
@@ -31,6 +33,8 @@ pub struct Info {
     pub mss: u16,
     /// What our SYN said or says: the most that the peer may send in one, without options.
     pub advertised_mss: u16,
+    /// How long ago the peer was last heard: the last acceptable segment, to a millisecond; zero before the first one.
+    pub heard: Duration,
     /// Smoothed round-trip time; zero before the first measurement.
     pub srtt: Duration,
     /// Round-trip time variation.
@@ -131,6 +135,7 @@ impl Tcb {
             congestion,
             mss: self.mss,
             advertised_mss: cx.config.mss,
+            heard: self.silence(cx.now),
             srtt: Duration::from_micros(self.rtt.srtt_us().into()),
             rttvar: Duration::from_micros(self.rtt.rttvar_us().into()),
             rto: Duration::from_micros(self.rtt.rto_us().into()),
@@ -169,6 +174,12 @@ impl Tcb {
             ecn: self.flags.has(Bits::ECN),
             syn_text: self.has_syn_text(),
         }
+    }
+
+    /// Since the peer was heard.
+    fn silence(&self, now: Instant) -> Duration {
+        let silence_ms = now_ms(now).wrapping_sub(self.heard_ms);
+        if self.state == State::SynSent { Duration::ZERO } else { Duration::from_millis(silence_ms.into()) }
     }
 
     /// What is in flight, without SYN and FIN.

@@ -1,8 +1,9 @@
 //! `TCP_INFO` in Linux's layout (`struct tcp_info`, linux/tcp.h of 6.18).
 //!
-//! Fields that the engine does not count are zero: `probes`, `ato`, `rcv_mss`, `fackets`, the four `last_*`, `pmtu`, `rcv_ssthresh`, `rcv_rtt`,
-//! `rcv_space`, `min_rtt`, `data_segs_in`, the delivery rate, times, `delivered_ce`, `dsack_dups`, `rcv_ooopack`, and what follows
-//! the windows. Bytes are payload: Linux counts an active opener's SYN, and FINs, as one more.
+//! Fields that the engine does not count are zero: `ato`, `rcv_mss`, `fackets`, `last_data_sent`, `last_data_recv`, `pmtu`,
+//! `rcv_ssthresh`, `rcv_rtt`, `rcv_space`, `min_rtt` (what RACK knows goes with what was in flight), `data_segs_in`, the delivery rate,
+//! times, `delivered_ce`, `dsack_dups`, `rcv_ooopack`, and what follows the windows. `last_ack_recv` is that of any acceptable segment.
+//! Bytes are payload: Linux counts an active opener's SYN, and FINs, as one more.
 
 use std::time::Duration;
 
@@ -71,7 +72,8 @@ fn fill(to: &mut Layout, info: &TcpInfo) {
             CongestionPhase::Loss => 4,
         },
     );
-    to.byte(2, info.tries);
+    // Unanswered probes when there is nothing else to be answered.
+    to.byte(if info.unacked_bytes > 0 { 2 } else { 3 }, info.tries);
     to.byte(4, info.backoff);
     let flags = [
         (info.timestamps, TIMESTAMPS),
@@ -90,6 +92,7 @@ fn fill(to: &mut Layout, info: &TcpInfo) {
     to.word(28, info.sacked_segs);
     to.word(32, in_segs(info.lost_bytes));
     to.word(36, in_segs(info.resent_bytes));
+    to.word(56, u32::try_from(info.heard.as_millis()).unwrap_or(u32::MAX));
     to.word(68, micros(info.srtt));
     to.word(72, micros(info.rttvar));
     let ssthresh =

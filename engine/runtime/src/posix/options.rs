@@ -61,6 +61,9 @@ pub(super) struct Timeouts {
 /// Linux's bounds.
 const MAX_KEEPIDLE_S: i32 = 32_767;
 const MAX_KEEPCNT: i32 = 127;
+const MAX_SYNCNT: i32 = 127;
+const MAX_LINGER2: Duration = Duration::from_secs(120);
+const DEFAULT_LINGER2: Duration = Duration::from_secs(60);
 const MIN_MAXSEG: i32 = 88;
 const MAX_MAXSEG: i32 = 32_767;
 const MIN_BUFFER_BYTES: i32 = 2304;
@@ -310,6 +313,16 @@ impl Stream {
                 let ms = u64::try_from(number).map_err(|_| Errno::INVAL)?;
                 self.options.user_timeout = (ms > 0).then(|| Duration::from_millis(ms));
             }
+            libc::TCP_SYNCNT => match number {
+                // At most 127, which fits.
+                1..=MAX_SYNCNT => self.options.syn_retries = number as u8,
+                _ => return Err(Errno::INVAL),
+            },
+            // Linux also takes a negative time, for a reset instead of a wait.
+            libc::TCP_LINGER2 => match u64::try_from(number).map_err(|_| Errno::INVAL)? {
+                0 => self.options.fin_wait2 = DEFAULT_LINGER2,
+                seconds => self.options.fin_wait2 = Duration::from_secs(seconds).min(MAX_LINGER2),
+            },
             libc::TCP_FASTOPEN | libc::TCP_FASTOPEN_CONNECT => self.set_fast_open(name, number)?,
             _ => return Err(Errno::NOPROTOOPT),
         }
@@ -398,6 +411,8 @@ impl Stream {
             libc::TCP_KEEPIDLE => seconds(self.choices.keepalive.time),
             libc::TCP_KEEPINTVL => seconds(self.choices.keepalive.interval),
             libc::TCP_KEEPCNT => int(i32::from(self.choices.keepalive.retries)),
+            libc::TCP_SYNCNT => int(i32::from(self.options.syn_retries)),
+            libc::TCP_LINGER2 => seconds(self.options.fin_wait2),
             libc::TCP_FASTOPEN => {
                 let queue = self.options.fast_open_backlog.min(MAX_BACKLOG.unsigned_abs());
                 int(if self.choices.takes_syn_text { queue.cast_signed() } else { 0 })

@@ -98,6 +98,8 @@ fn every_key_of_tcp_reaches_its_option() {
         ("mtu_probing = false", TcpOptions { mtu_probing: false, ..default() }),
         ("fast_open = true", TcpOptions { fast_open: true, ..default() }),
         ("fast_open_backlog = 16", TcpOptions { fast_open_backlog: 16, ..default() }),
+        ("syn_retries = 2", TcpOptions { syn_retries: 2, ..default() }),
+        ("fin_wait2 = \"5s\"", TcpOptions { fin_wait2: Duration::from_secs(5), ..default() }),
         ("tos = 0xb8", TcpOptions { tos: 0xb8, ..default() }),
         ("ttl = 5", TcpOptions { ttl: 5, ..default() }),
         ("pacing = true", TcpOptions { pacing: true, ..default() }),

@@ -269,6 +269,58 @@ fn tcp_info_is_laid_out_as_linux_lays_it_out() {
 }
 
 #[test]
+fn tcp_info_knows_times_segments_and_probes() {
+    let mut net = Net::new();
+    let server = net.server();
+    set_int(&mut net.b.sockets, server, SOCKET, libc::SO_RCVBUF, 4_000).unwrap();
+    let (client, accepted) = net.connect_to(server);
+    let word = |net: &mut Net, at| info_word(&mut net.a, client, at);
+    assert_eq!(word(&mut net, 84), 1460, "tcpi_advmss");
+    write(&mut net.a, client, b"text").unwrap();
+    net.settle();
+    set_int(&mut net.b.sockets, accepted, TCP, libc::TCP_QUICKACK, 1).unwrap();
+    net.settle();
+    net.pass(Duration::from_secs(3));
+    let silence_ms = word(&mut net, 56);
+    assert!((2_990..=3_050).contains(&silence_ms), "tcpi_last_ack_recv: {silence_ms}");
+    // Nobody reads: the window closes, and probes find it closed.
+    write(&mut net.a, client, &[0; 20_000]).unwrap();
+    net.pass(Duration::from_secs(1));
+    net.b.is_gone = true;
+    net.pass(Duration::from_secs(5));
+    let info = net.a.option(client, TCP, libc::TCP_INFO).unwrap();
+    assert_eq!((info[2], word(&mut net, 24)), (0, 0), "tcpi_retransmits, and nothing in flight");
+    assert!(info[3] > 0, "tcpi_probes");
+}
+
+#[test]
+fn a_connect_gives_up_after_as_many_syns_as_it_was_told() {
+    let mut net = Net::new();
+    let server = net.server();
+    net.connect_to(server);
+    net.b.is_gone = true;
+    let client = net.stream();
+    set_int(&mut net.a, client, TCP, libc::TCP_SYNCNT, 1).unwrap();
+    let start_ns = net.now_ns();
+    assert_eq!(net.wait(call::connect(client, at(B, PORT))), Err(Errno::TIMEDOUT));
+    let waited_s = (net.now_ns() - start_ns) / SECOND_NS;
+    // One second to the second SYN, and two more.
+    assert!((2..=4).contains(&waited_s), "{waited_s} s");
+}
+
+#[test]
+fn a_closed_connection_waits_for_the_peer_s_end_as_long_as_it_was_told() {
+    let mut net = Net::new();
+    let (client, _server) = net.connection();
+    set_int(&mut net.a, client, TCP, libc::TCP_LINGER2, 5).unwrap();
+    net.a.close(client).unwrap();
+    net.pass(Duration::from_secs(4));
+    assert_eq!(net.a.worker().counters().connections, 1);
+    net.pass(Duration::from_secs(2));
+    assert_eq!(net.a.worker().counters().connections, 0);
+}
+
+#[test]
 fn tcp_info_counts_as_linux_counts() {
     let mut net = Net::new();
     let (client, server) = net.connection();

@@ -10,8 +10,20 @@ const ROUND_TRIP: Duration = Duration::from_millis(80);
 /// With a shift of 2.
 const PEER_WINDOW: u32 = 0xffff << 2;
 
+/// But for the time since the peer was heard, which has a test of its own.
 fn info(host: &mut Host) -> Info {
-    host.call(|tcb, cx| tcb.info(cx))
+    Info { heard: Duration::ZERO, ..host.call(|tcb, cx| tcb.info(cx)) }
+}
+
+#[test]
+fn the_time_since_the_peer_was_heard() {
+    let heard = |host: &mut Host| host.call(|tcb, cx| tcb.info(cx)).heard;
+    let (mut host, _) = sending();
+    assert_eq!(heard(&mut host), Duration::ZERO);
+    host.now += Duration::from_millis(700);
+    assert_eq!(heard(&mut host), Duration::from_millis(700));
+    host.exchange(&peer(ACK, 0, 0));
+    assert_eq!(heard(&mut host), Duration::ZERO);
 }
 
 /// All options but timestamps, so that a segment holds 1000 bytes.
@@ -33,6 +45,7 @@ fn fresh() -> Info {
         congestion: CongestionPhase::Open,
         mss: 1000,
         advertised_mss: 1000,
+        heard: Duration::ZERO,
         srtt: ROUND_TRIP,
         rttvar: ROUND_TRIP / 2,
         rto: ROUND_TRIP + Duration::from_millis(200),

@@ -356,6 +356,8 @@ impl OptionSet {
             keepalive,
             user_timeout: options.user_timeout,
             linger: options.linger,
+            syn_retries: options.syn_retries,
+            fin_wait2: options.fin_wait2,
             time_wait: options.time_wait,
             ..usual
         };
