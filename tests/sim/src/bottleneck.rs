@@ -92,7 +92,7 @@ impl Passing {
 }
 
 /// Marks what is in an Ethernet frame, if it is an IPv4 packet that may be marked.
-fn mark(frame: &mut [u8]) -> bool {
+pub(crate) fn mark(frame: &mut [u8]) -> bool {
     let is_ipv4 = frame.get(12..eth::HEADER_LEN) == Some(&EtherType::IPV4.0.to_be_bytes());
     is_ipv4 && frame.get_mut(eth::HEADER_LEN..).is_some_and(ipv4::mark_congestion)
 }

@@ -22,8 +22,12 @@ pub struct Report {
     pub allowed: Limits,
     /// What the link did.
     pub link: LinkCounters,
-    /// What the server's and the client's applications were told instead of finishing.
+    /// What the server's and the client's applications were told instead of finishing, of their last connections.
     pub told: [Option<CloseReason>; 2],
+    /// Connections that nobody answered, before their handshake was over.
+    pub unanswered: u64,
+    /// Connections that a server did not know any more after it had started again.
+    pub forgotten: u64,
     /// Connections that an engine gave up for want of frames.
     pub given_up: u64,
     /// Packets, segments and connections of both engines, to tell two runs apart.
@@ -34,6 +38,8 @@ pub struct Report {
 
 /// Between being told and trying again: a neighbour that did not answer is not asked again at once.
 const PAUSE: Duration = Duration::from_secs(2);
+/// A client that was told so often has no luck but a fault.
+const MOST_CONNECTS: u32 = 20;
 
 /// Two engines, a link, and the time.
 struct World<'a> {
@@ -49,9 +55,23 @@ struct World<'a> {
     /// Has the incident happened?
     is_over: bool,
     connects: u32,
+    unanswered: u64,
+    forgotten: u64,
     /// When the client tries again.
     again_ns: Option<u64>,
     quiet_turns: u32,
+}
+
+/// Why an application may be told of an end.
+enum Excuse {
+    /// Before the handshake was over nobody answered.
+    Unanswered,
+    /// The other end is not there any more.
+    Vanished,
+    /// The server has started again, and knows nothing of the connection.
+    Forgotten,
+    /// One of the two engines has few frames, and gave the connection up.
+    GivenUp,
 }
 
 /// Runs a plan to its end.
@@ -100,6 +120,8 @@ impl<'a> World<'a> {
             began_ns: 0,
             is_over,
             connects,
+            unanswered: 0,
+            forgotten: 0,
             again_ns,
             quiet_turns,
         };
@@ -119,6 +141,7 @@ impl<'a> World<'a> {
         let mut turns = 0;
         while self.server.connected_ns.is_none() {
             self.step_all()?;
+            self.judge_ends()?;
             turns += 1;
             if turns > MOST_TURNS {
                 return Err("the first connection does not come about".to_owned());
@@ -161,10 +184,9 @@ impl<'a> World<'a> {
         for (name, side) in [("server", &self.server), ("client", &self.client)] {
             side.check_accounts().map_err(|error| format!("{name}: {error}"))?;
         }
-        for (side, peer) in [(&self.server, &self.client), (&self.client, &self.server)] {
-            if side.told.is_some_and(|told| !self.may_be_told(told, side, peer)) {
-                return Err(format!("cut off for no reason: {:?} {:?}", side.role, side.told));
-            }
+        self.judge_ends()?;
+        if self.connects == MOST_CONNECTS {
+            return Err(format!("{MOST_CONNECTS} connections, and none comes to its end"));
         }
         if took > allowed.longest {
             let rate = bytes as f64 / took.as_secs_f64();
@@ -175,21 +197,47 @@ impl<'a> World<'a> {
         let given_up = self.server.given_up() + self.client.given_up();
         let fast_opened = self.server.worker.counters().fast_opened;
         let link = self.relay.counters();
-        Ok(Report { took, allowed, link, told, given_up, delivered, fast_opened })
+        let (unanswered, forgotten) = (self.unanswered, self.forgotten);
+        Ok(Report { took, allowed, link, told, unanswered, forgotten, given_up, delivered, fast_opened })
     }
 
-    /// Whether an end of `side` is one that the plan excuses: the peer was silent since it vanished, or one of the two engines, which
-    /// has few frames, gave the connection up and the other heard of that.
-    fn may_be_told(&self, told: Told, side: &Side, peer: &Side) -> bool {
+    /// Every end of which an application was told, when it happens: the next connection, or the next server, does not undo it.
+    fn judge_ends(&mut self) -> Result<(), String> {
+        let ends = [self.server.take_unjudged(), self.client.take_unjudged()];
+        let sides = [(&self.server, &self.client), (&self.client, &self.server)];
+        for (ends, (side, peer)) in ends.into_iter().zip(sides) {
+            for told in ends {
+                match self.excuse(told, side, peer) {
+                    Some(Excuse::Unanswered) => self.unanswered += 1,
+                    Some(Excuse::Forgotten) => self.forgotten += 1,
+                    Some(Excuse::Vanished | Excuse::GivenUp) => {}
+                    None => return Err(format!("cut off for no reason: {:?} {told:?}", side.role)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn excuse(&self, told: Told, side: &Side, peer: &Side) -> Option<Excuse> {
         let is_silence = matches!(told.reason, CloseReason::TimedOut | CloseReason::Unreachable);
-        let has_vanished = matches!(self.plan.incident, Incident::Vanishes { at } if told.at_ns >= self.began_ns + nanos(at))
-            && is_silence;
+        let is_reset = told.reason == CloseReason::Reset;
         let has_few = self.plan.frames == SCARCE_FRAMES;
         let gave_up = has_few && side.given_up() > 0 && told.reason == CloseReason::TimedOut;
         // The RST may be lost; then it is the silence that tells.
-        let was_given_up =
-            has_few && peer.given_up() > 0 && (is_silence || told.reason == CloseReason::Reset);
-        has_vanished || gave_up || was_given_up
+        let was_given_up = has_few && peer.given_up() > 0 && (is_silence || is_reset);
+        match self.plan.incident {
+            Incident::Vanishes { at } if told.at_ns >= self.began_ns + nanos(at) && is_silence => {
+                Some(Excuse::Vanished)
+            }
+            // The new server knows all that began later.
+            Incident::Restarts { at }
+                if side.role == Role::Client && is_reset && told.begun_ns < self.began_ns + nanos(at) =>
+            {
+                (told.at_ns >= self.began_ns + nanos(at)).then_some(Excuse::Forgotten)
+            }
+            _ if !told.was_connected && is_silence => Some(Excuse::Unanswered),
+            _ => (gave_up || was_given_up).then_some(Excuse::GivenUp),
+        }
     }
 
     fn turn(&mut self) -> Result<bool, String> {
@@ -198,6 +246,7 @@ impl<'a> World<'a> {
         let mut moved = self.relay.step(now_ns);
         moved |= self.server.step().map_err(|error| format!("server: {error}"))?;
         moved |= self.client.step().map_err(|error| format!("client: {error}"))?;
+        self.judge_ends()?;
         self.connect_again()?;
         Ok(moved)
     }
@@ -245,11 +294,10 @@ impl<'a> World<'a> {
     }
 
     fn may_try_again(&self) -> bool {
-        const MOST: u32 = 20;
         let is_gone = self.is_over && matches!(self.plan.incident, Incident::Vanishes { .. });
         let has_restarted = self.is_over && matches!(self.plan.incident, Incident::Restarts { .. });
         let is_allowed = self.client.connected_ns.is_none() || has_restarted;
-        is_allowed && !is_gone && self.connects < MOST
+        is_allowed && !is_gone && self.connects < MOST_CONNECTS
     }
 
     fn is_done(&self) -> bool {

@@ -41,8 +41,8 @@ pub struct Limits {
 /// bad luck        rto * 2^k with p^k = NEVER: the longest chain of time-outs of one segment; in a black hole as many after those that
 ///                 it takes anyway, all of them of an RTO that was never measured
 /// ```
-/// `p` is the probability that a packet does not arrive intact, plus half of that of arriving late enough to be taken for lost. The
-/// round trip of bad luck includes a full queue.
+/// `p` is the probability that a packet does not arrive intact, plus half of that of arriving late enough to be taken for lost; under the
+/// root also that of being marked, which halves the window and costs no time-out. The round trip of bad luck includes a full queue.
 pub fn limits(link: &Impairment, mtu: usize, bytes: usize, window: usize) -> Limits {
     let rate = link.rate_bps as f64 / 8.0;
     let queue = link.queue_bytes as f64;
@@ -59,7 +59,7 @@ pub fn limits(link: &Impairment, mtu: usize, bytes: usize, window: usize) -> Lim
     let rate_left = rate * ((queue + bdp) / (2.0 * bdp)).min(1.0) * mss / mtu as f64;
     let rto = RTO_MIN_S + empty_rtt;
     let timeouts = rto * (3.0 * (0.75 * p).sqrt()).min(1.0) * p * (1.0 + 32.0 * p * p);
-    let model = mss / (empty_rtt * (4.0 * p / 3.0).sqrt() + timeouts).max(f64::MIN_POSITIVE);
+    let model = mss / (empty_rtt * (4.0 * (p + link.mark) / 3.0).sqrt() + timeouts).max(f64::MIN_POSITIVE);
     let windows = window as f64 / (empty_rtt + queue.min(window as f64) / rate);
     let transfer = bytes as f64 / (MARGIN * rate_left.min(model).min(windows));
     let luck = bad_luck(link, p, RTO_MIN_S + 2.0 * full_rtt);

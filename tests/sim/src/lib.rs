@@ -6,7 +6,7 @@
 //! ```
 //! A [`Plan`] is drawn from a seed; [`run`] judges it: every byte once and in order or the application is told, every connection ends,
 //! every frame comes home, no timer is left, and no transfer is slower than [`floor::limits`] allows. That the state machine stays in
-//! the RFC's figure is asserted where it changes state (`Tcb::transition`), in builds with debug assertions.
+//! the RFC's figure is asserted where it changes state (`Tcb::transition`), in builds with debug assertions; the sweep wants such a one.
 //!
 //! ```text
 //! cargo test -p ringwire-sim                                             a slice, as CI runs it

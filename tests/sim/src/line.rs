@@ -55,6 +55,8 @@ pub struct Impairment {
     pub duplicate: f64,
     /// Probability that a bit of an IPv4 packet is flipped. ARP has no checksum of its own and relies on Ethernet's.
     pub corrupt: f64,
+    /// Probability that a packet that may be marked (RFC 3168) is.
+    pub mark: f64,
     /// Largest IP packet.
     pub mtu: usize,
     /// Whether what is longer is refused by ICMP, as by a router, or vanishes, as where a firewall drops that.
@@ -73,6 +75,7 @@ impl Impairment {
         reorder_by: Duration::ZERO,
         duplicate: 0.0,
         corrupt: 0.0,
+        mark: 0.0,
         mtu: 1500,
         refuses_by_icmp: true,
     };
@@ -93,6 +96,8 @@ pub struct LinkCounters {
     pub duplicated: u64,
     /// Packets that went out with a flipped bit.
     pub corrupted: u64,
+    /// Packets that were marked on the way.
+    pub marked: u64,
     /// Packets that did not fit the MTU and were refused.
     pub too_big: u64,
     /// Packets that did not fit the MTU and were lost without a word.
@@ -123,6 +128,8 @@ pub(crate) enum Fate {
 #[derive(Debug)]
 pub(crate) struct Line {
     rng: Rng,
+    /// Of their own: a seed keeps its losses, whatever is marked.
+    marks: Rng,
     /// Packets that were held back.
     pub(crate) reordered: u64,
     /// When the last packet in the queue has left.
@@ -133,7 +140,15 @@ pub(crate) struct Line {
 
 impl Line {
     pub(crate) fn new(seed: u64) -> Line {
-        Line { rng: Rng::new(seed), reordered: 0, free_at_ns: 0, is_in_burst: true, burst_changes_ns: 0 }
+        /// Any number.
+        const MARKS_SEED: u64 = 0x3168;
+        let (rng, marks) = (Rng::new(seed), Rng::new(seed ^ MARKS_SEED));
+        Line { rng, marks, reordered: 0, free_at_ns: 0, is_in_burst: true, burst_changes_ns: 0 }
+    }
+
+    /// Whether the next packet is marked, if it may be.
+    pub(crate) fn is_marked(&mut self, link: &Impairment) -> bool {
+        self.marks.chance(link.mark)
     }
 
     pub(crate) fn fate(&mut self, link: &Impairment, frame: &[u8], now_ns: u64) -> Fate {

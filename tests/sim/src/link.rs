@@ -10,7 +10,7 @@ use ringwire_wire::checksum::Sum;
 use ringwire_wire::packet::{self, Transport};
 use ringwire_wire::{icmp, ipv4};
 
-use crate::bottleneck::{Bottleneck, Passing};
+use crate::bottleneck::{Bottleneck, Passing, mark};
 use crate::line::{Fate, Impairment, Line, LinkCounters};
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -147,6 +147,7 @@ impl Relay {
         };
         let Some(now_ns) = passed_ns else { return };
         let Some(line) = self.lines.get_mut(from) else { return };
+        let is_marked = line.is_marked(&self.impairment);
         let fate = if self.is_cut { Fate::Vanishes } else { line.fate(&self.impairment, &bytes, now_ns) };
         let said = self.count(fate);
         if let Some(recorder) = &mut self.recorder {
@@ -157,6 +158,7 @@ impl Relay {
             Fate::TooBig => return self.refuse(from, &bytes, now_ns),
             Fate::Vanishes | Fate::Swallowed | Fate::Overflows => return,
         };
+        self.counters.marked += u64::from(is_marked && mark(&mut bytes));
         if let Some(again_ns) = again_ns {
             self.send_off(1 - from, bytes.clone(), again_ns);
         }

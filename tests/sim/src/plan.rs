@@ -98,6 +98,11 @@ impl Plan {
         let wraps = rng.chance(0.2);
         // Likewise.
         options.fast_open = Rng::new(seed ^ FAST_OPEN_SEED).chance(0.3);
+        // Likewise. Nothing may be marked where ECN was not agreed on.
+        let mut rng = Rng::new(seed ^ MARK_SEED);
+        if options.ecn == Ecn::Ask && rng.chance(0.5) {
+            impairment.mark = rng.below(50) as f64 / 1000.0;
+        }
         Plan { seed, impairment, incident, upload_bytes, download_bytes, frames, options, wraps }
     }
 
@@ -118,8 +123,9 @@ impl Plan {
     }
 }
 
-/// Any number.
+/// Any numbers.
 const FAST_OPEN_SEED: u64 = 0x7413;
+const MARK_SEED: u64 = 0x3168;
 
 const SMALL_MTUS: [usize; 5] = [1492, 1400, 1280, 1000, 600];
 
@@ -151,6 +157,7 @@ fn link(rng: &mut Rng) -> Impairment {
         reorder_by: millis(rng, 10),
         duplicate: if rng.chance(0.5) { per_mille(rng, 50) } else { 0.0 },
         corrupt: if rng.chance(0.5) { per_mille(rng, 40) } else { 0.0 },
+        mark: 0.0,
         mtu: 1500,
         refuses_by_icmp: true,
     }

@@ -34,6 +34,7 @@ pub(crate) struct Side {
     streams: Streams,
     events: Events,
     conn: Option<Conn>,
+    begun_ns: u64,
     /// When the handshake was over.
     pub(crate) connected_ns: Option<u64>,
     sent: usize,
@@ -43,13 +44,19 @@ pub(crate) struct Side {
     pub(crate) is_finished: bool,
     /// What the application was told instead.
     pub(crate) told: Option<Told>,
+    /// The same of every connection, until it is judged.
+    unjudged: Vec<Told>,
 }
 
-/// What an application was told, and when.
+/// What an application was told, when, and of which connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Told {
     pub(crate) reason: CloseReason,
     pub(crate) at_ns: u64,
+    /// When the connection began.
+    pub(crate) begun_ns: u64,
+    /// Whether its handshake was over.
+    pub(crate) was_connected: bool,
 }
 
 const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 9, 0, 1), 7000);
@@ -92,12 +99,14 @@ impl Side {
             streams,
             events: Events::with_capacity(64),
             conn: None,
+            begun_ns: 0,
             connected_ns: None,
             sent: 0,
             received: Vec::new(),
             saw_eof: false,
             is_finished: false,
             told: None,
+            unjudged: Vec::new(),
         };
         if role == Role::Server {
             side.worker.listen(SERVER.into(), &side.options).map_err(|error| format!("listen: {error}"))?;
@@ -136,6 +145,7 @@ impl Side {
 
     fn begin(&mut self, conn: Conn) {
         self.conn = Some(conn);
+        self.begun_ns = self.worker.now_ns();
         self.connected_ns = None;
         self.sent = 0;
         self.received.clear();
@@ -188,11 +198,19 @@ impl Side {
             Event::Writable(conn) if Some(conn) == self.conn => self.write()?,
             Event::Readable(conn) if Some(conn) == self.conn => self.read()?,
             Event::Closed { conn, reason } if Some(conn) == self.conn && self.is_busy() => {
-                self.told = Some(Told { reason, at_ns: self.worker.now_ns() });
+                let (at_ns, was_connected) = (self.worker.now_ns(), self.connected_ns.is_some());
+                let told = Told { reason, at_ns, begun_ns: self.begun_ns, was_connected };
+                self.told = Some(told);
+                self.unjudged.push(told);
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// What the application was told since the last call.
+    pub(crate) fn take_unjudged(&mut self) -> Vec<Told> {
+        std::mem::take(&mut self.unjudged)
     }
 
     fn write(&mut self) -> Result<(), String> {
