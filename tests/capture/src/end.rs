@@ -17,10 +17,10 @@ impl End {
         self.ip == ip && self.port.is_none_or(|own| own == port)
     }
 
-    /// Wireshark's filter for what it sent.
+    /// Wireshark's filter for what it sent; a router's error has a second layer, which quotes it.
     pub(crate) fn sent(&self) -> String {
-        let Some(port) = self.port else { return format!("ip.src == {}", self.ip) };
-        format!("ip.src == {} && (tcp.srcport == {port} || udp.srcport == {port})", self.ip)
+        let Some(port) = self.port else { return format!("ip.src#1 == {}", self.ip) };
+        format!("ip.src#1 == {} && (tcp.srcport == {port} || udp.srcport == {port})", self.ip)
     }
 }
 

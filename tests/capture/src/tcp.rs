@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use ringwire_wire::icmp::{self, Kind, Quoted, Reason, unreachable};
 use ringwire_wire::packet::{Net, Transport, parse};
 use ringwire_wire::tcp::{Flags, Segment};
 
@@ -28,7 +29,8 @@ pub enum Rule {
     TimestampGoesBack,
     /// RFC 9293 3.4: nothing beyond the peer's window.
     BeyondPeersWindow,
-    /// RFC 9293 3.7.1 (MUST-16), RFC 6691: not more than the peer and the path take, options included.
+    /// RFC 9293 3.7.1 (MUST-16), RFC 6691: not more than the peer and the path take, options included. A path takes less after a router
+    /// has said so (RFC 1191 6.3): from when what it refused is sent again.
     SegmentTooLong,
     /// RFC 9293 3.6: FIN is the last.
     DataAfterFin,
@@ -56,18 +58,30 @@ impl fmt::Display for Fault {
 /// the packets are left out.
 pub fn check_tcp(packets: &[Packet], ours: impl Into<End>, mtu: usize) -> Vec<Fault> {
     let ours = ours.into();
-    let mut flows = HashMap::new();
+    let mut flows: HashMap<_, Flow> = HashMap::new();
     let mut faults = Vec::new();
     for packet in packets {
         let Ok(parsed) = parse(&packet.bytes) else { continue };
-        let Net::Ipv4(ip, Transport::Tcp(segment)) = parsed.net else { continue };
+        let (ip, segment) = match parsed.net {
+            Net::Ipv4(ip, Transport::Tcp(segment)) => (ip, segment),
+            Net::Ipv4(_, Transport::Icmp(message)) => {
+                if let Some((quoted, refused)) = refusal(&message)
+                    && ours.is(quoted.src, quoted.src_port)
+                {
+                    let flow = flows.entry((quoted.dst, (quoted.src_port, quoted.dst_port))).or_default();
+                    flow.refused = Some(refused);
+                }
+                continue;
+            }
+            _ => continue,
+        };
         let is_ours = ours.is(ip.src(), segment.src_port());
         let (peer, ports) = match (is_ours, ours.is(ip.dst(), segment.dst_port())) {
             (true, false) => (ip.dst(), (segment.src_port(), segment.dst_port())),
             (false, true) => (ip.src(), (segment.dst_port(), segment.src_port())),
             _ => continue,
         };
-        let flow: &mut Flow = flows.entry((peer, ports)).or_default();
+        let flow = flows.entry((peer, ports)).or_default();
         if is_ours {
             let mut judge = Judge { number: packet.number, faults: &mut faults };
             flow.on_ours(&segment, mtu, &mut judge);
@@ -76,6 +90,16 @@ pub fn check_tcp(packets: &[Packet], ours: impl Into<End>, mtu: usize) -> Vec<Fa
         }
     }
     faults
+}
+
+/// What a router found too long.
+fn refusal(message: &icmp::Message<'_>) -> Option<(Quoted, Refused)> {
+    let Kind::Error(error) = message.kind() else { return None };
+    let Reason::Unreachable { code: unreachable::FRAGMENTATION_NEEDED, next_hop_mtu } = error.reason else {
+        return None;
+    };
+    let quoted = Quoted::parse(error.quoted).ok()?;
+    Some((quoted, Refused { seq: quoted.seq, mtu: next_hop_mtu.into() }))
 }
 
 struct Judge<'a> {
@@ -96,6 +120,16 @@ impl Judge<'_> {
 struct Flow {
     ours: Sender,
     peer: Sender,
+    /// What of ours was refused last.
+    refused: Option<Refused>,
+    /// What the path takes, once ours has heard of it.
+    path_mtu: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Refused {
+    seq: u32,
+    mtu: usize,
 }
 
 /// What one end has said.
@@ -151,8 +185,12 @@ impl Flow {
         if header.flags.contains(Flags::RST) {
             return;
         }
+        let repeats = |refused: &Refused| !is_after(header.seq, refused.seq) && !segment.payload().is_empty();
+        if let Some(refused) = self.refused.take_if(|refused| repeats(refused)) {
+            self.path_mtu = Some(refused.mtu);
+        }
         if self.peer.syn.is_some() && self.ours.syn.is_some() {
-            self.judge(segment, mtu, judge);
+            self.judge(segment, self.path_mtu.map_or(mtu, |path_mtu| path_mtu.min(mtu)), judge);
         }
         self.ours.say(segment);
         let shift = self.shift(&self.ours, header.flags);

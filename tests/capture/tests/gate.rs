@@ -112,6 +112,35 @@ fn a_malformed_header_is_found() {
     assert_eq!(found("offset", &frames, Quality::Any), [6]);
 }
 
+/// Mends the checksums of a frame that was changed by hand.
+fn mend(frame: &mut [u8]) {
+    let (ip, tcp) = (14..34, 34);
+    let len = (frame.len() - tcp) as u16;
+    for at in [24, tcp + 16] {
+        frame[at..at + 2].fill(0);
+    }
+    let checksum = Sum::of(&frame[ip]).finish();
+    frame[24..26].copy_from_slice(&checksum.to_be_bytes());
+    let sum = Sum::pseudo_v4(OURS, PEER, ipv4::Protocol::TCP, len) + Sum::of(&frame[tcp..]);
+    frame[tcp + 16..tcp + 18].copy_from_slice(&sum.finish().to_be_bytes());
+}
+
+#[test]
+fn a_malformed_packet_with_text_is_found_whatever_the_text_looks_like() {
+    let mut frames = conversation();
+    // A total length behind the end.
+    frames[3][17] += 4;
+    mend(&mut frames[3]);
+    assert_eq!(found("length", &frames, Quality::Any), [4]);
+    // To the port of the DNS, what is none.
+    let mut frames = conversation();
+    for frame in [3, 5] {
+        frames[frame][36..38].copy_from_slice(&53_u16.to_be_bytes());
+        mend(&mut frames[frame]);
+    }
+    assert_eq!(found("dns", &frames, Quality::Any), []);
+}
+
 #[test]
 fn repetition_is_found_on_a_loss_free_link_only() {
     let mut frames = conversation();

@@ -189,6 +189,51 @@ fn a_segment_that_is_too_long() {
     assert_eq!(check_tcp(&packets, OURS, 1_499)[0].rule, Rule::SegmentTooLong);
 }
 
+/// A router's answer to a segment of ours.
+fn too_big(refused: &Said, mtu: u16) -> Vec<u8> {
+    let quoted = &frame(refused)[14..14 + 28];
+    let mut message = [0; icmp::HEADER_LEN];
+    let code = unreachable::FRAGMENTATION_NEEDED;
+    icmp::Header::Unreachable { code, next_hop_mtu: mtu }.emit(&mut message, Sum::of(quoted));
+    let ip = ipv4::Header {
+        src: Ipv4Addr::new(10, 0, 0, 3),
+        dst: OURS,
+        protocol: ipv4::Protocol::ICMP,
+        tos: 0,
+        ttl: 64,
+        id: 0,
+        dont_fragment: true,
+        payload_len: (message.len() + quoted.len()) as u16,
+    };
+    let mut ip_bytes = [0; ipv4::HEADER_LEN];
+    ip.emit(&mut ip_bytes);
+    [&[2; 12][..], &[8, 0], &ip_bytes, &message, quoted].concat()
+}
+
+/// What a router refuses is sent again in pieces that the path takes; what was under way already is not held against anybody.
+#[test]
+fn a_segment_that_is_too_long_for_a_path_that_has_said_so() {
+    let said = conversation();
+    let judged = |resent: [usize; 2]| -> Vec<(usize, Rule)> {
+        let mut frames: Vec<Vec<u8>> = said[..6].iter().map(frame).collect();
+        let refused = Said { tsval: 1_006, window: 93, ..said[6] };
+        let under_way = Said { seq: refused.seq + 1448, ..refused };
+        let again = Said { len: resent[0], ..refused };
+        let rest = Said { seq: refused.seq + 1248, len: resent[1], ..refused };
+        frames.extend([frame(&refused), too_big(&refused, 1300), frame(&under_way)]);
+        frames.extend([again, rest].iter().map(frame));
+        let packets: Vec<Packet> = frames
+            .into_iter()
+            .enumerate()
+            .map(|(place, bytes)| Packet { number: place + 1, bytes })
+            .collect();
+        check_tcp(&packets, OURS, MTU).iter().map(|fault| (fault.number, fault.rule)).collect()
+    };
+    assert_eq!(judged([1248, 1248]), []);
+    assert_eq!(judged([1249, 1248]), [(10, Rule::SegmentTooLong)]);
+    assert_eq!(judged([1248, 1249]), [(11, Rule::SegmentTooLong)]);
+}
+
 #[test]
 fn data_behind_the_end() {
     let mut all = conversation();
