@@ -57,18 +57,32 @@ impl Scene {
     pub fn forwarded(addressing: Addressing) -> Scene {
         let mut scene = Scene::laid(addressing, |link| link);
         scene.wire = Some(Wire::tap(&scene.link, scene.ip(), scene.link.mtu_bytes()));
-        scene
+        scene.may_repeat("the forwarder loses, repeats and reorders")
     }
 
-    /// Nobody watches: for a test of times without a packet, which a capture would only disturb.
+    /// Nobody watches: for a test of times without a packet, which a capture would only disturb, and where the interface goes while there
+    /// is traffic, with which a capture loses what it had.
     pub fn unjudged(addressing: Addressing) -> Scene {
         Scene::of(addressing, |link| link)
+    }
+
+    /// The link, or who receives from it, may lose, repeat or reorder, and this is why.
+    pub fn may_repeat(mut self, why: &'static str) -> Scene {
+        self.wire = self.wire.map(|wire| wire.may_repeat(why));
+        self.loopback = self.loopback.map(|wire| wire.may_repeat(why));
+        self
+    }
+
+    /// Nothing need pass on the link; otherwise an empty capture is a fault.
+    pub fn may_be_empty(mut self) -> Scene {
+        self.wire = self.wire.map(Wire::may_be_empty);
+        self
     }
 
     /// What the engine's port says to other programs of its host is judged too.
     pub fn with_loopback(mut self, port: u16) -> Scene {
         self.loopback = Some(Wire::watch_loopback(&self.host, self.at(port), self.link.mtu_bytes()));
-        self
+        self.may_be_empty()
     }
 
     fn of(addressing: Addressing, shape: impl FnOnce(LinkBuilder<'_>) -> LinkBuilder<'_>) -> Scene {

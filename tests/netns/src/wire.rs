@@ -3,6 +3,9 @@
 //! A relay records by itself, in the order of the ends. On a direct link dumpcap watches the peer's interface, which sees what an AF_XDP
 //! socket sent once the peer's kernel has it. It takes whole packets, for without their ends there is no checksum to validate, and stops
 //! after [`MOST_PACKETS`], so that long transfers stay cheap.
+//!
+//! A veth link loses nothing, so on it nothing is said twice: what is repeated is a fault, unless a thread was kept waiting shortly before
+//! (see [`stalls`]), or the scene says why it may be.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, SocketAddr};
@@ -15,10 +18,12 @@ use std::time::Duration;
 use ringwire_capture::{End, Quality, check_tcp, read, tshark};
 use ringwire_lab::{Child, Link, Node};
 
+use crate::stalls;
+
 /// Of one scene.
 const MOST_PACKETS: u32 = 20_000;
-/// Against bursts, in MiB.
-const BUFFER_MIB: u32 = 16;
+/// In MiB: all of them at the usual MTU, so that none is missed however late dumpcap comes.
+const BUFFER_MIB: u32 = 48;
 /// dumpcap looks at the ring this often, and a little more.
 const HAND_OVER: Duration = Duration::from_millis(300);
 /// SIGINT: dumpcap writes out what it has, says what it missed, and ends.
@@ -32,6 +37,18 @@ pub struct Wire {
     path: PathBuf,
     ours: End,
     mtu: usize,
+    /// Why packets may be repeated; otherwise they may not.
+    may_repeat: Option<&'static str>,
+    may_be_empty: bool,
+}
+
+/// What a capture shows, a line each.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// What must not be there.
+    pub faults: Vec<String>,
+    /// What was repeated, where a stall explains it.
+    pub excused: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -41,13 +58,13 @@ enum Source {
 }
 
 impl Source {
-    /// Whether all packets are in the file.
-    fn finish(self) -> bool {
+    /// What is wrong if not all packets are in the file.
+    fn finish(self) -> Result<(), String> {
         let (mut dumpcap, farewell) = match self {
             Source::Dumpcap { dumpcap, farewell } => (dumpcap, farewell),
             Source::Relay(capture) => {
                 capture.finish().expect("the capture can be written");
-                return true;
+                return Ok(());
             }
         };
         // What came last waits in the kernel's ring until a block of it is handed over.
@@ -56,11 +73,7 @@ impl Source {
         let _ = dumpcap.signal(INTERRUPT);
         dumpcap.wait().expect("dumpcap ends");
         let said = farewell.join().unwrap_or_default();
-        let is_whole = said.contains("/0 (pcap:0/");
-        if !is_whole {
-            println!("the capture is not whole: {said}");
-        }
-        is_whole
+        if said.contains("/0 (pcap:0/") { Ok(()) } else { Err(format!("the capture is not whole: {said}")) }
     }
 }
 
@@ -72,7 +85,18 @@ impl Wire {
     pub fn tap(link: &Link, ours: IpAddr, mtu: usize) -> Wire {
         let path = new_path();
         let source = Source::Relay(link.capture(&path).expect("the link has a relay"));
-        Wire { source: Some(source), path, ours: ours.into(), mtu }
+        Wire::new(source, path, ours.into(), mtu)
+    }
+
+    fn new(source: Source, path: PathBuf, ours: End, mtu: usize) -> Wire {
+        stalls::watch();
+        Wire { source: Some(source), path, ours, mtu, may_repeat: None, may_be_empty: false }
+    }
+
+    /// Packets may be lost, repeated or reordered, and this is why.
+    pub fn may_repeat(mut self, why: &'static str) -> Wire {
+        self.may_repeat = Some(why);
+        self
     }
 
     /// Captures at the peer's end from now on.
@@ -109,7 +133,13 @@ impl Wire {
             rest
         });
         let source = Source::Dumpcap { dumpcap, farewell };
-        Wire { source: Some(source), path, ours, mtu }
+        Wire::new(source, path, ours, mtu)
+    }
+
+    /// Nothing need pass; otherwise an empty capture is a fault.
+    pub(crate) fn may_be_empty(mut self) -> Wire {
+        self.may_be_empty = true;
+        self
     }
 
     /// Where the packets are; the file stays when there was something to find.
@@ -117,20 +147,25 @@ impl Wire {
         &self.path
     }
 
-    /// Ends the capture: everything that must not be there, a line each. Where packets are missing from the capture, only what a packet
-    /// shows by itself is judged.
+    /// Ends the capture, and judges it. Where packets may be missing from it, only what a packet shows by itself is judged.
     ///
     /// # Panics
     /// When the capture cannot be ended or read.
-    pub fn verdict(&mut self, quality: Quality) -> Vec<String> {
-        let Some(source) = self.source.take() else { return Vec::new() };
-        let is_whole = source.finish();
-        let quality = if is_whole { quality } else { Quality::Any };
-        let mut faults = tshark(&self.path, self.ours, quality).expect("tshark reads the capture");
-        if is_whole {
+    pub fn verdict(&mut self) -> Verdict {
+        let Some(source) = self.source.take() else { return Verdict::default() };
+        let whole = source.finish();
+        let mut faults = self.tshark(Quality::Any);
+        let mut excused = Vec::new();
+        if self.may_repeat.is_none() {
+            faults.extend(whole.clone().err());
+            let repeated = self.tshark(Quality::LossFree).into_iter().filter(|line| !faults.contains(line));
+            let (explained, unexplained): (Vec<_>, _) = repeated.partition(|line| is_explained(line));
+            excused = explained;
+            faults.extend::<Vec<String>>(unexplained);
+        }
+        if whole.is_ok() {
             let packets = read(&self.path).expect("the capture can be read");
-            // Who names a port expects to hear from it.
-            if packets.is_empty() && (quality == Quality::LossFree || self.ours.port.is_some()) {
+            if packets.is_empty() && !self.may_be_empty {
                 faults.push("the capture is empty".to_owned());
             }
             let contradictions = check_tcp(&packets, self.ours, self.mtu);
@@ -139,15 +174,29 @@ impl Wire {
         if faults.is_empty() {
             let _ = std::fs::remove_file(&self.path);
         } else {
-            faults.insert(0, format!("{:?} judged by {}:", self.ours, self.path.display()));
+            let why = self.may_repeat.unwrap_or("nothing may be repeated");
+            faults.insert(0, format!("{:?} judged by {} ({why}):", self.ours, self.path.display()));
         }
-        faults
+        Verdict { faults, excused }
     }
+
+    fn tshark(&self, quality: Quality) -> Vec<String> {
+        tshark(&self.path, self.ours, quality).expect("tshark reads the capture")
+    }
+}
+
+/// Whether a thread was kept waiting shortly before what a line of tshark's shows.
+fn is_explained(line: &str) -> bool {
+    let at_s = line.split('\t').nth(1).and_then(|at_s| at_s.parse().ok());
+    at_s.and_then(|at_s| Duration::try_from_secs_f64(at_s).ok()).is_some_and(stalls::explain)
 }
 
 impl Drop for Wire {
     fn drop(&mut self) {
-        let faults = self.verdict(Quality::Any);
+        let Verdict { faults, excused } = self.verdict();
+        if !excused.is_empty() {
+            println!("{} packets are repeated, and a stall explains them", excused.len());
+        }
         if !faults.is_empty() && !std::thread::panicking() {
             let shown: Vec<String> = faults.iter().take(20).cloned().collect();
             panic!("the wire shows what must not be there:\n{}", shown.join("\n"));

@@ -66,7 +66,7 @@ fn fast_echo(scene: &Scene) -> Service {
 fn the_kernel_s_text_is_taken_with_its_syn() {
     within(LIMIT, || {
         for addressing in Addressing::BOTH {
-            let scene = Scene::new(addressing);
+            let scene = Scene::new(addressing).may_repeat("what a refused SYN took along is sent again");
             allow_fast_open(&scene.peer);
             let service = fast_echo(&scene);
             // The first one fetches the cookie.
@@ -85,7 +85,8 @@ fn the_kernel_s_text_is_taken_with_its_syn() {
 #[test]
 fn the_kernel_s_text_comes_again_under_a_wrong_cookie() {
     within(LIMIT, || {
-        let scene = Scene::new(Addressing::Dedicated);
+        let scene =
+            Scene::new(Addressing::Dedicated).may_repeat("what a refused SYN took along is sent again");
         allow_fast_open(&scene.peer);
         let first = fast_echo(&scene);
         assert_eq!(ask_from_kernel(&scene, 7), TEXT);
@@ -194,7 +195,7 @@ fn expect(answers: &Receiver<Asked>, service: &Service, is_syn_text_taken: bool)
 fn the_kernel_takes_the_text_of_the_engine_s_syn() {
     within(LIMIT, || {
         for addressing in Addressing::BOTH {
-            let scene = Scene::new(addressing);
+            let scene = Scene::new(addressing).may_repeat("what a refused SYN took along is sent again");
             allow_fast_open(&scene.peer);
             let (listener, to) = kernel::listen(&scene.peer, scene.peer_ip());
             let (service, answers) = asking(&scene, to, 3);
@@ -214,7 +215,8 @@ fn the_kernel_takes_the_text_of_the_engine_s_syn() {
 #[test]
 fn the_engine_s_text_goes_again_under_a_wrong_cookie() {
     within(LIMIT, || {
-        let scene = Scene::new(Addressing::Dedicated);
+        let scene =
+            Scene::new(Addressing::Dedicated).may_repeat("what a refused SYN took along is sent again");
         allow_fast_open(&scene.peer);
         let (listener, to) = kernel::listen(&scene.peer, scene.peer_ip());
         let (service, answers) = asking(&scene, to, 3);

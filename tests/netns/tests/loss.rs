@@ -34,7 +34,7 @@ fn assert_lost(scene: &Scene) {
 fn twenty_megabytes_each_way_survive_five_percent_loss() {
     const BYTES: u64 = 20_000_000;
     within(Duration::from_secs(90), || {
-        let scene = Scene::new(Addressing::Dedicated);
+        let scene = Scene::new(Addressing::Dedicated).may_repeat("what passes is lost on purpose");
         let (from_engine, from_kernel) = (Pattern::new(1, BYTES), Pattern::new(2, BYTES));
         let (ended, ends) = channel();
         let (addr, script) = (scene.at(80), Script::new(from_engine.clone(), Closing::First));
@@ -68,7 +68,7 @@ fn twenty_megabytes_each_way_survive_five_percent_loss() {
 fn short_connections_survive_the_loss_of_any_of_their_packets() {
     const CONNECTIONS: u64 = 100;
     within(Duration::from_secs(60), || {
-        let scene = Scene::new(Addressing::Shared);
+        let scene = Scene::new(Addressing::Shared).may_repeat("what passes is lost on purpose");
         let addr = scene.at(7);
         let service = Service::start(scene.engine(), move |worker| Echo::tcp(worker, addr, &options()));
         impair(&scene, LOSS, 21);
@@ -98,7 +98,7 @@ fn short_connections_survive_the_loss_of_any_of_their_packets() {
 fn connections_opened_by_the_engine_survive_too() {
     const CONNECTIONS: u64 = 100;
     within(Duration::from_secs(60), || {
-        let scene = Scene::new(Addressing::Shared);
+        let scene = Scene::new(Addressing::Shared).may_repeat("what passes is lost on purpose");
         let (listener, addr) = kernel::listen(&scene.peer, scene.peer_ip());
         let (ended, ends) = channel();
         let script = |number| Script::new(Pattern::new(number, 3000), Closing::First);

@@ -1,6 +1,6 @@
 //! Other ways between the two ends: generic XDP, large packets, routers with a narrow link between them, a cable that is pulled.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use ringwire::{
 };
 use ringwire_lab::{Carrier, Lab, Link, Node};
 use ringwire_netns::{
-    Addressing, Closing, Echo, Pattern, Scene, Script, Service, Sink, Transfers, kernel, options, within,
+    Addressing, Closing, Echo, Pattern, Scene, Script, Service, Sink, Transfers, Wire, kernel, options,
+    within,
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -22,7 +23,8 @@ fn echo_on(engine: Engine, addr: SocketAddr) -> Service {
 fn generic_xdp_carries_the_same() {
     within(LIMIT, || {
         for addressing in Addressing::BOTH {
-            let scene = Scene::new(addressing);
+            let scene =
+                Scene::new(addressing).may_repeat("the rings do not hold what the kernel sends at once");
             let interface = scene.interface().attach_mode(AttachMode::Generic);
             let engine = scene.builder().interface(interface).start().expect("the engine starts");
             let service = echo_on(engine, scene.at(7));
@@ -45,7 +47,8 @@ fn generic_xdp_carries_the_same() {
 #[test]
 fn a_busy_worker_serves_too() {
     within(LIMIT, || {
-        let scene = Scene::new(Addressing::Dedicated);
+        let scene = Scene::new(Addressing::Dedicated)
+            .may_repeat("the rings do not hold what the kernel sends at once");
         let engine = scene.builder().poll_mode(PollMode::Busy).start().expect("the engine starts");
         let service = echo_on(engine, scene.at(7));
         let stream = kernel::connect(&scene.peer, scene.at(7)).expect("a connection");
@@ -61,7 +64,8 @@ fn a_busy_worker_serves_too() {
 fn large_packets_travel_in_pieces_both_ways() {
     within(LIMIT, || {
         for addressing in Addressing::BOTH {
-            let scene = Scene::shaped(addressing, |link| link.mtu(9000));
+            let scene = Scene::shaped(addressing, |link| link.mtu(9000))
+                .may_repeat("the rings do not hold what the kernel sends at once");
             let service = echo_on(scene.engine(), scene.at(7));
             let socket = kernel::udp(&scene.peer, scene.peer_ip(), scene.at(7));
             let (mut sent, mut received) = ([0; 8972], [0; 9000]);
@@ -146,6 +150,8 @@ fn a_datagram_in_several_frames_is_one_piece_to_the_application() {
 
 /// The engine's node, two routers and a far node in a row.
 struct Row {
+    /// What passes on the near link; first, so that it ends before its node.
+    wire: Option<Wire>,
     far: Node,
     near_link: Link,
     far_link: Link,
@@ -170,10 +176,11 @@ impl Row {
         route(&far, "default", far_link.addr(&r2));
         route(&r1, "10.77.2.0/24", middle.addr(&r2));
         route(&r2, "10.77.0.0/24", middle.addr(&r1));
-        Row { far, near_link, far_link, host, routers: [r1, r2], _middle: middle, _lab: lab }
+        Row { far, near_link, far_link, host, routers: [r1, r2], wire: None, _middle: middle, _lab: lab }
     }
 
-    fn engine(&self, addressing: Addressing) -> (Engine, IpAddr) {
+    /// The engine, judged at the first router.
+    fn engine(&mut self, addressing: Addressing) -> (Engine, IpAddr) {
         let mut interface = Interface::new(self.near_link.name(&self.host));
         let mut ip = self.near_link.addr(&self.host);
         if addressing == Addressing::Dedicated {
@@ -181,6 +188,8 @@ impl Row {
             let IpAddr::V4(gateway) = self.near_link.addr(&self.routers[0]) else { unreachable!() };
             interface = interface.address(format!("{ip}/24").parse().expect("an address")).gateway(gateway);
         }
+        let wire = Wire::watch(&self.routers[0], &self.near_link, ip, self.near_link.mtu_bytes());
+        self.wire = Some(wire.may_repeat("what the narrow link refuses is sent again"));
         let netns = self.host.netns().try_clone_to_owned().expect("a descriptor");
         let builder = Engine::builder().netns(netns).interface(interface).max_connections(1024);
         (builder.start().expect("the engine starts"), ip)
@@ -197,15 +206,25 @@ fn route(node: &Node, to: &str, via: IpAddr) {
 fn routers_and_a_narrow_link_are_passed_both_ways() {
     within(LIMIT, || {
         for addressing in Addressing::BOTH {
-            let row = Row::new(1300);
+            let mut row = Row::new(1300);
             let (engine, ip) = row.engine(addressing);
-            let service = echo_on(engine, (ip, 7).into());
+            let (from_engine, from_kernel) = (Pattern::new(1, 1_000_000), Pattern::new(2, 1_000_000));
+            let (ended, ends) = channel();
+            // Not an echo, whose pieces would be as long as those that came.
+            let script = Script::new(from_engine.clone(), Closing::First);
+            let service = Service::start(engine, move |worker| {
+                Transfers::accepting(worker, (ip, 7).into(), &options(), script.clone(), ended.clone())
+            });
             let stream = kernel::connect(&row.far, (ip, 7).into()).expect("a connection");
-            let pattern = Pattern::new(1, 1_000_000);
-            let echoed = kernel::exchange(&stream, &pattern);
-            let echoed = echoed
-                .unwrap_or_else(|error| panic!("{addressing:?}: {error}\n{}", service.handle().metrics()));
-            assert_eq!(echoed, pattern.digest());
+            let received = std::thread::scope(|scope| {
+                let reader = scope.spawn(|| kernel::receive(&stream, u64::MAX).expect("the engine's stream"));
+                kernel::send(&stream, from_kernel.clone()).expect("a write");
+                stream.shutdown(Shutdown::Write).expect("a half-close");
+                reader.join().expect("the reader ends")
+            });
+            assert_eq!(received, from_engine.digest(), "{addressing:?}\n{}", service.handle().metrics());
+            let ended = ends.recv_timeout(Duration::from_secs(20)).expect("the engine is done too");
+            assert_eq!((ended.received, ended.fault), (from_kernel.digest(), None), "{addressing:?}");
             drop(stream);
             let books = service.finish();
             books.assert_balanced(&[]);
@@ -224,7 +243,7 @@ fn routers_and_a_narrow_link_are_passed_both_ways() {
 fn a_client_finds_a_server_behind_routers() {
     within(LIMIT, || {
         for addressing in Addressing::BOTH {
-            let row = Row::new(1300);
+            let mut row = Row::new(1300);
             let (listener, to) = kernel::listen(&row.far, row.far_link.addr(&row.far));
             let (ended, ends) = channel();
             let script = Script::new(Pattern::new(2, 500_000), Closing::First);
@@ -247,7 +266,7 @@ fn a_client_finds_a_server_behind_routers() {
 fn connections_outlive_a_pulled_cable() {
     within(LIMIT, || {
         for addressing in Addressing::BOTH {
-            let scene = Scene::new(addressing);
+            let scene = Scene::new(addressing).may_repeat("what passes while the cable is out is lost");
             let service = echo_on(scene.engine(), scene.at(7));
             let stream = kernel::connect(&scene.peer, scene.at(7)).expect("a connection");
             let before = Pattern::new(1, 10_000);
