@@ -93,6 +93,8 @@ impl Tcb {
             self.quicken_after_silence(now, config);
         }
         self.heard_ms = now_ms(now);
+        // What the network said of the path is out of date.
+        self.soft_error = None;
         // Unanswered probes are counted in `tries`; retransmissions count until data is acknowledged, and whatever is sent for an
         // application that is gone counts always (RFC 6429).
         if !self.is_retransmit_armed() && !self.flags.has(Bits::ORPHAN) {
@@ -135,7 +137,6 @@ impl Tcb {
         let bytes = ack.distance(una_before);
         cx.totals.seqs_acked += u64::from(bytes);
         self.tries = 0;
-        self.soft_error = None;
         self.progress_at = cx.now;
         if self.flags.has(Bits::FIN_QUEUED) {
             self.flags.set(Bits::TX_DATA);

@@ -259,6 +259,7 @@ impl Window {
         }
         // RFC 3465 2.3: after a timeout one segment per acknowledgement.
         let bytes = if acked.after_timeout { acked.bytes.min(u32::from(acked.mss)) } else { acked.bytes };
-        self.cwnd = self.cwnd.saturating_add(bytes / divisor).min(MAX_CWND);
+        // Beyond ssthresh it is not slow start; little is lost by leaving the rest out.
+        self.cwnd = self.cwnd.saturating_add(bytes / divisor).min(self.ssthresh).min(MAX_CWND);
     }
 }

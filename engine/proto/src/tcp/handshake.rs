@@ -189,6 +189,7 @@ impl Tcb {
 
     /// Both SYNs are acknowledged.
     fn establish<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>, arrival: &mut Arrival<P>) {
+        self.soft_error = None;
         let resent = self.backoff > 0;
         let elapsed_us = u32::try_from(cx.now.nanos_since(self.progress_at) / 1_000).unwrap_or(u32::MAX);
         // No timer watches the SYN-ACK of a cookie: nobody remembers when it left, and its timestamp is too coarse.

@@ -282,7 +282,7 @@ impl Tcb {
         if self.state == State::Closed {
             return Outcome::default();
         }
-        self.end_by_reset(cx, CloseReason::TimedOut)
+        self.end_by_reset(cx, self.given_up())
     }
 
     fn end_by_reset<P: Payload, A: SendPool>(

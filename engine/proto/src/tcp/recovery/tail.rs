@@ -96,7 +96,10 @@ impl Tcb {
         }
         self.end_probe(cold);
         if probe.is_retransmission && !is_reported && is_masked && cold.recovery.phase == Phase::Open {
+            let cwnd = self.window.cwnd;
             cold.congestion.on_loss(config.congestion, &mut self.window, probe.flight_bytes, self.mss);
+            // RFC 5681 4.1: it may be the one of a restart by now, and less than half of what was in flight.
+            self.window.cwnd = self.window.cwnd.min(cwnd);
         }
     }
 

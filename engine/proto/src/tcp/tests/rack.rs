@@ -131,6 +131,21 @@ fn a_loss_that_the_probe_repaired_still_brings_the_window_down() {
 }
 
 #[test]
+fn a_repaired_loss_is_no_reason_to_grow_after_a_pause() {
+    // RFC 5681 4.1: the window has restarted since forty segments were in flight.
+    let mut host = in_flight(&sacking(), 40, 0);
+    host.run_timer();
+    host.now += ROUND_TRIP;
+    ack(&mut host, 40);
+    host.now += Duration::from_secs(60);
+    host.write(&[1; 1000]);
+    let restarted = host.tcb.window.cwnd;
+    assert_eq!(restarted, 10_000);
+    ack(&mut host, 41);
+    assert!(host.tcb.window.cwnd <= restarted, "{} after {restarted}", host.tcb.window.cwnd);
+}
+
+#[test]
 fn a_timeout_that_came_too_early_is_taken_back() {
     // RFC 3522 3.2: the acknowledgement answers what left before the retransmission.
     let mut host = in_flight(&stamping(), 8, 0);

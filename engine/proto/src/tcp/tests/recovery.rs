@@ -116,6 +116,14 @@ fn one_acknowledgement_opens_slow_start_by_what_it_covers_and_after_a_timeout_by
 }
 
 #[test]
+fn slow_start_ends_at_its_threshold() {
+    // RFC 5681 3.1: whatever one acknowledgement covers.
+    let mut window = Window { cwnd: 40_000, ssthresh: 50_000 };
+    NewReno::default().on_ack(&mut window, &acked(40_000, false));
+    assert_eq!(window.cwnd, 50_000);
+}
+
+#[test]
 fn the_third_duplicate_retransmits_and_halves_the_window() {
     // RFC 5681 3.2
     let mut host = in_flight(8, 0);

@@ -353,9 +353,20 @@ fn icmp_errors_fail_a_connect_and_nothing_else() {
     }
 }
 
+#[test]
+fn a_soft_error_of_the_handshake_does_not_outlive_it() {
+    let mut host = in_state(State::SynSent, &plain());
+    let _ = host.call(|tcb, cx| tcb.on_icmp_error(cx, IcmpError::Other, ISS));
+    let info = host.call(|tcb, cx| tcb.info(cx));
+    assert_eq!(info.soft_error, Some(SoftError::HostUnreachable));
+    host.exchange(&peer_syn_ack());
+    let info = host.call(|tcb, cx| tcb.info(cx));
+    assert_eq!((info.state, info.soft_error), (State::Established, None));
+}
+
 /// What ICMP said last while nothing was acknowledged: shown, and told as the reason when time is up (MUST-47).
 #[test]
-fn a_soft_error_is_shown_until_data_is_acknowledged_and_names_the_end() {
+fn a_soft_error_is_shown_until_the_peer_is_heard_and_names_the_end() {
     let said = |host: &mut Host| host.call(|tcb, cx| tcb.info(cx)).soft_error;
     for (error, soft, reason) in [
         (IcmpError::PortUnreachable, SoftError::Refused, CloseReason::Refused),
