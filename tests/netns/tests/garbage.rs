@@ -4,15 +4,19 @@
 //!   client engine -- MemPort -- Wire -- MemPort -- server engine
 //!                                 ^ garbage towards the server
 //! ```
-//! Every packet below is broken in a way that is certain: cut short, or with a checksum that does not fit.
+//! Every packet below is broken in a way that is certain: cut short, with a checksum that does not fit, or a piece of one whose rest
+//! never comes.
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
 use ringwire::frame::{Class, FarEnd, Floors, FrameState, Geometry, Pool, Port};
-use ringwire::{Conn, Engine, Event, Events, Interface, Metrics, Recv, TcpOptions, UdpOptions, Worker};
+use ringwire::{
+    Conn, DropReason, Engine, Event, Events, Interface, Metrics, Recv, TcpOptions, UdpOptions, Worker,
+};
 use ringwire_netns::{Addressing, Echo, Pattern, Scene, Service, kernel, options, within};
 use ringwire_wire::checksum::Sum;
 use ringwire_wire::eth::{self, EtherType, Mac};
@@ -350,7 +354,43 @@ fn garbage_in_memory_changes_nothing_but_drop_counters() {
 
 #[test]
 fn garbage_over_veth_changes_nothing_but_drop_counters() {
-    within(LIMIT, || {
+    beside_an_echo(|target| {
+        let mut garbage = Garbage::new(8, target);
+        move || garbage.next()
+    });
+}
+
+/// FragmentSmack (CVE-2018-5391): pieces of segments of that connection and of datagrams, each of another packet, none of them complete.
+#[test]
+fn a_flood_of_fragments_over_veth_leaves_a_connection_alone() {
+    let (before, after) = beside_an_echo(|target| {
+        let whole = [target.tcp(Flags::ACK), target.udp()];
+        let mut number = 0_u16;
+        move || {
+            number = number.wrapping_add(1);
+            let mut piece = whole[usize::from(number % 2)].clone();
+            let ip = &mut piece[eth::HEADER_LEN..];
+            ip[4..6].copy_from_slice(&number.to_be_bytes());
+            // More fragments, and anywhere in 64 KB.
+            ip[6..8].copy_from_slice(&(0x2000 | number % 0x1fff).to_be_bytes());
+            ip[10..12].fill(0);
+            let checksum = Sum::of(&ip[..ipv4::HEADER_LEN]).finish();
+            ip[10..12].copy_from_slice(&checksum.to_be_bytes());
+            piece
+        }
+    });
+    let dropped = |metrics: &Metrics| metrics.dropped(DropReason::IpFragment);
+    assert!(dropped(&after) - dropped(&before) >= 10_000, "{after}");
+}
+
+/// Packets without end towards a server whose client is the kernel: the exchange goes on, and no connection comes or goes. What the
+/// counters said before and after.
+fn beside_an_echo<P>(packets: impl Fn(&Target) -> P + Send + Sync + 'static) -> (Metrics, Metrics)
+where
+    P: FnMut() -> Vec<u8> + Send,
+{
+    let (counted, counts) = channel();
+    within(LIMIT, move || {
         let scene = Scene::new(Addressing::Dedicated);
         let addr = scene.at(PORT);
         let service = Service::start(scene.engine(), move |worker| {
@@ -374,8 +414,7 @@ fn garbage_over_veth_changes_nothing_but_drop_counters() {
         let before = service.handle().metrics();
         let is_over = AtomicBool::new(false);
         let thrown = thread::scope(|scope| {
-            let thrower =
-                scope.spawn(|| scene.peer.run(|| throw(&ifname, Garbage::new(8, &target), &is_over)));
+            let thrower = scope.spawn(|| scene.peer.run(|| throw(&ifname, packets(&target), &is_over)));
             let echoed = kernel::exchange_in_turns(&stream, &pattern).expect("an echo beside garbage");
             // Relaxed: it stands for itself.
             is_over.store(true, Ordering::Relaxed);
@@ -391,11 +430,13 @@ fn garbage_over_veth_changes_nothing_but_drop_counters() {
         assert_eq!(same(&after), same(&before), "{after}");
         drop(stream);
         service.finish();
+        counted.send((before, after)).expect("somebody waits for it");
     });
+    counts.recv().expect("it has come to its end")
 }
 
 /// Sends from an AF_XDP socket, past the kernel's own checks, until told, and at least 20,000.
-fn throw(ifname: &str, mut garbage: Garbage, is_over: &AtomicBool) -> usize {
+fn throw(ifname: &str, mut next: impl FnMut() -> Vec<u8>, is_over: &AtomicBool) -> usize {
     const BURST: usize = 16;
     let geometry = Geometry { frame_bytes: 2048, frame_count: 256 };
     let options = UmemOptions { fill_ring: 64, completion_ring: 256, ..UmemOptions::default() };
@@ -408,7 +449,7 @@ fn throw(ifname: &str, mut garbage: Garbage, is_over: &AtomicBool) -> usize {
     while thrown < 20_000 || !is_over.load(Ordering::Relaxed) {
         port.reap(&mut pool);
         for _ in 0..BURST {
-            let bytes = garbage.next();
+            let bytes = next();
             // The kernel takes no packet without an Ethernet header.
             if bytes.len() < eth::HEADER_LEN {
                 continue;
