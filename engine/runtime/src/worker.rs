@@ -65,8 +65,9 @@ const PUBLISH_INTERVAL_NS: u64 = 100_000;
 /// The kernel's counters cost a syscall per queue.
 const PORT_STATS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A worker that goes waits no longer than this for a device to take its resets.
-const ABANDON_LIMIT: Duration = Duration::from_millis(100);
+/// A worker that goes waits no longer than this for a device that takes none of its resets, and no longer than that for all of them.
+const ABANDON_PATIENCE: Duration = Duration::from_millis(100);
+const ABANDON_LIMIT: Duration = Duration::from_secs(1);
 
 /// One worker. Not `Send`: it stays on the thread that started it.
 #[derive(Debug)]
@@ -220,14 +221,21 @@ impl Core {
         self.publish();
     }
 
-    /// Resets of many connections take more than one ring: until all have left, the device refuses, or the limit is over.
+    /// Resets of many connections take more than one ring: until all have left, the device refuses or takes no more, or the limit is
+    /// over.
     fn send_the_rest(&mut self) {
         let began = std::time::Instant::now();
+        let (mut moved, mut moved_at) = (self.io.link.moved(), began);
         loop {
             self.is_kick_pending = self.io.link.kick();
             let is_sent = !self.streams.wants_transmit() && !self.is_kick_pending;
+            if std::mem::replace(&mut moved, self.io.link.moved()) != moved {
+                moved_at = std::time::Instant::now();
+            }
             // In virtual time nothing happens while we wait.
-            let is_over = self.clock.is_manual() || began.elapsed() >= ABANDON_LIMIT;
+            let is_over = self.clock.is_manual()
+                || moved_at.elapsed() >= ABANDON_PATIENCE
+                || began.elapsed() >= ABANDON_LIMIT;
             if is_sent || is_over || self.io.link.is_refused() {
                 return;
             }
