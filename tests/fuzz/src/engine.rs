@@ -34,6 +34,8 @@ pub(crate) struct Rig {
     worker_mac: Mac,
     events: Events,
     frames_total: u32,
+    /// Of what is injected: the last two bits may say that it was marked on the way (RFC 3168 5).
+    pub(crate) tos: u8,
 }
 
 impl Rig {
@@ -57,6 +59,7 @@ impl Rig {
             worker_mac: Mac([2, 0, 10, 0, 0, 1]),
             events: Events::with_capacity(32),
             frames_total,
+            tos: 0,
         };
         rig.advance(Duration::from_secs(1));
         rig.inject_arp(arp::Op::Request, Mac([0; 6]));
@@ -144,9 +147,9 @@ impl Rig {
 
     pub(crate) fn inject_ip(&mut self, protocol: Protocol, payload: &[u8]) {
         let payload_len = payload.len() as u16;
-        let (src, dst) = (PEER, HERE);
+        let (src, dst, tos) = (PEER, HERE, self.tos);
         let header =
-            ipv4::Header { src, dst, protocol, tos: 0, ttl: 64, id: 1, dont_fragment: true, payload_len };
+            ipv4::Header { src, dst, protocol, tos, ttl: 64, id: 1, dont_fragment: true, payload_len };
         let mut bytes = [0; ipv4::HEADER_LEN];
         header.emit(&mut bytes);
         self.inject(EtherType::IPV4, &[&bytes[..], payload].concat());

@@ -69,8 +69,9 @@ impl Peer {
             self.seen = header.seq.wrapping_add(1);
             self.has_timestamps = options.timestamps.is_some();
         }
-        check_sent(&self.isses, header.seq, text);
-        let end = header.seq.wrapping_add(text.len() as u32 + u32::from(header.flags.contains(Flags::FIN)));
+        let first = header.seq.wrapping_add(u32::from(header.flags.contains(Flags::SYN)));
+        check_sent(&self.isses, first, text);
+        let end = first.wrapping_add(text.len() as u32 + u32::from(header.flags.contains(Flags::FIN)));
         if end.wrapping_sub(self.seen).cast_signed() > 0 {
             self.seen = end;
         }
@@ -90,7 +91,12 @@ impl Peer {
 
     /// An honest segment of `len` bytes at `seq`.
     pub(crate) fn send(&self, rig: &mut Rig, seq: u32, len: usize) {
-        let header = self.header(Flags::ACK, seq, self.seen, u16::MAX);
+        self.send_flagged(rig, Flags::ACK, seq, len);
+    }
+
+    /// The same with more flags.
+    pub(crate) fn send_flagged(&self, rig: &mut Rig, flags: Flags, seq: u32, len: usize) {
+        let header = self.header(flags, seq, self.seen, u16::MAX);
         self.send_with(rig, &header, Options::default(), len);
     }
 

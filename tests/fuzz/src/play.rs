@@ -3,7 +3,9 @@
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
-use ringwire::{CloseReason, Conn, Event, Listener, Recv, RxBuf, TcpOptions};
+use ringwire::{
+    CloseReason, CongestionControl, Conn, Ecn, Event, KeepAlive, Listener, Recv, RxBuf, TcpOptions,
+};
 use ringwire_wire::ipv4::Protocol;
 use ringwire_wire::tcp::{Flags, Options, SackBlocks, Timestamps};
 
@@ -17,6 +19,10 @@ const MAX_STEPS: usize = 300;
 const FIRST_PORT: u16 = 40_000;
 /// Offsets from here on may lie in a window that honest text does not reach.
 const FAR: u32 = 1 << 17;
+/// More than the timer wheel's resolution.
+const WHEEL_STEP: Duration = Duration::from_millis(3);
+/// RFC 9293 3.8.3 (R2): nobody is given up sooner.
+const R2: Duration = Duration::from_secs(100);
 
 /// One established connection, opened by either side.
 pub fn connection(data: &[u8]) {
@@ -59,6 +65,12 @@ struct Play {
     has_sent_errors: bool,
     /// The end of the text that was sent ahead.
     high: u32,
+    /// Both ends speak ECN (RFC 3168).
+    has_ecn: bool,
+    /// When the peer has last acknowledged all there was.
+    heard_ms: u32,
+    /// It has done so now, if the connection lives to hear it.
+    is_heard: bool,
 }
 
 impl Play {
@@ -66,11 +78,21 @@ impl Play {
         let mut options = TcpOptions::default();
         options.backlog = 4;
         options.time_wait = Duration::from_secs(5);
-        let choice = input.byte();
+        let (choice, more) = (input.byte(), input.byte());
         options.nodelay = choice & 1 != 0;
         options.recv_buffer_bytes = if choice & 2 != 0 { 8192 } else { 65_536 };
         options.send_buffer_bytes = if choice & 4 != 0 { 8192 } else { 65_536 };
         let irs = if choice & 8 != 0 { u32::MAX - 700 } else { 1000 };
+        options.congestion_control =
+            CongestionControl::ALL[usize::from(choice >> 4 & 3) % CongestionControl::ALL.len()];
+        let has_ecn = choice & 64 != 0;
+        options.ecn = if has_ecn { Ecn::Ask } else { Ecn::Off };
+        options.fast_open = choice & 128 != 0;
+        let (time, interval) = (Duration::from_secs(20), Duration::from_secs(3));
+        options.keepalive = (more & 1 != 0).then_some(KeepAlive { time, interval, retries: 3 });
+        options.user_timeout = (more & 2 != 0).then_some(Duration::from_secs(15));
+        options.pacing = more & 4 != 0;
+        options.mtu_probing = more & 8 != 0;
         let peers = (0..peers).map(|index| Peer::new(FIRST_PORT + index, irs)).collect();
         let mut play = Play {
             rig: Rig::new(),
@@ -83,7 +105,11 @@ impl Play {
             is_tainted: false,
             has_sent_errors: false,
             high: irs,
+            has_ecn,
+            heard_ms: 0,
+            is_heard: false,
         };
+        play.heard_ms = play.rig.now_ms();
         play.listen();
         play
     }
@@ -101,8 +127,8 @@ impl Play {
         }
         self.settle();
         if is_active {
-            let header =
-                self.peers[0].header(Flags::SYN | Flags::ACK, self.peers[0].irs(), self.peers[0].seen, 8192);
+            let flags = Flags::SYN | Flags::ACK | self.said_of_ecn(Flags::ECE);
+            let header = self.peers[0].header(flags, self.peers[0].irs(), self.peers[0].seen, 8192);
             self.peers[0].send_with(&mut self.rig, &header, offer, 0);
         } else {
             self.peers[0].send(&mut self.rig, self.peers[0].nxt, 0);
@@ -118,8 +144,20 @@ impl Play {
     }
 
     fn syn(&mut self, peer: usize, offer: Options) {
-        let header = self.peers[peer].header(Flags::SYN, self.peers[peer].irs(), 0, 8192);
+        let flags = Flags::SYN | self.said_of_ecn(Flags::ECE | Flags::CWR);
+        let header = self.peers[peer].header(flags, self.peers[peer].irs(), 0, 8192);
         self.peers[peer].send_with(&mut self.rig, &header, offer, 0);
+    }
+
+    /// These flags, where ECN is spoken.
+    fn said_of_ecn(&self, flags: Flags) -> Flags {
+        if self.has_ecn { flags } else { Flags::NONE }
+    }
+
+    /// The peer acknowledges all there is, without text for which there might be no room.
+    fn on_heard(&mut self, index: usize) {
+        let peer = &self.peers[index];
+        self.is_heard |= peer.nxt == peer.acked;
     }
 
     fn run(&mut self, input: &mut Input<'_>) {
@@ -132,6 +170,7 @@ impl Play {
             match op & 0x1f {
                 0x00..=0x13 => self.segment(op & 0x1f, peer, input),
                 0x14..=0x1d => self.call(op & 0x1f, peer, input),
+                0x1f => self.rig.tos = input.byte() & 3,
                 _ => self.rig.advance(Duration::from_millis(u64::from(input.byte()).pow(2))),
             }
             // The others share a batch with what follows.
@@ -144,12 +183,17 @@ impl Play {
 
     /// Something arrives.
     fn segment(&mut self, op: u8, index: usize, input: &mut Input<'_>) {
+        let (ece, cwr) = (self.said_of_ecn(Flags::ECE), self.said_of_ecn(Flags::CWR));
+        if (8..=9).contains(&op) {
+            self.on_heard(index);
+        }
         let peer = &mut self.peers[index];
         let (nxt, seen) = (peer.nxt, peer.seen);
         match op {
             0..=4 => {
                 let len = usize::from(input.byte()) * 5;
-                peer.send(&mut self.rig, nxt, len);
+                let flags = if op == 4 { Flags::ACK | cwr } else { Flags::ACK };
+                peer.send_flagged(&mut self.rig, flags, nxt, len);
                 peer.nxt = nxt.wrapping_add(len as u32);
             }
             5..=7 => {
@@ -162,7 +206,8 @@ impl Play {
                 }
             }
             8 | 9 => {
-                let header = peer.header(Flags::ACK, nxt, seen, input.u16());
+                let flags = if op == 9 { Flags::ACK | ece } else { Flags::ACK };
+                let header = peer.header(flags, nxt, seen, input.u16());
                 peer.send_with(&mut self.rig, &header, Options::default(), 0);
             }
             10 | 11 => {
@@ -301,6 +346,23 @@ impl Play {
     }
 
     fn settle(&mut self) {
+        self.turn();
+        // What came before the end is read before the application hears of that.
+        let is_unread = !self.is_tainted && self.peers.len() == 1 && self.peers[0].is_reset;
+        if is_unread && self.ended.is_none() {
+            self.check_patience();
+            self.recv(0, usize::MAX, false);
+            // The event comes by the timer wheel.
+            self.rig.advance(WHEEL_STEP);
+            self.turn();
+        }
+        self.check_alive();
+        if std::mem::take(&mut self.is_heard) {
+            self.heard_ms = self.rig.now_ms();
+        }
+    }
+
+    fn turn(&mut self) {
         let (events, sent) = self.rig.settle();
         for segment in &sent {
             self.on_sent(segment);
@@ -312,7 +374,6 @@ impl Play {
                 _ => {}
             }
         }
-        self.check_alive();
     }
 
     fn on_closed(&mut self, conn: Conn, reason: CloseReason) {
@@ -320,7 +381,22 @@ impl Play {
         self.apps.retain(|app| app.conn != conn);
         if self.apps.len() < before {
             self.ended = Some(reason);
+            if reason == CloseReason::TimedOut {
+                self.check_patience();
+            }
         }
+    }
+
+    /// Nobody is given up before its time.
+    fn check_patience(&self) {
+        if self.is_tainted || self.peers.len() > 1 {
+            return;
+        }
+        let probed = |keepalive: KeepAlive| keepalive.time + keepalive.interval * keepalive.retries.into();
+        let limits = [Some(R2), self.options.user_timeout, self.options.keepalive.map(probed)];
+        let patience = limits.into_iter().flatten().min().unwrap_or(R2);
+        let waited = Duration::from_millis(self.rig.now_ms().wrapping_sub(self.heard_ms).into());
+        assert!(waited >= patience, "given up after {waited:?}");
     }
 
     /// One connection whose peer says nothing but what it may say ends in one way only: nothing was acknowledged for too long.
@@ -361,6 +437,7 @@ impl Play {
         }
         let goal = self.high.wrapping_add(5000);
         for _ in 0..400 {
+            self.on_heard(0);
             let Some(app) = self.apps.first() else {
                 assert!(self.has_given_up(), "the handshake has made no connection: {:?}", self.ended);
                 return;

@@ -28,14 +28,19 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "arp" => vec![arp_packet()],
         "tcp_options" => [everything(), sack(), Options::default()].iter().map(option_bytes).collect(),
         "icmp" => vec![echo(), quoting()],
-        "connection" => plays(&[0, 0x1d, 0]),
-        _ => plays(&[0]),
+        "connection" => [[0, 0], [0x50, 0], [0x60, 1], [0x70, 7], [0x80, 8]]
+            .iter()
+            .flat_map(|[choice, more]| plays(&[*choice, *more, 0x1d, 0]))
+            .collect(),
+        _ => plays(&[0, 0]),
     }
 }
 
 /// Handshakes by hand, text in and out of order, loss, windows, time, the end.
 fn plays(head: &[u8]) -> Vec<Vec<u8>> {
-    let bodies: [&[u8]; 7] = [
+    let bodies: [&[u8]; 9] = [
+        &[0x1f, 0, 3, 0x14, 0, 255, 4, 0, 100, 9, 0, 255, 255, 0x1f, 0, 1, 0, 0, 100, 9, 0, 255, 255],
+        &[0x14, 0, 255, 0x1e, 0, 255, 0x1e, 0, 255, 8, 0, 255, 255, 0x1e, 0, 255, 0x1e, 0, 255, 0x1e, 0, 255],
         &[0, 0, 100, 0x17, 0, 0, 0x14, 0, 200, 8, 0, 255, 255],
         &[0, 0, 100, 5, 0, 80, 50, 5, 0, 64, 200, 0x17, 0, 0],
         &[0x14, 0, 255, 0x14, 0, 255, 12, 0, 2, 60, 10, 20, 30, 70, 80, 1, 40, 0x1e, 0, 30, 8, 0, 1, 0],
