@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4};
 
+use ringwire_proto::DropReason;
+
 use super::addr::Named;
 use super::options::{Timeouts, int};
 use super::{Errno, FileId, Ready, Received, Sockets};
@@ -67,16 +69,20 @@ impl DatagramSocket {
     }
 
     /// Takes everything from the worker, and what ICMP has said too: the socket is about to be bound anew. What it is held in stays in the
-    /// worker's books.
+    /// worker's books. No more wait here than in a queue there: the rest is lost, as if that had been full.
     fn pull_all(&mut self, worker: &mut Worker) {
         let Some(socket) = self.socket else { return };
         let mut batch = Batch::with_capacity(AT_ONCE);
         loop {
             match worker.recv_batch(socket, &mut batch) {
                 Ok(0) | Err(ConnError::Closed) => return,
-                Ok(_) => self.waiting.extend(batch.drain()),
+                Ok(_) => {}
                 Err(error) => self.error = Some(error.into()),
             }
+            let room = UdpOptions::default().recv_queue_datagrams.saturating_sub(self.waiting.len());
+            let mut came = batch.drain();
+            self.waiting.extend(came.by_ref().take(room));
+            worker.count_drops(DropReason::UdpQueueFull, came.count());
         }
     }
 
@@ -135,6 +141,17 @@ impl Sockets {
             Named::Inet(to) => Some(to),
             Named::Unspecified => None,
         };
+        let connected = self.change_peer(file, peer);
+        // What the worker had to announce of the socket that was has gone with it.
+        let (_, socket) = self.datagram(file)?;
+        if !socket.waiting.is_empty() || socket.error.is_some() {
+            let what = socket.ready();
+            self.wake(file, what);
+        }
+        connected
+    }
+
+    fn change_peer(&mut self, file: FileId, peer: Option<SocketAddrV4>) -> Result<(), Errno> {
         let (worker, socket) = self.datagram(file)?;
         // What came before stays, as on Linux.
         socket.pull_all(worker);

@@ -66,6 +66,12 @@ impl Worker {
         core.streams.free_port(&core.io, is_free)
     }
 
+    /// Packets that were delivered and are lost all the same.
+    pub(crate) fn count_drops(&mut self, reason: DropReason, count: usize) {
+        let counters = &mut self.core_mut().io.counters;
+        (0..count).for_each(|_| counters.drop_packet(reason));
+    }
+
     /// Every set of options that there can be is some socket's.
     #[cfg(test)]
     pub(crate) fn use_up_options(&mut self) {
