@@ -113,11 +113,20 @@ pub(super) unsafe fn iovecs(from: *const iovec, count: usize) -> Result<Vec<iove
     }
 }
 
-/// How many bytes they hold together, if each exists.
+/// Whether it has room that does not exist.
+pub(super) fn is_nowhere(iovec: &iovec) -> bool {
+    iovec.iov_base.is_null() && iovec.iov_len > 0
+}
+
+/// Whether `len` bytes, the first buffer filled first, all go where there is memory.
+pub(super) fn check(iovecs: &[iovec], len: usize) -> Result<(), Errno> {
+    let there = iovecs.iter().take_while(|iovec| !is_nowhere(iovec));
+    let room = there.fold(0, |sum: usize, iovec| sum.saturating_add(iovec.iov_len));
+    if len > room { Err(FAULT) } else { Ok(()) }
+}
+
+/// How many bytes they hold together.
 pub(super) fn room(iovecs: &[iovec]) -> Result<usize, Errno> {
-    if iovecs.iter().any(|iovec| iovec.iov_base.is_null() && iovec.iov_len > 0) {
-        return Err(Errno::from_raw(libc::EFAULT));
-    }
     let room = iovecs.iter().try_fold(0_usize, |sum, iovec| sum.checked_add(iovec.iov_len));
     match room {
         // The kernel's limit is that of a signed size.

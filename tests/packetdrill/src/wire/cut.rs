@@ -18,7 +18,7 @@ fn cut(ip_packet: &[u8], mtu: usize) -> Option<Vec<Vec<u8>>> {
     let heads = ip.header_len() + segment.header_len();
     let (head, text) = ip_packet.get(..ip.header_len() + ip.payload().len())?.split_at_checked(heads)?;
     let piece_len = mtu.checked_sub(heads).filter(|len| *len > 0)?;
-    let last = text.len().div_ceil(piece_len) - 1;
+    let last = text.len().div_ceil(piece_len).saturating_sub(1);
     let pieces = text.chunks(piece_len).enumerate().map(|(index, piece)| {
         let mut flags = segment.flags();
         if index < last {

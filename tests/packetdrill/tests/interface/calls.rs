@@ -2,11 +2,11 @@
 
 use ringwire_wire::checksum::Sum;
 use ringwire_wire::ipv4::{self, Protocol};
-use ringwire_wire::tcp::Flags;
+use ringwire_wire::tcp::{Flags, Options};
 use ringwire_wire::udp;
 
 use crate::library::Drill;
-use crate::packets::{HERE, PEER_PORT, PORT, THERE, ip};
+use crate::packets::{HERE, PEER_PORT, PORT, THERE, ip, segment};
 use crate::peer::{ACK, Peer};
 
 const FIONREAD: libc::c_ulong = 0x541b;
@@ -129,6 +129,8 @@ fn misuse() {
     assert_eq!(drill.option(fd, (libc::SOL_SOCKET, 9999), 4), Err(libc::ENOPROTOOPT));
     assert_eq!(drill.set_option(fd, (libc::IPPROTO_TCP, libc::TCP_NODELAY), &[1]), Err(libc::EINVAL));
     assert_eq!(drill.inject(&[0x99, 1, 2]), Err(libc::EINVAL), "no packet");
+    let padded = [segment(ACK, (1, 1), &Options::default(), b""), vec![0; 2_000]].concat();
+    assert_eq!(drill.inject(&padded), Err(libc::EINVAL), "longer than a packet may be, and no text to cut");
     assert_eq!(drill.listen(9_999, 1), Err(libc::EBADF));
 }
 
@@ -138,6 +140,22 @@ fn a_null_buffer_is_a_fault_and_takes_nothing() {
     peer.inject(ACK, (1, 1), b"kept");
     assert_eq!(peer.drill.with_null(peer.fd, 100), [Err(libc::EFAULT); 4]);
     assert_eq!(peer.drill.read(peer.fd), Ok(b"kept".to_vec()));
+}
+
+/// As on Linux: only bytes that are to be copied need a place.
+#[test]
+fn a_null_buffer_is_no_fault_while_nothing_is_copied() {
+    let peer = Peer::accepted("");
+    let (drill, fd) = (&peer.drill, peer.fd);
+    assert_eq!(drill.recv_nowhere(9_999, 10, 0), Err(libc::EBADF));
+    assert_eq!(drill.recv_nowhere(drill.stream(), 10, 0), Err(libc::ENOTCONN));
+    assert_eq!(drill.recv_nowhere(fd, 10, libc::MSG_DONTWAIT), Err(libc::EAGAIN));
+    peer.inject(ACK, (1, 1), b"thrown away, kept");
+    assert_eq!(drill.recv_nowhere(fd, 13, libc::MSG_TRUNC), Ok(13));
+    assert_eq!(drill.recv_nowhere(fd, 9, libc::MSG_DONTWAIT), Err(libc::EFAULT));
+    assert_eq!(drill.read(fd), Ok(b"kept".to_vec()));
+    peer.inject(ACK | Flags::FIN, (18, 1), b"");
+    assert_eq!(drill.recv_nowhere(fd, 10, 0), Ok(0), "the end");
 }
 
 #[test]

@@ -190,6 +190,11 @@ impl Drill {
         ]
     }
 
+    /// `recv` with a buffer of this length that does not exist.
+    pub(crate) fn recv_nowhere(&self, fd: c_int, len: usize, flags: c_int) -> Answer<usize> {
+        check_len(call!(self, recv, fd, null_mut(), len, flags))
+    }
+
     pub(crate) fn write(&self, fd: c_int, bytes: &[u8]) -> Answer<usize> {
         check_len(call!(self, write, fd, bytes.as_ptr().cast(), bytes.len()))
     }

@@ -8,10 +8,16 @@ use ringwire::posix::{Errno, Received, call};
 
 use super::{UserData, answer, from_userdata, memory};
 
-/// Receives into memory of ours, for the caller's belongs to another thread.
-fn receive(user: &UserData, fd: c_int, len: usize, flags: c_int) -> Result<(Received, Vec<u8>), Errno> {
-    let room = vec![0; len.min(memory::MAX_BYTES)];
-    user.library()?.call(call::recv(fd, room, flags))
+/// Receives into memory of ours, for the caller's belongs to another thread. Linux says `EFAULT` only when there are bytes to copy to where
+/// there is no memory, and takes none then: those who have such buffers look first.
+fn receive(user: &UserData, fd: c_int, iovecs: &[iovec], flags: c_int) -> Result<(Received, Vec<u8>), Errno> {
+    let len = memory::room(iovecs)?;
+    let attempt = |flags| user.library()?.call(call::recv(fd, vec![0; len], flags));
+    if iovecs.iter().any(memory::is_nowhere) {
+        let (found, bytes) = attempt(flags & !libc::MSG_WAITALL | libc::MSG_PEEK)?;
+        memory::check(iovecs, written(&found, &bytes, flags).len())?;
+    }
+    attempt(flags)
 }
 
 /// What was really written to the buffer: with `MSG_TRUNC` a datagram may be longer, and a stream's bytes are only counted.
@@ -72,11 +78,8 @@ pub(in crate::abi) unsafe extern "C" fn recvfrom(
 ) -> ssize_t {
     // SAFETY: packetdrill's contract (`crate::abi`).
     let user = unsafe { from_userdata(userdata) };
-    if to.is_null() && len > 0 {
-        // Before anything is taken.
-        return answer(Err(Errno::from_raw(libc::EFAULT)));
-    }
-    answer(receive(user, fd, len, flags).and_then(|(found, bytes)| {
+    let iovecs = [iovec { iov_base: to, iov_len: len.min(memory::MAX_BYTES) }];
+    answer(receive(user, fd, &iovecs, flags).and_then(|(found, bytes)| {
         // SAFETY: recvfrom(2)'s contract.
         unsafe { memory::put(to, written(&found, &bytes, flags))? };
         // SAFETY: the same.
@@ -97,7 +100,7 @@ pub(in crate::abi) unsafe extern "C" fn readv(
     // SAFETY: readv(2)'s contract.
     let iovecs = count.and_then(|count| unsafe { memory::iovecs(to, count) });
     answer(iovecs.and_then(|iovecs| {
-        let (found, bytes) = receive(user, fd, memory::room(&iovecs)?, 0)?;
+        let (found, bytes) = receive(user, fd, &iovecs, 0)?;
         // SAFETY: the same.
         unsafe { memory::scatter(&iovecs, written(&found, &bytes, 0))? };
         Ok(found.len as ssize_t)
@@ -120,7 +123,7 @@ pub(in crate::abi) unsafe extern "C" fn recvmsg(
     #[allow(clippy::unnecessary_cast)]
     let iovecs = unsafe { memory::iovecs(message.msg_iov, message.msg_iovlen as usize) };
     answer(iovecs.and_then(|iovecs| {
-        let (found, bytes) = receive(user, fd, memory::room(&iovecs)?, flags)?;
+        let (found, bytes) = receive(user, fd, &iovecs, flags)?;
         // SAFETY: the same.
         unsafe { memory::scatter(&iovecs, written(&found, &bytes, flags))? };
         // SAFETY: the same.
