@@ -312,10 +312,12 @@ impl Tcb {
         self.flags.set(Bits::CORKED);
     }
 
-    /// Lets held-back data go.
-    pub fn uncork(&mut self) {
+    /// Lets held-back data go, and nothing that is written later.
+    pub fn uncork<P, S>(&mut self, store: &ColdStore<P, S>) {
         self.flags.clear(Bits::CORKED);
-        self.flags.set(Bits::OVERRIDE.or(Bits::TX_DATA));
+        if store.get(self.cold).is_some_and(|cold| cold.send.has_unsent()) {
+            self.flags.set(Bits::OVERRIDE.or(Bits::TX_DATA));
+        }
     }
 
     /// Acknowledges what is pending, and the next few segments, without delay (TCP_QUICKACK).

@@ -155,7 +155,8 @@ fn switching_nagle_off_lets_go_what_is_held_back() {
     set_int(&mut net.a, client, TCP, libc::TCP_NODELAY, 1).unwrap();
     net.settle();
     assert_eq!(read(&mut net.b.sockets, server), Ok(b"held".to_vec()));
-    // The cork is still in, and switching Nagle's algorithm on lets nothing go.
+    // The cork is still in, for what is written right after too, and switching Nagle's algorithm on lets nothing go.
+    set_int(&mut net.a, client, TCP, libc::TCP_NODELAY, 1).unwrap();
     write(&mut net.a, client, b"again").unwrap();
     set_int(&mut net.a, client, TCP, libc::TCP_NODELAY, 0).unwrap();
     net.settle();

@@ -70,7 +70,7 @@ fn any_call(rng: &mut Rng, host: &mut Host) {
         }
         13..25 => drop(host.read()),
         25 => host.tcb.cork(),
-        26 => host.tcb.uncork(),
+        26 => host.tcb.uncork(&host.cold),
         27 => host.tcb.quick_ack(),
         28 if rng.chance(100) => host.call(|tcb, cx| tcb.shutdown_write(cx)),
         29 if rng.chance(100) => host.call(|tcb, cx| tcb.shutdown_read(cx)),

@@ -90,10 +90,19 @@ fn cork_collects_full_segments_and_uncork_lets_the_rest_go() {
     host.tcb.cork();
     assert_eq!(lens(&host.write(&[1; 600])), []);
     assert_eq!(lens(&host.write(&[2; 600])), [1000]);
-    host.tcb.uncork();
+    host.tcb.uncork(&host.cold);
     let rest = one(host.transmit());
     assert_eq!((rest.payload.len(), rest.has(PSH)), (200, true));
     assert_eq!(lens(&host.write(b"free")), [4]);
+}
+
+#[test]
+fn uncork_lets_nothing_go_that_is_written_later() {
+    let mut host = established(&plain());
+    host.tcb.cork();
+    host.tcb.uncork(&host.cold);
+    host.tcb.cork();
+    assert_eq!(lens(&host.write(b"held")), []);
 }
 
 #[test]
@@ -456,7 +465,7 @@ fn before_the_handshake_is_done_nothing_but_the_syn_leaves() {
     for state in [State::SynSent, State::SynReceived] {
         let mut host = in_state(state, &plain());
         host.send(b"early");
-        host.tcb.uncork();
+        host.tcb.uncork(&host.cold);
         host.tcb.quick_ack();
         host.tcb.release(1);
         host.call(|tcb, cx| tcb.on_config_change(cx));

@@ -247,7 +247,7 @@ impl Streams {
         let slot = self.slot(conn)?;
         with_machine!(self, io, slot, |flow, _cx| match cork {
             Cork::In => flow.tcb.cork(),
-            Cork::Out => flow.tcb.uncork(),
+            Cork::Out => flow.tcb.uncork(cx.cold),
         });
         self.reschedule(slot);
         Ok(())
