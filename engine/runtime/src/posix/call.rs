@@ -317,6 +317,10 @@ pub fn send(
             return deadline.wait(sockets, file, (done > 0).then_some(done), Errno::INPROGRESS);
         }
         match sent {
+            // What has begun to connect has failed already.
+            Err(Errno::INPROGRESS) if waits => {
+                return Progress::Done(Err(sockets.end_opening(file).err().unwrap_or(Errno::INPROGRESS)));
+            }
             Ok(sent) if sent < rest.len() && waits => done += sent,
             Ok(sent) => return Progress::Done(Ok(done + sent)),
             Err(Errno::AGAIN) if waits => {}

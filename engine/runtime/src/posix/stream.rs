@@ -126,6 +126,11 @@ impl Stream {
     /// An active open is from where it was bound.
     pub(super) fn take_local(&mut self) {
         self.options.local = self.bound.map(|bound| (IpAddr::V4(*bound.ip()), bound.port()));
+    /// It stands at `addr` from now on.
+    pub(super) fn bind(&mut self, addr: SocketAddrV4) {
+        (self.bound, self.was_at) = (Some(addr), None);
+    }
+
     }
 
     pub(super) fn conn(&self) -> Option<Conn> {

@@ -45,7 +45,7 @@ impl Sockets {
         let port = if addr.port() == 0 { self.free_port()? } else { addr.port() };
         self.enter(id, SocketAddrV4::new(*addr.ip(), port))?;
         if let Some(stream) = self.streams.get_mut(&id) {
-            stream.bound = Some(SocketAddrV4::new(*addr.ip(), port));
+            stream.bind(SocketAddrV4::new(*addr.ip(), port));
         }
         self.stand(id);
         Ok(())
@@ -118,7 +118,7 @@ impl Sockets {
         let Some(stream) = self.streams.get_mut(&id) else { return Err(Errno::BADF) };
         stream.listen_fast();
         let listener = self.worker.listen(bound.into(), &stream.options)?;
-        stream.bound = Some(bound);
+        stream.bind(bound);
         stream.phase = Phase::Listening(Queue { listener, waiting: std::collections::VecDeque::new() });
         self.by_listener.insert(listener, id);
         self.stand(id);
@@ -266,6 +266,9 @@ impl Sockets {
         if to.port() == 0 {
             // Nobody can listen there: what Linux hears from the peer is known before.
             (stream.phase, stream.error) = (Phase::Failed, Some(Errno::CONNREFUSED));
+            if let Some(file) = stream.file {
+                self.wake(file, Ready::ANYTHING);
+            }
             return Err(Errno::INPROGRESS);
         }
         stream.options.fast_open = is_fast;

@@ -107,6 +107,10 @@ fn a_blocking_write_tells_why_the_connect_failed() {
     let elsewhere = SocketAddrV4::new(B, PORT + 1);
     let sent = net.wait(call::send(client, b"GET", libc::MSG_FASTOPEN, Some(elsewhere)));
     assert_eq!(sent, Err(Errno::CONNREFUSED));
+    // To a port where nobody can be.
+    let nowhere = SocketAddrV4::new(B, 0);
+    let sent = net.wait(call::send(client, b"GET", libc::MSG_FASTOPEN, Some(nowhere)));
+    assert_eq!(sent, Err(Errno::CONNREFUSED));
 }
 
 #[test]

@@ -141,6 +141,17 @@ fn a_connection_stands_on_its_port_as_long_as_it_lives() {
 }
 
 #[test]
+fn bound_anew_it_stands_elsewhere() {
+    let mut net = Net::new();
+    let (client, server) = net.connection();
+    set_linger(&mut net.b.sockets, server, 0);
+    net.b.sockets.close(server).unwrap();
+    net.settle();
+    net.a.bind(client, at(A, 4_000)).unwrap();
+    assert_eq!(net.a.local_addr(client), Ok(SocketAddrV4::new(A, 4_000)));
+}
+
+#[test]
 fn free_ports_are_found_among_thousands_and_not_in_a_row() {
     let mut net = Net::new();
     let mut last = net.stream();
