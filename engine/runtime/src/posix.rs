@@ -234,7 +234,7 @@ impl Sockets {
     }
 
     fn on_readable(&mut self, conn: Conn) {
-        let outlook = self.worker.outlook(conn);
+        let outlook = self.worker.outlook(conn).unwrap_or_default();
         // Linux wakes everybody for an end, and those who read for as much as they ask for.
         let what = match self.by_conn.get(&conn).and_then(|id| self.streams.get(id)) {
             _ if outlook.is_finished || outlook.ended.is_some() => Ready::ANYTHING,

@@ -355,8 +355,8 @@ impl Worker {
         self.core().streams.unread(conn)
     }
 
-    /// What follows it.
-    pub(crate) fn outlook(&self, conn: Conn) -> stream::Outlook {
+    /// What else there is to know of it; none of a connection that is gone.
+    pub(crate) fn outlook(&self, conn: Conn) -> Option<stream::Outlook> {
         self.core().streams.outlook(conn)
     }
 

@@ -121,8 +121,9 @@ impl Tcb {
         let (filled_hole, nxt_before) = (self.flags.has(Bits::HOLES), self.rcv.nxt);
         let cold = self.cold_mut(cx.cold);
         if cold.unread.len() >= max_segs {
-            // Bytes fit, buffers do not. The peer will try again.
+            // Bytes fit, buffers do not. The peer will try again, and the application may not know how little fits by now.
             self.flags.set(Bits::TX_ACK);
+            outcome.signals |= Signals::READABLE;
             return Step::Drop(DropReason::TcpReceiveFull);
         }
         if let Some(first) = cold.reassembly.first() {

@@ -23,6 +23,11 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// Payload that has come in order.
+    pub fn bytes_received(&self) -> u64 {
+        self.bytes_received
+    }
+
     /// Something that takes sequence numbers left again, with `len` bytes of payload.
     pub(super) fn on_retransmit(&mut self, len: u32) {
         self.retransmits = self.retransmits.wrapping_add(1);

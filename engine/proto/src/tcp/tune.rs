@@ -5,7 +5,7 @@
 //! follow it; four times for an algorithm that does not slow down for a hole. Both are limits, not memory.
 
 use super::options::now_ms;
-use super::{Config, Cx, Payload, SendPool, Tcb};
+use super::{ColdStore, Config, Cx, Payload, SendPool, Tcb};
 use crate::SeqNum;
 
 /// The receive buffer of one connection; kept by the connection's owner, lent with [`Cx`].
@@ -56,6 +56,13 @@ impl RecvTune {
             Pressure::Stalled => config.recv_buffer_bytes.min(MODEST_BYTES),
         }
     }
+
+    /// Unread pieces, likewise.
+    #[inline]
+    fn limit_segs(&self, config: &Config) -> usize {
+        let most = config.recv_buffer_segs.max(self.grown_bytes / 512) as usize;
+        if self.pressure == Pressure::Stalled { most.min(MODEST_SEGS) } else { most }
+    }
 }
 
 impl<P, A: SendPool> Cx<'_, P, A> {
@@ -79,8 +86,7 @@ impl<P, A: SendPool> Cx<'_, P, A> {
     /// Unread pieces, likewise.
     #[inline]
     pub(super) fn recv_segs(&self) -> usize {
-        let most = self.config.recv_buffer_segs.max(self.tune.grown_bytes / 512) as usize;
-        if self.tune.pressure == Pressure::Stalled { most.min(MODEST_SEGS) } else { most }
+        self.tune.limit_segs(self.config)
     }
 
     /// Bytes that may be queued for sending with a congestion window of `cwnd`.
@@ -131,6 +137,17 @@ impl Tcb {
         if is_read && wanted > limit && cx.tune.pressure == Pressure::None {
             cx.tune.grown_bytes = wanted.min(cx.config.recv_buffer_max_bytes);
         }
+    }
+
+    /// Whether the application should read now, however little is unread: memory is short, no more pieces are taken, or the window that the
+    /// next acknowledgement announces is below a segment and below half the buffer, for which peers need not wait.
+    pub fn is_nearly_full<P, S>(&self, store: &ColdStore<P, S>, config: &Config, tune: &RecvTune) -> bool {
+        let limit = tune.limit_bytes(config);
+        let window = self.rcv_wnd() + self.window_gain(limit).unwrap_or(0);
+        let pieces = store.get(self.cold).map_or(0, |cold| cold.unread.len());
+        tune.pressure != Pressure::None
+            || window < u32::from(self.mss.max(config.mss)).min(limit / 2)
+            || pieces >= tune.limit_segs(config)
     }
 
     /// Gives up what is held ahead of a gap as far as the pressure says (RFC 2018 8: what was only SACKed may be dropped); returns how

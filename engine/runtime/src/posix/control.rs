@@ -64,7 +64,10 @@ impl Sockets {
         let file = self.files.id(fd)?;
         let bytes = match (request, &self.files.get(file)?.kind) {
             (FIONBIO, _) => return Ok(Ioctl::TakesNonblocking),
-            (FIONREAD, Kind::Stream(_)) => self.stream_not_listening(file)?.unread_bytes(&self.worker),
+            (FIONREAD, Kind::Stream(_)) => {
+                let unread = self.stream_not_listening(file)?.unread_bytes(&self.worker);
+                usize::try_from(unread).unwrap_or(usize::MAX)
+            }
             (FIONREAD, Kind::Datagram(_)) => self.next_datagram_len(file),
             (TIOCOUTQ | SIOCOUTQNSD, Kind::Stream(_)) => self.unsent_bytes(file, request)?,
             // What is written has left.

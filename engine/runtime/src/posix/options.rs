@@ -117,10 +117,13 @@ impl Sockets {
             libc::SOL_SOCKET => {
                 stream.set_socket_option(name, value)?;
                 self.stand(id);
+                self.apply_options(id)?;
                 let stream = self.streams.get(&id).ok_or(Errno::BADF)?;
-                if name == libc::SO_RCVLOWAT && (stream.is_eof || stream.has_enough(&self.worker)) {
+                let is_about_room = matches!(name, libc::SO_RCVLOWAT | libc::SO_RCVBUF);
+                if is_about_room && (stream.is_eof || stream.has_enough(&self.worker)) {
                     self.wake(file, Ready::IN);
                 }
+                return Ok(());
             }
             libc::IPPROTO_TCP => match name {
                 libc::TCP_NODELAY => return self.set_nodelay(id, number(value)? != 0),
@@ -272,13 +275,13 @@ impl Stream {
             libc::SO_KEEPALIVE => self.choices.is_kept_alive = number != 0,
             libc::SO_RCVLOWAT => {
                 let wanted = if number < 0 { i32::MAX } else { number };
-                // More than half the buffer might never be there at once.
-                let most = self.options.recv_buffer_bytes / 2;
-                self.choices.recv_low_water = wanted.unsigned_abs().min(most).max(1);
+                self.choices.recv_low_water = wanted.unsigned_abs();
+                self.bound_low_water();
             }
             libc::SO_RCVBUF => {
                 let bytes = buffer_bytes(number);
                 (self.options.recv_buffer_bytes, self.options.recv_buffer_max_bytes) = (bytes, bytes);
+                self.bound_low_water();
             }
             libc::SO_SNDBUF => {
                 let bytes = buffer_bytes(number);
@@ -288,6 +291,12 @@ impl Stream {
         }
         self.keep_alive();
         Ok(())
+    }
+
+    /// More than half the buffer might never be there at once.
+    fn bound_low_water(&mut self) {
+        let most = self.options.recv_buffer_bytes / 2;
+        self.choices.recv_low_water = self.choices.recv_low_water.min(most).max(1);
     }
 
     fn set_tcp_option(&mut self, name: i32, number: i32) -> Result<(), Errno> {

@@ -33,6 +33,8 @@ pub(super) struct Stream {
     /// The rest of a piece that was read in part. What is unread beyond it stays in the worker, within its books and the peer's window,
     /// but for what a reset here has left.
     rest: VecDeque<RxBuf>,
+    /// Bytes of the connection that were read.
+    read_bytes: u64,
     /// The connection has ended, and what came before is still in the worker.
     pub(super) leftover: Option<Conn>,
     /// The peer has finished.
@@ -99,6 +101,7 @@ impl Stream {
             peer: None,
             phase: Phase::Idle,
             rest: VecDeque::new(),
+            read_bytes: 0,
             leftover: None,
             is_eof: false,
             is_read_shut: false,
@@ -123,14 +126,14 @@ impl Stream {
         stream
     }
 
-    /// An active open is from where it was bound.
-    pub(super) fn take_local(&mut self) {
-        self.options.local = self.bound.map(|bound| (IpAddr::V4(*bound.ip()), bound.port()));
     /// It stands at `addr` from now on.
     pub(super) fn bind(&mut self, addr: SocketAddrV4) {
         (self.bound, self.was_at) = (Some(addr), None);
     }
 
+    /// An active open is from where it was bound.
+    pub(super) fn take_local(&mut self) {
+        self.options.local = self.bound.map(|bound| (IpAddr::V4(*bound.ip()), bound.port()));
     }
 
     pub(super) fn conn(&self) -> Option<Conn> {
@@ -183,21 +186,30 @@ impl Stream {
         self.rest.iter().chain(later)
     }
 
-    pub(super) fn unread_bytes(&self, worker: &Worker) -> usize {
-        self.unread(worker).map(|piece| piece.len()).sum()
+    pub(super) fn unread_bytes(&self, worker: &Worker) -> u64 {
+        match self.source().and_then(|conn| worker.outlook(conn)) {
+            Some(outlook) => outlook.received_bytes.saturating_sub(self.read_bytes),
+            None => self.rest.iter().map(|piece| piece.len() as u64).sum(),
+        }
     }
 
-    /// Whether as much is unread as `SO_RCVLOWAT` asks for.
+    /// Whether as much is unread as `SO_RCVLOWAT` asks for, or there is something and more might not come (Linux's tcp_epollin_ready).
     pub(super) fn has_enough(&self, worker: &Worker) -> bool {
+        let is_any = self.unread(worker).next().is_some();
         match self.choices.recv_low_water {
-            0 | 1 => self.unread(worker).next().is_some(),
-            bytes => self.unread_bytes(worker) >= bytes as usize,
+            0 | 1 => is_any,
+            bytes => {
+                let is_tight = || {
+                    self.source().and_then(|conn| worker.outlook(conn)).is_some_and(|at| at.is_nearly_full)
+                };
+                is_any && (self.unread_bytes(worker) >= u64::from(bytes) || is_tight())
+            }
         }
     }
 
     /// Before the connection goes: what is unread is kept, but for the last `dropped_bytes`.
     pub(super) fn keep_unread(&mut self, worker: &mut Worker, dropped_bytes: u64) {
-        let unread_bytes = self.unread_bytes(worker) as u64;
+        let unread_bytes = self.unread_bytes(worker);
         let mut kept_bytes = self.rest.iter().map(|piece| piece.len() as u64).sum::<u64>();
         while kept_bytes + dropped_bytes < unread_bytes
             && let Some(piece) = self.source().and_then(|conn| next_piece(worker, conn))
@@ -349,6 +361,7 @@ impl Stream {
             let len = room.put(&piece, reading);
             done += len;
             piece.advance(len);
+            self.read_bytes += len as u64;
             if !piece.is_empty() {
                 self.rest.push_front(piece);
             }

@@ -379,3 +379,76 @@ fn a_closed_descriptor_is_watched_no_more() {
     assert_eq!(again, client, "the same number");
     assert_eq!(net.a.epoll_wait(epoll, 8), Ok(vec![]));
 }
+
+/// Readable is what `SO_RCVLOWAT` asks for, or what there is when more might not come: a program that waits for its mark is not left waiting.
+#[test]
+fn a_mark_that_cannot_be_reached_is_not_waited_for() {
+    const SOCKET: i32 = libc::SOL_SOCKET;
+    let mut net = Net::new();
+    let (client, server) = net.connection();
+    let b = &mut net.b.sockets;
+    set_int(b, server, SOCKET, libc::SO_RCVLOWAT, i32::MAX).unwrap();
+    let mark = int_option(b, server, SOCKET, libc::SO_RCVLOWAT);
+    let epoll = epoll_of(b, server, EIN | EDGE);
+    set_int(&mut net.a, client, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1).unwrap();
+    // Small pieces, of which no more than 1024 are taken.
+    let mut written = 0;
+    for nth in 0..1100 {
+        written += write(&mut net.a, client, &[1; 100]).unwrap_or(0);
+        net.settle();
+        if nth == 500 {
+            assert_eq!(net.b.sockets.epoll_wait(epoll, 8), Ok(vec![]), "far from the mark");
+            assert_eq!(polled(&mut net.b.sockets, server, IN), 0);
+        }
+    }
+    assert!(written < usize::try_from(mark).unwrap(), "{written} of {mark}");
+    assert_eq!(net.b.sockets.epoll_wait(epoll, 8).unwrap().len(), 1);
+    assert_eq!(polled(&mut net.b.sockets, server, IN), IN);
+    // The buffer is made smaller: so is the mark, and what is there is enough.
+    net.pass(Duration::from_secs(5));
+    while read(&mut net.b.sockets, server).is_ok() {
+        net.pass(Duration::from_secs(1));
+    }
+    write(&mut net.a, client, &[1; 3_000]).unwrap();
+    net.settle();
+    assert_eq!(net.b.sockets.epoll_wait(epoll, 8), Ok(vec![]));
+    set_int(&mut net.b.sockets, server, SOCKET, libc::SO_RCVBUF, 4_000).unwrap();
+    assert_eq!(int_option(&mut net.b.sockets, server, SOCKET, libc::SO_RCVLOWAT), 2_000);
+    assert_eq!(net.b.sockets.epoll_wait(epoll, 8).unwrap().len(), 1, "told when it becomes so");
+}
+
+/// The same without window scaling, and with text that comes in whole segments; and the mark holds before.
+#[test]
+fn a_mark_is_reached_or_the_window_is_nearly_closed() {
+    for window_scaling in [false, true] {
+        let mut options = TcpOptions::default();
+        options.window_scaling = window_scaling;
+        let mut net = Net::with(options);
+        let (client, server) = net.connection();
+        let b = &mut net.b.sockets;
+        set_int(b, server, libc::SOL_SOCKET, libc::SO_RCVLOWAT, i32::MAX).unwrap();
+        let mark = int_option(b, server, libc::SOL_SOCKET, libc::SO_RCVLOWAT);
+        let mut written = 0;
+        while polled(&mut net.b.sockets, server, IN) == 0 {
+            written += write(&mut net.a, client, &[1; 4_000]).unwrap_or(0);
+            let before = net.b.sockets.ioctl(server, libc::FIONREAD);
+            net.pass(Duration::from_millis(50));
+            assert_ne!(net.b.sockets.ioctl(server, libc::FIONREAD), before, "it stands still at {written}");
+        }
+        assert!(written > 60_000 && written < usize::try_from(mark).unwrap() + 70_000, "{written}");
+    }
+}
+
+#[test]
+fn a_connect_that_fails_at_once_is_an_edge() {
+    let mut net = Net::new();
+    let client = net.stream();
+    make_nonblocking(&mut net.a, client);
+    let epoll = epoll_of(&mut net.a, client, EIN | EOUT | EDGE);
+    assert_eq!(net.a.epoll_wait(epoll, 8).unwrap().len(), 1, "a new socket");
+    assert_eq!(net.a.epoll_wait(epoll, 8), Ok(vec![]));
+    assert_eq!(net.a.connect(client, at(B, 0)), Err(Errno::INPROGRESS));
+    let found = net.a.epoll_wait(epoll, 8).unwrap();
+    assert_ne!(found.first().map_or(0, |event| event.events & libc::EPOLLERR as u32), 0, "{found:?}");
+    assert_eq!(so_error(&mut net.a, client), libc::ECONNREFUSED);
+}

@@ -8,7 +8,7 @@ use ringwire_wire::tcp::Flags;
 use super::host::{Host, Wire};
 use super::script::*;
 use crate::DropReason;
-use crate::tcp::{Config, Payload, Pressure, Recv, State, TransmitKind};
+use crate::tcp::{Config, Payload, Pressure, Recv, Signals, State, TransmitKind};
 
 #[test]
 fn every_second_full_segment_is_acknowledged_at_once() {
@@ -213,12 +213,35 @@ fn without_scaling_the_update_is_measured_by_the_largest_window_there_is() {
 }
 
 #[test]
+fn nearly_full_is_when_no_segment_fits_or_memory_is_short() {
+    let mut host = established(&Config { recv_buffer_bytes: 8_000, ..plain() });
+    let is_nearly_full = |host: &Host| host.tcb.is_nearly_full(&host.cold, &host.config, &host.tune);
+    for n in 0..8 {
+        assert!(!is_nearly_full(&host), "{n}");
+        host.exchange(&peer(ACK, n * 1000, 0).text(&[1; 1000]));
+    }
+    assert!(is_nearly_full(&host));
+    host.config.recv_buffer_bytes = 16_000;
+    assert!(!is_nearly_full(&host), "room again, though the peer has not heard of it");
+    host.tune.pressure = Pressure::Growth;
+    assert!(is_nearly_full(&host));
+}
+
+#[test]
 fn pieces_are_bounded_beside_bytes() {
     let mut host = established(&Config { recv_buffer_segs: 4, ..plain() });
+    let is_nearly_full = |host: &Host| host.tcb.is_nearly_full(&host.cold, &host.config, &host.tune);
     for n in 0..4 {
+        assert!(!is_nearly_full(&host));
         assert_eq!(host.deliver(&peer(ACK, n, 0).text(b"x")).drop, None);
     }
-    assert_eq!(host.deliver(&peer(ACK, 4, 0).text(b"y")).drop, Some(DropReason::TcpReceiveFull));
+    assert!(is_nearly_full(&host));
+    let refused = host.deliver(&peer(ACK, 4, 0).text(b"y"));
+    assert_eq!(refused.drop, Some(DropReason::TcpReceiveFull));
+    assert!(
+        refused.signals.contains(Signals::READABLE),
+        "whatever it waits for, it reads or nothing goes on"
+    );
     expect_ack(host.transmit(), 0, 4);
     // The FIN behind refused text is refused with it.
     assert_eq!(host.deliver(&peer(ACK | FIN, 4, 0).text(b"y")).drop, Some(DropReason::TcpReceiveFull));

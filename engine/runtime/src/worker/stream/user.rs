@@ -9,9 +9,13 @@ use crate::error::{ConnError, Unsent};
 use crate::event::Recv;
 use crate::worker::flow::Wanted;
 
-/// What follows the unread bytes of a connection.
+/// What a reader of a connection may want to know beside the unread bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Outlook {
+    /// Bytes of the stream that have come in order, read and unread.
+    pub(crate) received_bytes: u64,
+    /// More may not come before something is read.
+    pub(crate) is_nearly_full: bool,
     /// The end of the stream.
     pub(crate) is_finished: bool,
     /// The end of the connection, which has come already.
@@ -67,13 +71,17 @@ impl Streams {
         self.flows.at(slot).map(|flow| flow.tcb.state())
     }
 
-    /// What follows it.
-    pub(crate) fn outlook(&self, conn: Conn) -> Outlook {
-        let tcb = self.slot(conn).ok().and_then(|slot| self.flows.at(slot)).map(|flow| &flow.tcb);
-        Outlook {
-            is_finished: tcb.is_some_and(Tcb::is_finished_by_peer),
-            ended: tcb.and_then(Tcb::ended).map(CloseReason::from),
-        }
+    /// None of a connection that is gone.
+    pub(crate) fn outlook(&self, conn: Conn) -> Option<Outlook> {
+        let flow = self.slot(conn).ok().and_then(|slot| self.flows.at(slot))?;
+        let config = self.options.get(usize::from(flow.options)).map(|set| &set.config);
+        Some(Outlook {
+            received_bytes: flow.totals.bytes_received(),
+            is_nearly_full: config
+                .is_some_and(|config| flow.tcb.is_nearly_full(&self.cold, config, &flow.tune)),
+            is_finished: flow.tcb.is_finished_by_peer(),
+            ended: flow.tcb.ended().map(CloseReason::from),
+        })
     }
 
     /// The application gave back bytes of the connection with this tag; the window reopens.
@@ -245,7 +253,7 @@ impl Streams {
 
     pub(crate) fn set_cork(&mut self, io: &mut Io, conn: Conn, cork: Cork) -> Result<(), ConnError> {
         let slot = self.slot(conn)?;
-        with_machine!(self, io, slot, |flow, _cx| match cork {
+        with_machine!(self, io, slot, |flow, cx| match cork {
             Cork::In => flow.tcb.cork(),
             Cork::Out => flow.tcb.uncork(cx.cold),
         });
