@@ -44,11 +44,18 @@ impl Sockets {
         }
         let port = if addr.port() == 0 { self.free_port()? } else { addr.port() };
         self.enter(id, SocketAddrV4::new(*addr.ip(), port))?;
-        if let Some(stream) = self.streams.get_mut(&id) {
-            stream.bind(SocketAddrV4::new(*addr.ip(), port));
-        }
+        self.keep(id, SocketAddrV4::new(*addr.ip(), port));
         self.stand(id);
         Ok(())
+    }
+
+    /// The socket is bound to `addr` as long as it lives.
+    fn keep(&mut self, id: StreamId, addr: SocketAddrV4) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        if stream.bound.is_none() {
+            self.worker.hold_tcp_port(addr.port());
+        }
+        stream.bind(addr);
     }
 
     /// Whether others let the socket stand at `addr`. Connections that the worker remembers tolerate those who say `SO_REUSEADDR`.
@@ -118,9 +125,9 @@ impl Sockets {
         let Some(stream) = self.streams.get_mut(&id) else { return Err(Errno::BADF) };
         stream.listen_fast();
         let listener = self.worker.listen(bound.into(), &stream.options)?;
-        stream.bind(bound);
         stream.phase = Phase::Listening(Queue { listener, waiting: std::collections::VecDeque::new() });
         self.by_listener.insert(listener, id);
+        self.keep(id, bound);
         self.stand(id);
         Ok(())
     }
@@ -410,6 +417,7 @@ impl Sockets {
     fn remove_stream(&mut self, id: StreamId) -> Option<Stream> {
         let stream = self.streams.remove(&id)?;
         stream.place.into_iter().for_each(|place| self.ports.leave(place));
+        stream.bound.into_iter().for_each(|bound| self.worker.release_tcp_port(bound.port()));
         Some(stream)
     }
 

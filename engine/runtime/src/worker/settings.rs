@@ -66,6 +66,16 @@ impl Worker {
         core.streams.free_port(&core.io, is_free)
     }
 
+    /// A socket is bound to a local TCP port, and has not told the worker: active opens without a port stay away from it.
+    pub(crate) fn hold_tcp_port(&mut self, port: u16) {
+        self.core_mut().streams.hold_port(port);
+    }
+
+    /// The end of one [`Worker::hold_tcp_port`].
+    pub(crate) fn release_tcp_port(&mut self, port: u16) {
+        self.core_mut().streams.release_port(port);
+    }
+
     /// Packets that were delivered and are lost all the same.
     pub(crate) fn count_drops(&mut self, reason: DropReason, count: usize) {
         let counters = &mut self.core_mut().io.counters;

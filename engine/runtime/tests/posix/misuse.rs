@@ -140,6 +140,35 @@ fn a_connection_stands_on_its_port_as_long_as_it_lives() {
     assert_eq!(net.a.local_addr(client), Ok(local), "its address is still known");
 }
 
+/// Opens to one place take ports in a row, so that the next one is known.
+#[test]
+fn a_connect_is_not_given_the_port_that_another_socket_is_bound_to() {
+    let mut net = Net::new();
+    let server = net.server();
+    let next_port = |net: &mut Net| {
+        let (client, _) = net.connect_to(server);
+        let port = net.a.local_addr(client).unwrap().port();
+        port.checked_add(1).expect("the key of the test's hosts leads elsewhere")
+    };
+    let expected = next_port(&mut net);
+    assert_eq!(next_port(&mut net), expected + 1, "in a row");
+    let [first, second] = [0; 2].map(|_| net.stream());
+    for fd in [first, second] {
+        set_int(&mut net.a, fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1).unwrap();
+        net.a.bind(fd, at(A, expected + 1)).unwrap();
+    }
+    net.a.close(first).unwrap();
+    net.settle();
+    assert_eq!(next_port(&mut net), expected + 3, "one is still bound");
+    assert_eq!(net.a.listen(second, 1), Ok(()));
+    net.a.close(second).unwrap();
+    let third = net.stream();
+    net.a.bind(third, at(A, expected + 3)).unwrap();
+    net.a.close(third).unwrap();
+    net.settle();
+    assert_eq!(next_port(&mut net), expected + 4, "free again");
+}
+
 #[test]
 fn bound_anew_it_stands_elsewhere() {
     let mut net = Net::new();

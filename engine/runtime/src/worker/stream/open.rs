@@ -17,6 +17,8 @@ use crate::worker::net::{Net, PortGrant};
 pub(crate) struct PortUse {
     allocator: PortAllocator,
     users: HashMap<u16, Users>,
+    /// Ports that sockets of the application are bound to, and how many are: an active open without a port is given another.
+    held: HashMap<u16, u32>,
     /// See [`Streams::free_port`].
     searches: u32,
 }
@@ -32,11 +34,20 @@ struct Users {
 
 impl PortUse {
     pub(crate) fn new(allocator: PortAllocator) -> PortUse {
-        PortUse { allocator, users: HashMap::new(), searches: 0 }
+        PortUse { allocator, users: HashMap::new(), held: HashMap::new(), searches: 0 }
     }
 
     fn users(&self, port: u16) -> u32 {
         self.users.get(&port).map_or(0, |users| users.sockets)
+    }
+
+    fn release(&mut self, port: u16) {
+        if let Some(count) = self.held.get_mut(&port) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.held.remove(&port);
+            }
+        }
     }
 
     pub(super) fn on_flow_made(&mut self, port: u16) {
@@ -213,16 +224,18 @@ impl Streams {
         let Some(flow) = self.flows.at_mut(slot) else { return false };
         let mut tuple = flow.tuple;
         let offset = io.prf.port_offset(tuple.local.into(), tuple.remote.into(), tuple.remote_port);
+        let PortUse { allocator, held, .. } = &mut self.ports;
         let is_free = |port: u16| {
             tuple.local_port = port;
-            io.table.reader().lookup(&tuple.key()).is_none()
+            !held.contains_key(&port)
+                && io.table.reader().lookup(&tuple.key()).is_none()
                 && io.table.reader().lookup(&listen_key(tuple.local, port)).is_none()
         };
         let granted = match io.net.granted_ports() {
-            PortGrant::All => self.ports.allocator.allocate(offset, is_free).ok(),
+            PortGrant::All => allocator.allocate(offset, is_free).ok(),
             PortGrant::Only(ports) => ports.iter().copied().find(|port| {
                 tuple.local_port = *port;
-                io.table.reader().lookup(&tuple.key()).is_none()
+                !held.contains_key(port) && io.table.reader().lookup(&tuple.key()).is_none()
             }),
         };
         let Some(port) = granted else {
@@ -294,7 +307,7 @@ impl Streams {
     /// A port for a socket whose peer is not known yet. RFC 6056 3.3.1: each search begins somewhere else, here at a keyed hash of how
     /// many there were.
     pub(crate) fn free_port(&mut self, io: &Io, is_free: impl Fn(u16) -> bool) -> Option<u16> {
-        let PortUse { allocator, users, searches } = &mut self.ports;
+        let PortUse { allocator, users, searches, .. } = &mut self.ports;
         *searches = searches.wrapping_add(1);
         let [a, b, c, d] = searches.to_be_bytes();
         let nobody = Ipv4Addr::UNSPECIFIED.into();
@@ -308,6 +321,15 @@ impl Streams {
         let mut sets =
             timeouts.map(|timeout| TcpOptions { user_timeout: Some(timeout), ..TcpOptions::default() });
         while sets.next().is_some_and(|options| self.intern(io, &options).is_some()) {}
+    }
+
+    /// See [`PortUse::held`].
+    pub(crate) fn hold_port(&mut self, port: u16) {
+        *self.ports.held.entry(port).or_default() += 1;
+    }
+
+    pub(crate) fn release_port(&mut self, port: u16) {
+        self.ports.release(port);
     }
 
     /// Listeners, connections and memories of connections on a local port.
