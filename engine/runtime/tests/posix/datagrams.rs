@@ -2,6 +2,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 
+use ringwire::DropReason;
 use ringwire::posix::{EpollEvent, PollFd};
 
 use super::*;
@@ -165,6 +166,10 @@ fn what_is_unread_and_an_error_outlive_a_new_peer() {
         assert_eq!(read(&mut net.a, here), Ok(nth.to_be_bytes().to_vec()));
     }
     assert_eq!(read(&mut net.a, here), Err(Errno::AGAIN));
+    net.settle();
+    let drops = net.engine.metrics().drops;
+    let lost = drops.iter().find(|(reason, _)| *reason == DropReason::UdpQueueFull);
+    assert_eq!(lost.map(|(_, count)| *count), Some(6));
 }
 
 /// A new peer between the arrival and its announcement.

@@ -17,7 +17,7 @@ use std::time::Duration;
 use ringwire::clock::{Clock, ManualClock};
 use ringwire::posix::addr::Named;
 use ringwire::posix::{Errno, Fd, LowestFree, Mode, Progress, Runner, Sockets, Turned, call};
-use ringwire::{Engine, EngineBuilder, Interface, TcpOptions};
+use ringwire::{Engine, EngineBuilder, Handle, Interface, TcpOptions};
 
 const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
@@ -27,6 +27,8 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// Two hosts. What a test does on `a`, its peer does on `b`.
 struct Net {
     a: Sockets,
+    /// The engine of `a`.
+    engine: Handle,
     b: Host,
 }
 
@@ -55,6 +57,7 @@ impl Net {
             change(side.max_connections(256))
         };
         let (a, b) = Engine::memory_pair(side(A), side(B)).unwrap();
+        let engine = a.handle();
         let mut sockets = [a, b].map(|engine| {
             let worker = engine.into_workers().remove(0).start();
             Sockets::new(worker, Box::new(LowestFree::new(3, 64)), defaults.clone())
@@ -64,7 +67,7 @@ impl Net {
             side.turn(Some(Duration::ZERO)).unwrap();
         });
         let [a, b] = sockets;
-        Net { a, b: Host { sockets: b, hand, is_gone: false } }
+        Net { a, engine, b: Host { sockets: b, hand, is_gone: false } }
     }
 
     /// A call on `a` that may wait, while `b` and the clock go on.
