@@ -372,7 +372,7 @@ fn a_flood_of_fragments_over_veth_leaves_a_connection_alone() {
             let ip = &mut piece[eth::HEADER_LEN..];
             ip[4..6].copy_from_slice(&number.to_be_bytes());
             // More fragments, and anywhere in 64 KB.
-            ip[6..8].copy_from_slice(&(0x2000 | number % 0x1fff).to_be_bytes());
+            ip[6..8].copy_from_slice(&(0x2000 | (number % 0x1fff)).to_be_bytes());
             ip[10..12].fill(0);
             let checksum = Sum::of(&ip[..ipv4::HEADER_LEN]).finish();
             ip[10..12].copy_from_slice(&checksum.to_be_bytes());
