@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringwire::{DropReason, EngineBuilder};
+use ringwire::{DropReason, EngineBuilder, TcpOptions};
 use ringwire_netns::{Closing, Echo, Pattern, Script, Service, Transfers, kernel, options};
 
 use crate::nic::{DriverCounters, Watched};
@@ -43,18 +43,28 @@ pub(crate) fn through_loss() {
     }
 }
 
+/// What a card's receive queue holds, 256 packets, and some to spare: of two that send more at each other in one burst, one stops
+/// transmitting for good now and then, whatever it is asked, and the kernel's watchdog says so (Linux 7.3.4 under QEMU).
+const IN_FLIGHT_BYTES: u32 = 256 * 1024;
+
+fn in_flight_bounded() -> TcpOptions {
+    let mut options = options();
+    (options.recv_buffer_bytes, options.recv_buffer_max_bytes) = (IN_FLIGHT_BYTES, IN_FLIGHT_BYTES);
+    options
+}
+
 /// Both cards zero-copy, an engine behind each.
 pub(crate) fn between_engines() {
     let scene = Scene::new();
     let (ours, peers) = (Watched::ours(), Watched::peers(&scene));
     let (addr, pattern, (ended, ends)) = (scene.at(7), Pattern::new(5, BYTES), channel());
     let server = scene.builder().start().expect("zero-copy is to be had");
-    let server = Service::start(server, move |worker| Echo::tcp(worker, addr, &options()));
+    let server = Service::start(server, move |worker| Echo::tcp(worker, addr, &in_flight_bounded()));
     let client = scene.peers_builder().start().expect("zero-copy is to be had there too");
     let started = Instant::now();
     let script = Script::new(pattern.clone(), Closing::First);
     let client = Service::start(client, move |worker| {
-        Transfers::opening(worker, addr, &options(), vec![script.clone()], ended.clone())
+        Transfers::opening(worker, addr, &in_flight_bounded(), vec![script.clone()], ended.clone())
     });
     let ended = ends.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| {
         let cards = [DriverCounters::ours(), DriverCounters::peers(&scene.peer)];
