@@ -13,10 +13,8 @@ use ringwire::DropReason;
 
 use crate::{Cable, Case};
 
-/// Repeats that come when even TIME-WAIT, 100 ms here, is over, and segments that others have overtaken: a machine with other work
-/// stops the guest for seconds.
-const AFTER_A_STALL: [DropReason; 3] =
-    [DropReason::TcpNoSocket, DropReason::TcpOutOfWindow, DropReason::TcpPaws];
+/// Repeats that come when even TIME-WAIT, 100 ms here, is over: a machine with other work stops the guest for seconds.
+const AFTER_A_STALL: [DropReason; 2] = [DropReason::TcpNoSocket, DropReason::TcpOutOfWindow];
 
 /// Limits are several times what a test needs: the machine may have other work, and the guest is emulated.
 const fn case(name: &'static str, limit_s: u64, test: fn()) -> Case {
