@@ -222,8 +222,10 @@ impl Tcb {
             return Step::Next;
         }
         let Some(timestamps) = arrival.timestamps else {
-            // RFC 7323 3.2: such a segment should be dropped.
-            return Step::Drop(DropReason::TcpMissingTimestamp);
+            // RFC 7323 3.2: such a segment should be dropped. Not a SYN: its sender began anew, and RFC 5961 4.2 lets it know that we
+            // have not.
+            let is_new = arrival.has(Flags::SYN);
+            return if is_new { Step::Next } else { Step::Drop(DropReason::TcpMissingTimestamp) };
         };
         let older = timestamps.value.wrapping_sub(self.ts_recent).cast_signed() < 0;
         if !older || self.ts_recent_expired(cx.now) {

@@ -159,10 +159,13 @@ impl TimeWait {
 
     /// RFC 7323 5.3 (R1). TS.Recent does not grow old here: TIME-WAIT is shorter than 24 days.
     fn check_timestamps(&self, seg: &SegmentIn) -> Result<(), DropReason> {
-        if !self.has_timestamps || seg.header.flags.contains(Flags::RST) {
+        let flags = seg.header.flags;
+        if !self.has_timestamps || flags.contains(Flags::RST) {
             return Ok(());
         }
-        let timestamps = seg.options.timestamps.ok_or(DropReason::TcpMissingTimestamp)?;
+        let Some(timestamps) = seg.options.timestamps else {
+            return if flags.contains(Flags::SYN) { Ok(()) } else { Err(DropReason::TcpMissingTimestamp) };
+        };
         let older = timestamps.value.wrapping_sub(self.ts_recent).cast_signed() < 0;
         if older { Err(DropReason::TcpPaws) } else { Ok(()) }
     }

@@ -214,6 +214,20 @@ fn rfc7323_3_2_missing_timestamp_is_dropped() {
     });
 }
 
+/// RFC 5961 4.2: a SYN is challenged whatever it says of time, or a peer that began anew without timestamps would never learn that we
+/// have not.
+#[test]
+fn rfc5961_4_2_syn_without_timestamps_is_challenged() {
+    script(|s| {
+        stamped(s);
+        s.inject(syn().seq(0x4000_0000).no_ts());
+        s.expect_only(ack().seq(1).ack(1).any_ts());
+        s.expect_open();
+        s.inject(rst().seq(1).no_ts());
+        s.expect_closed(CloseReason::Reset);
+    });
+}
+
 /// RFC 7323 4.3 (2): only a segment at or before Last.ACK.sent moves TS.Recent, not one ahead of a gap.
 #[test]
 fn rfc7323_4_3_segment_ahead_of_a_gap_is_not_echoed() {
