@@ -69,8 +69,6 @@ drop_reasons! {
     IpOwnSource = "ip_own_source",
     /// A destination address that is not ours.
     IpNotForUs = "ip_not_for_us",
-    /// TTL 0 on arrival.
-    IpTtlZero = "ip_ttl_zero",
     /// LSRR or SSRR option: source-routed packets are refused.
     IpSourceRoute = "ip_source_route",
     /// Malformed IP options.

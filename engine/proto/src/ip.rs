@@ -81,7 +81,7 @@ impl Addresses {
 
     /// Decides whether a packet that came in a frame to `eth_dst` is well formed and for us, and to whom it was sent.
     ///
-    /// Fragments pass: what is done with them is the caller's choice.
+    /// Fragments pass: what is done with them is the caller's choice. So does TTL 0 (RFC 1122 3.2.1.7: a host must not discard for it).
     #[inline(always)]
     pub fn check(&self, eth_dst: Mac, packet: &Packet<'_>) -> Result<Scope, DropReason> {
         // RFC 1122 3.2.1.2: the header checksum is verified on every datagram, before anything else is believed.
@@ -89,10 +89,6 @@ impl Addresses {
             return Err(DropReason::IpChecksum);
         }
         self.check_source(packet.src())?;
-        // RFC 1122 3.2.1.7: a host must not discard for TTL < 2, but TTL 0 must never have been sent.
-        if packet.ttl() == 0 {
-            return Err(DropReason::IpTtlZero);
-        }
         if !packet.options().is_empty() {
             check_options(packet)?;
         }

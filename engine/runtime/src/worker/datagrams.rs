@@ -96,7 +96,8 @@ impl Datagrams {
             peer,
             queue: VecDeque::new(),
             queue_limit: options.recv_queue_datagrams,
-            ttl: options.ttl,
+            // RFC 1122 3.2.1.7: nothing is sent with TTL 0.
+            ttl: options.ttl.max(1),
             is_ready: false,
             error: None,
         };

@@ -63,8 +63,10 @@ fn a_datagram_leaves_with_the_ttl_that_the_application_set() {
     let mut sockets = vec![worker.bind_udp((HERE, 100).into(), &options).unwrap()];
     options.ttl = 3;
     sockets.push(worker.bind_udp((HERE, 101).into(), &options).unwrap());
+    options.ttl = 0;
+    sockets.push(worker.bind_udp((HERE, 102).into(), &options).unwrap());
     for (socket, ttl, on_the_wire) in
-        [(0, 0, 64), (0, 1, 1), (0, 255, 255), (0, 0, 64), (1, 0, 3), (1, 7, 7), (1, 0, 3)]
+        [(0, 0, 64), (0, 1, 1), (0, 255, 255), (0, 0, 64), (1, 0, 3), (1, 7, 7), (1, 0, 3), (2, 0, 1)]
     {
         let worker = wire.worker.as_mut().unwrap();
         let mut payload = worker.tx_buf().unwrap();

@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 
 use ringwire::{DropReason, TcpState};
-use ringwire_conformance::{PEER, Script, WORKER, ack, data, script, syn, syn_ack};
+use ringwire_conformance::{PEER, Script, WORKER, ack, data, rst, script, syn, syn_ack};
 use ringwire_wire::eth::EtherType;
 
 /// IHL below five, IHL beyond the packet, total length beyond the frame or below the header, another version: dropped.
@@ -68,16 +68,19 @@ fn section5_parsing_wrong_ip_checksum() {
     });
 }
 
-/// TTL 0 is not forwarded and not answered; TTL 1 is for us (RFC 1122 3.2.1.7).
+/// What has come is for us however little is left of its TTL (RFC 1122 3.2.1.7).
 #[test]
 fn section5_parsing_ttl() {
     script(|s| {
         s.with_bystander(|s| {
-            s.inject_changed(&syn(), |ip| {
-                ip[8] = 1;
-                fix_ip_checksum(ip);
-            });
-            s.expect_only(syn_ack());
+            for ttl in [0, 1] {
+                s.inject_changed(&syn(), |ip| {
+                    ip[8] = ttl;
+                    fix_ip_checksum(ip);
+                });
+                s.expect_only(syn_ack());
+                s.inject(rst().seq(1));
+            }
         });
     });
 }
