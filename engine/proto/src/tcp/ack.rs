@@ -47,8 +47,7 @@ impl Tcb {
             self.challenge(cx.now);
             return Step::Drop(DropReason::TcpAckUnsent);
         }
-        // RFC 5961 5.2: too old to be from this connection's recent life.
-        if arrival.ack.before(self.snd.una - self.snd.max_wnd) {
+        if arrival.ack.before(self.oldest_ack(cx.totals.seqs_acked)) {
             self.challenge(cx.now);
             return Step::Drop(DropReason::TcpAckTooOld);
         }
@@ -84,6 +83,15 @@ impl Tcb {
             self.update_window(arrival.seq, arrival.ack, window);
         }
         self.after_ack(cx)
+    }
+
+    /// RFC 5961 5.2: what acknowledges less is too old to be from this connection's recent life, or (as in Linux) from before it: else
+    /// whoever guesses numbers would have a window's worth of them right. TIME-WAIT takes nothing that is worth a guess.
+    fn oldest_ack(&self, seqs_acked: u64) -> SeqNum {
+        let acked = u32::try_from(seqs_acked).unwrap_or(u32::MAX);
+        let recent =
+            if self.state == State::TimeWait { self.snd.max_wnd } else { self.snd.max_wnd.min(acked) };
+        self.snd.una - recent
     }
 
     /// An acceptable segment arrived: the peer lives.

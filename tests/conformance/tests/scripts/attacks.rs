@@ -277,6 +277,28 @@ fn section5_blind_replayed_acks() {
     });
 }
 
+/// An acknowledgement of what was never sent is not an old one: whoever guesses numbers must not have a window's worth of them right.
+#[test]
+fn section5_blind_acks_of_what_was_never_sent() {
+    script(|s| {
+        s.with_bystander(|s| {
+            s.establish();
+            s.inject(data("forged").seq(1).ack(0));
+            s.expect_only(ack().seq(1).ack(1));
+            s.expect_read("");
+            s.send("abc");
+            s.ignore_sent();
+            s.inject(ack().ack(4));
+            s.wait(500);
+            s.inject(data("forged").seq(1).ack(0));
+            s.expect_only(ack().seq(4).ack(1));
+            s.expect_read("");
+            s.inject(data("old").seq(1).ack(1));
+            s.expect_read("old");
+        });
+    });
+}
+
 /// A segment from another address or port of the peer is another connection's.
 #[test]
 fn section5_blind_other_tuples_do_not_touch_the_connection() {
