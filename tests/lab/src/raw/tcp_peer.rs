@@ -24,6 +24,11 @@ pub mod options {
         vec![1, 1, 4, 2]
     }
 
+    /// The sender's clock, and the other's as it was heard last.
+    pub fn timestamps(value: u32, echo: u32) -> Vec<u8> {
+        [&[1, 1, 8, 10], &value.to_be_bytes()[..], &echo.to_be_bytes()].concat()
+    }
+
     /// Selective acknowledgement of blocks: first byte, and the one after the last.
     pub fn sack(blocks: &[(u32, u32)]) -> Vec<u8> {
         // At most four fit the header, which is the caller's to know.
