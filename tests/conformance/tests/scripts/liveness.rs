@@ -278,6 +278,27 @@ fn rfc9293_3_9_2_2_unreachable_fails_a_connect() {
     }
 }
 
+/// RFC 5927 5.2 excepts only what is synchronised: a half-open connection ends by an unreachable error, and no sooner by what passes.
+#[test]
+fn rfc9293_3_9_2_2_unreachable_ends_a_half_open_connection() {
+    for (error, ends) in [((3, 3), true), ((3, 2), true), ((3, 13), true), ((11, 0), false), ((12, 0), false)]
+    {
+        ringwire_conformance::run("rfc9293_3_9_2_2_unreachable_ends_a_half_open_connection", |s| {
+            s.listen();
+            s.inject(syn());
+            let sent = s.expect_only(syn_ack());
+            s.inject_icmp_error(error, 0, &sent);
+            s.inject(ack());
+            if ends {
+                s.expect_only(rst().seq(1));
+            } else {
+                s.expect_nothing();
+            }
+            assert_eq!(s.connections(), u64::from(!ends));
+        });
+    }
+}
+
 /// MUST-55: source quench is discarded.
 #[test]
 fn rfc9293_3_9_2_2_source_quench_is_ignored() {
