@@ -4,6 +4,8 @@
 //! packets -> add: what is not TCP or UDP, aside -> dispatch_batch: control packets; keys -> found -> streams | datagrams
 //! ```
 
+use ringwire_proto::icmp::Unreachable;
+
 use super::*;
 
 /// The arrays of one receive batch; they keep their capacity.
@@ -44,7 +46,12 @@ impl Parsed {
                 self.bytes.push(packet);
             }
             Ok(Arrival::Control(about)) => self.control.push(ControlPacket { about, queue, packet }),
-            Err(reason) => io.counters.drop_packet(reason),
+            Err(reason) => {
+                io.counters.drop_packet(reason);
+                if reason == DropReason::IpUnknownProtocol {
+                    control_packets::unreachable(io, Unreachable::Protocol, &packet);
+                }
+            }
         }
     }
 }

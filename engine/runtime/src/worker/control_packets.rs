@@ -166,13 +166,14 @@ pub(super) fn on_unmatched_datagram(io: &mut Io, key: &FlowKey, packet: RxBuf) {
         Offered::Full => io.counters.drop_packet(DropReason::HandOffFull),
         Offered::Refused(packet) => {
             io.counters.drop_packet(DropReason::UdpNoSocket);
-            port_unreachable(io, &packet);
+            unreachable(io, Unreachable::Port, &packet);
         }
     }
 }
 
-/// Tells the sender of a datagram that nobody listens (RFC 1122 4.1.3.1), if the rules and the rate allow it.
-fn port_unreachable(io: &mut Io, bytes: &[u8]) {
+/// Tells the sender of a packet that nobody takes it (RFC 1122 3.2.2.1, 4.1.3.1), if the rules and the rate allow it.
+#[cold]
+pub(super) fn unreachable(io: &mut Io, what: Unreachable, bytes: &[u8]) {
     if !io.net.is_dedicated() {
         return;
     }
@@ -180,7 +181,7 @@ fn port_unreachable(io: &mut Io, bytes: &[u8]) {
     let start = bytes.len() - eth.payload().len();
     let Ok(scope) = io.net.addresses().check(eth.dst(), &ip) else { return };
     let offender = Offender { scope, packet: ip, bytes: bytes.get(start..).unwrap_or_default() };
-    if let Some(error) = io.net.errors.unreachable(io.now, Unreachable::Port, &offender) {
+    if let Some(error) = io.net.errors.unreachable(io.now, what, &offender) {
         let hop = reply_hop(io, eth.src(), &ip);
         send_icmp(io, &hop, error.header, error.quoted);
     }

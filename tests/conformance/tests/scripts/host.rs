@@ -141,15 +141,20 @@ fn rfc768_wrong_lengths_and_checksums_are_dropped() {
     });
 }
 
-/// A protocol that nobody has here draws no RST and no echo.
+/// A protocol that nobody has here draws protocol unreachable, and nothing else; no error goes to a group or about one.
 #[test]
-fn rfc1122_3_2_2_1_unknown_protocols_do_no_harm() {
+fn rfc1122_3_2_2_1_unknown_protocols_are_unreachable() {
     script(|s| {
         s.establish();
         for protocol in [0, 2, 4, 41, 47, 50, 132, 255] {
             s.inject_ip((PEER, WORKER), protocol, &[0x45; 40]);
+            let (source, kind, code, quoted) = icmp_answer(s);
+            assert_eq!((source, kind, code), (WORKER, 3, 2), "protocol {protocol}");
+            assert_eq!((quoted.get(9), quoted.get(20..28)), (Some(&protocol), Some(&[0x45; 8][..])));
+            s.inject_ip((PEER, BROADCAST), protocol, &[0x45; 40]);
+            s.inject_ip((BROADCAST, WORKER), protocol, &[0x45; 40]);
+            assert_eq!(s.others.len(), 0);
         }
-        s.others.clear();
         s.expect_alive();
     });
 }

@@ -1,5 +1,7 @@
 //! IP options, fragments, and protocols that nobody has.
 
+use ringwire_wire::checksum::Sum;
+
 use crate::frames::{self, IP, fragment, fragments, insert_ip_options, put};
 use crate::odd::Before::{Connection, Listener, Nothing};
 use crate::odd::{Before, Odd, Packet, mended, odd};
@@ -108,8 +110,9 @@ fn protocols() -> Vec<Odd> {
         odd(Listener, "a SYN in IP in IP", "S").cut(|frame| vec![frames::packet(&frame, 4, &frame[IP..])]),
         odd(Listener, "a SYN in GRE", "S")
             .cut(|frame| vec![frames::packet(&frame, 47, &[&[0, 0, 8, 0], &frame[IP..]].concat())]),
-        odd(Listener, "a SYN in IPv6 in IP", "S").cut(|frame| vec![frames::packet(&frame, 41, &frame[IP..])]),
-        odd(Nothing, "protocol 0", "A").spoilt(|frame| mended(frame, |frame| frame[IP + 9] = 0)),
+        odd(Listener, "a SYN in IPv6 in IP", "S")
+            .cut(|frame| vec![frames::packet(&frame, 41, &in_ipv6(&frame))]),
+        odd(Nothing, "protocol 61", "A").spoilt(|frame| mended(frame, |frame| frame[IP + 9] = 61)),
         odd(Nothing, "protocol 132", "A").spoilt(|frame| mended(frame, |frame| frame[IP + 9] = 132)),
         odd(Nothing, "protocol 253", "A").spoilt(|frame| mended(frame, |frame| frame[IP + 9] = 253)),
         odd(Nothing, "protocol 255", "A").spoilt(|frame| mended(frame, |frame| frame[IP + 9] = 255)),
@@ -127,4 +130,20 @@ fn protocols() -> Vec<Odd> {
         datagram("a datagram to port 0").spoilt(|frame| mended(frame, |frame| put(frame, IP + 22, 0))),
         datagram("a datagram from port 0").spoilt(|frame| mended(frame, |frame| put(frame, IP + 20, 0))),
     ]
+}
+
+/// The segment of a frame in an IPv6 packet from and to addresses for documentation.
+fn in_ipv6(frame: &[u8]) -> Vec<u8> {
+    const TCP_PROTOCOL: u8 = 6;
+    const CHECKSUM: usize = 16;
+    let mut segment = frame[IP + 20..].to_vec();
+    let len = segment.len() as u16;
+    let address = |last| [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last];
+    let addresses = [address(1), address(2)].concat();
+    put(&mut segment, CHECKSUM, 0);
+    let pseudo = Sum::of(&addresses).add_u16(len).add_u16(TCP_PROTOCOL.into());
+    let sum = (pseudo + Sum::of(&segment)).finish();
+    put(&mut segment, CHECKSUM, sum);
+    let [high, low] = len.to_be_bytes();
+    [&[0x60, 0, 0, 0, high, low, TCP_PROTOCOL, 64], &addresses[..], &segment].concat()
 }
