@@ -26,15 +26,16 @@ use target::Both;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-fn scene() -> Scene {
-    Scene::new(Addressing::Dedicated)
-        .may_repeat("odd packets are answered by duplicates, and what they ask for comes again")
+/// Compares the answers to all of an area, the engine's under an address of its own.
+fn compare(odds: fn() -> Vec<Odd>, table: &'static str) {
+    compare_at(Addressing::Dedicated, odds, table);
 }
 
-/// Compares the answers to all of an area.
-fn compare(odds: fn() -> Vec<Odd>, table: &'static str) {
+fn compare_at(addressing: Addressing, odds: fn() -> Vec<Odd>, table: &'static str) {
     within(LIMIT, move || {
-        let mut asker = Asker::new(Both::start(scene()));
+        let scene = Scene::new(addressing)
+            .may_repeat("odd packets are answered by duplicates, and what they ask for comes again");
+        let mut asker = Asker::new(Both::start(scene));
         table::judge(&mut asker, &odds(), table);
         asker.both.finish();
     });
@@ -73,4 +74,15 @@ fn linux_and_ringwire_answer_odd_timestamps_alike() {
 #[test]
 fn linux_and_ringwire_answer_odd_icmp_alike() {
     compare(areas::icmp::odds, include_str!("areas/icmp.txt"));
+}
+
+/// What the kernel lets through to the engine, and what it puts together for it.
+#[test]
+fn linux_and_ringwire_answer_odd_ip_packets_alike_at_one_address() {
+    compare_at(Addressing::Shared, areas::ip::to_a_socket, include_str!("areas/ip_shared.txt"));
+}
+
+#[test]
+fn linux_and_ringwire_answer_odd_headers_alike_at_one_address() {
+    compare_at(Addressing::Shared, areas::headers::to_a_socket, include_str!("areas/headers_shared.txt"));
 }

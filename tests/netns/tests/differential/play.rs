@@ -12,6 +12,8 @@ const ISS: u32 = 100_000;
 /// Our clock of timestamps when the connection begins.
 const TSVAL: u32 = 1_000_000;
 const ICMP: u8 = 1;
+/// Instead of an answer: the way to the odd packet did not lead there.
+pub(crate) const NOT_THERE: &str = "did not get there";
 
 /// Where a host may stand in its handshake and its end, as far as the other side sees it.
 #[derive(Debug, Default)]
@@ -135,7 +137,7 @@ impl Play {
     pub(crate) fn forget_answers(&mut self, before: Before) {
         self.said.clear();
         if !self.is_ready(before) {
-            self.said.push("did not get there".to_owned());
+            self.said.push(NOT_THERE.to_owned());
         }
     }
 

@@ -4,13 +4,14 @@ use crate::frames::{self, IP, TCP, put};
 use crate::odd::{Before, Odd, mended, odd};
 
 pub(crate) fn odds() -> Vec<Odd> {
-    let everywhere = [Before::Nothing, Before::Listener, Before::Connection].into_iter();
-    everywhere
-        .clone()
-        .flat_map(of_ip)
-        .chain(everywhere.clone().flat_map(of_tcp))
-        .chain(everywhere.flat_map(ports))
-        .collect()
+    let rows = |before| [of_ip(before), of_tcp(before), ports(before)].concat();
+    [Before::Nothing, Before::Listener, Before::Connection].into_iter().flat_map(rows).collect()
+}
+
+/// Of an address that the engine shares with the kernel, all but ports is the kernel's.
+pub(crate) fn to_a_socket() -> Vec<Odd> {
+    let rows = |before| [of_ip(before), of_tcp(before)].concat();
+    [Before::Listener, Before::Connection].into_iter().flat_map(rows).collect()
 }
 
 fn of_ip(before: Before) -> Vec<Odd> {

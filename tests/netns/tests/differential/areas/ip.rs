@@ -7,9 +7,17 @@ use crate::odd::Before::{Connection, Listener, Nothing};
 use crate::odd::{Before, Odd, Packet, mended, odd};
 
 pub(crate) fn odds() -> Vec<Odd> {
-    let everywhere = [Nothing, Listener, Connection].into_iter();
-    let all = everywhere.clone().flat_map(options).chain(everywhere.clone().flat_map(broken_options));
-    all.chain(everywhere.flat_map(pieces)).chain(protocols()).collect()
+    to(&[Nothing, Listener, Connection]).into_iter().chain(protocols()).collect()
+}
+
+/// Of an address that the engine shares with the kernel, all but ports is the kernel's.
+pub(crate) fn to_a_socket() -> Vec<Odd> {
+    to(&[Listener, Connection])
+}
+
+fn to(states: &[Before]) -> Vec<Odd> {
+    let rows = |before: &Before| [options(*before), broken_options(*before), pieces(*before)].concat();
+    states.iter().flat_map(rows).collect()
 }
 
 /// To a listener a SYN, else an ACK with text.
