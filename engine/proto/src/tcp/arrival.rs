@@ -286,7 +286,24 @@ impl Tcb {
             self.report_duplicate(cx, arrival.seq, arrival.seq + arrival.text_len());
         }
         self.ack_unacceptable(arrival, cx.now);
+        if self.is_news_in_probe(arrival) {
+            (arrival.seq, arrival.payload) = (nxt, None);
+            arrival.flags = arrival.flags.without(Flags::FIN);
+            return Step::Next;
+        }
         Step::Drop(if end.before_eq(nxt) { DropReason::TcpDuplicate } else { DropReason::TcpOutOfWindow })
+    }
+
+    /// Whether a segment is one number old, as keepalive and window probes are and a FIN that comes again, and acknowledges what nothing
+    /// else has acknowledged. RFC 9293 A.2: where the acknowledgement before it was lost, the peer may have nothing but this to send.
+    fn is_news_in_probe<P: Payload>(&self, arrival: &Arrival<P>) -> bool {
+        arrival.seq + 1 == self.rcv.nxt
+            && arrival.len() <= 1
+            && arrival.has(Flags::ACK)
+            && !arrival.has(Flags::SYN)
+            && self.state != State::SynReceived
+            && arrival.ack.after(self.snd.una)
+            && arrival.ack.before_eq(self.snd.nxt)
     }
 
     /// Second: RST (RFC 5961 3.2).

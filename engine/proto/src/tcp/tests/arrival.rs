@@ -242,6 +242,41 @@ fn a_keepalive_probe_is_acknowledged_and_its_byte_not_delivered() {
     }
 }
 
+/// RFC 9293 A.2: else a peer whose acknowledgements were lost, and that only probes from now on, is not understood until we give up.
+#[test]
+fn the_ack_of_a_probe_counts_and_only_if_it_is_for_something_new() {
+    let before = |count: u32| 0_u32.wrapping_sub(count);
+    for text in [&b""[..], b"\0"] {
+        let mut host = established(&plain());
+        host.write(b"unacked");
+        expect_ack(host.exchange(&peer(ACK, before(1), 7).text(text)), 7, 0);
+        assert_eq!((host.tcb.flight(), host.tcb.next_timer()), (0, None));
+        assert_eq!(host.read(), b"");
+    }
+    let mut host = established(&plain());
+    host.write(b"unacked");
+    let others = [
+        (peer(ACK, before(1), 0), "of nothing new"),
+        (peer(ACK, before(1), 8), "of what was not sent"),
+        (peer(ACK, before(2), 7), "older than a probe"),
+        (peer(ACK, before(2), 7).text(b"ab"), "text that came before"),
+        (peer(FIN | ACK, before(2), 7), "older than a FIN"),
+        (peer(PSH, before(1), 7), "no acknowledgement"),
+    ];
+    for (probe, said) in others {
+        host.refuse(&probe, DropReason::TcpDuplicate);
+        assert_eq!(host.tcb.flight(), 7, "{said}");
+    }
+}
+
+/// The same where both close at once: the peer's FIN, whose acknowledgement was lost, acknowledges ours when it comes again.
+#[test]
+fn a_fin_that_comes_again_acknowledges_ours() {
+    let mut host = in_state(State::Closing, &plain());
+    expect_ack(host.exchange(&peer(FIN | ACK, 0, 1)), 1, 1);
+    assert_eq!(host.state(), State::TimeWait);
+}
+
 #[test]
 fn a_full_window_still_takes_acks_and_fins_at_its_edge() {
     let mut host = established(&Config { recv_buffer_bytes: 1000, ..plain() });
