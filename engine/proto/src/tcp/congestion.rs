@@ -158,6 +158,11 @@ impl Congestion {
         self.bbr.as_deref_mut()
     }
 
+    /// What is left of the memory when the cold part comes back.
+    pub(super) fn recall(&mut self, w_max: u32) {
+        self.cubic.recall(w_max);
+    }
+
     /// Begins or ends to model the path.
     pub(super) fn set_bbr(&mut self, bbr: Option<Bbr>) {
         self.bbr = bbr.map(Box::new);

@@ -428,11 +428,12 @@ impl Tcb {
     /// The cold part, taken from the slab if there is none.
     #[inline]
     pub(super) fn cold_mut<'c, P, S>(&mut self, store: &'c mut ColdStore<P, S>) -> &'c mut Cold<P, S> {
-        let is_new = self.cold.is_none();
-        let (id, cold) = store.get_or_alloc(self.cold);
+        let before = self.cold;
+        let (id, cold) = store.get_or_alloc(before);
         self.cold = id;
-        if is_new {
+        if before.is_none() {
             cold.send.recall_reordering(self.reordering.is_seen());
+            cold.congestion.recall(before.w_max());
         }
         cold
     }
@@ -461,8 +462,9 @@ impl Tcb {
                 self.reordering.note_seen();
             }
             cx.totals.add(cold.send.tally());
+            let kept = ColdId::none_but(cold.congestion.memory().w_max());
             cx.cold.free(self.cold);
-            self.cold = ColdId::NONE;
+            self.cold = kept;
             self.flags.clear(OF_COLD);
         }
     }

@@ -36,13 +36,26 @@ struct Epoch {
     est_owed: u64,
 }
 
+impl Cubic {
+    /// W_max in bytes; 0 before the first congestion event.
+    pub(in crate::tcp) fn w_max(&self) -> u32 {
+        self.w_max
+    }
+
+    /// Begins where a connection that fell idle had been: from the window that it kept, the function of a new epoch comes back to the
+    /// same plateau.
+    pub(in crate::tcp) fn recall(&mut self, w_max: u32) {
+        self.w_max = w_max;
+    }
+}
+
 impl CongestionControl for Cubic {
     fn on_ack(&mut self, window: &mut Window, acked: &Acked) {
         if window.in_slow_start() {
             if self.w_max == 0 {
                 self.hystart.on_ack(window, acked);
             } else {
-                // RFC 9406 4.3: only the first slow start, as far as is known: what this holds is forgotten with an empty send queue.
+                // RFC 9406 4.3: only the first slow start.
                 window.grow_slow_start(acked, 1);
             }
             return;
@@ -88,7 +101,8 @@ impl CongestionControl for Cubic {
         window.cwnd = u32::from(mss);
     }
 
-    /// RFC 9438 5.8: the function stands still meanwhile. Where the cold part went, so did the epoch, and a new one begins.
+    /// RFC 9438 5.8: the function stands still meanwhile. Where the cold part went, so did the epoch; a new one begins at the
+    /// window that was kept and leads to the same W_max.
     fn on_idle(&mut self, idle_ns: u64) {
         if let Some(epoch) = &mut self.epoch {
             epoch.start = epoch.start.add_nanos(idle_ns);

@@ -158,6 +158,32 @@ fn a_probe_comes_after_two_round_trips_and_what_the_peer_may_wait() {
     assert_eq!((host.tcb.backoff, host.tcb.timer), (2, Timer::Retransmit));
 }
 
+/// RFC 9438 4.2, 4.3: below the last plateau the window does not grow like one that never met a loss; nor by HyStart (RFC 9406 4.3).
+#[test]
+fn the_plateau_is_remembered_when_everything_has_arrived() {
+    let config = Config { congestion: crate::tcp::Algorithm::Cubic, ..sacking() };
+    let w_max = |host: &mut Host| {
+        host.call(|tcb, cx| cx.cold.get(tcb.cold).map(|cold| cold.congestion.memory().w_max()))
+    };
+    let mut host = in_flight(&config, 20, 0);
+    assert_eq!(w_max(&mut host), Some(0));
+    host.exchange(&peer(ACK, 0, 0).sack(at(1), at(4)));
+    ack(&mut host, 20);
+    assert_eq!((host.cold.in_use(), host.tcb.flight()), (0, 0));
+    assert!(host.tcb.window.cwnd < 15_000, "{:?}", host.tcb.window);
+    host.write(&[1; 1000]);
+    assert_eq!(w_max(&mut host), Some(20_000));
+    // As often as it falls idle.
+    ack(&mut host, 21);
+    assert_eq!(host.cold.in_use(), 0);
+    host.write(&[1; 1000]);
+    assert_eq!(w_max(&mut host), Some(20_000));
+    // Another connection that gets the same slot knows nothing of it.
+    ack(&mut host, 22);
+    let mut other = in_flight(&config, 1, 0);
+    assert_eq!(w_max(&mut other), Some(0));
+}
+
 /// RFC 9438 4.9.2: what CUBIC remembers comes back with the window.
 #[test]
 fn a_loss_that_was_none_leaves_the_algorithm_as_it_was() {
