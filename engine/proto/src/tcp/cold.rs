@@ -74,7 +74,7 @@ impl<P, S> Cold<P, S> {
 
     pub(super) fn is_idle(&self) -> bool {
         self.send.is_empty()
-            // RFC 8985 7.4.2: whether it repaired a loss shows when what is sent next is acknowledged.
+            // RFC 8985 7.4.2: whether it repaired a loss shows within an RTO.
             && self.recovery.probe.is_none()
             && self.unread.is_empty()
             && self.reassembly.is_empty()

@@ -415,6 +415,7 @@ impl Tcb {
             Timer::Retransmit => self.probe_before_rto(now),
             Timer::Reorder => {}
             Timer::Idle
+            | Timer::ProbeVerdict
             | Timer::Persist
             | Timer::FinWait2
             | Timer::TimeWait

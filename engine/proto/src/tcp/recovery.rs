@@ -312,7 +312,7 @@ impl Tcb {
             }
         }
         let is_bare = advanced_bytes == 0 && blocks.is_empty() && evidence.ack == self.snd.una;
-        self.resolve_probe(cold, (is_bare, duplicate), config);
+        self.resolve_probe(cold, (is_bare, duplicate), evidence, config);
         if cold.send.sacked_bytes() == 0 && cold.recovery.phase == Phase::Open {
             return;
         }

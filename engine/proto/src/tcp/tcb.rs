@@ -225,6 +225,8 @@ pub(super) enum Timer {
     TailProbe,
     /// The same, and something of it is lost unless it arrives before (RFC 8985 6.3).
     Reorder,
+    /// Nothing is in flight, but a report that the last probe arrived twice may still come (RFC 8985 7.4.2).
+    ProbeVerdict,
     /// Nothing is in flight, but data waits for window, or for company under Nagle's, cork's or the SWS rule.
     Persist,
     FinWait2,

@@ -111,6 +111,7 @@ impl Tcb {
             | Timer::Retransmit
             | Timer::TailProbe
             | Timer::Reorder
+            | Timer::ProbeVerdict
             | Timer::Persist
             | Timer::FinWait2
             | Timer::TimeWait => None,

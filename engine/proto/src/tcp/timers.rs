@@ -62,6 +62,7 @@ impl Tcb {
                 self.on_probe_timer(cold, cx.config, cx.now);
             }
             Timer::Reorder => self.on_reorder_timer(cx),
+            Timer::ProbeVerdict => self.on_verdict_timer(cx),
             Timer::Persist => {
                 if self.on_persist_timer(cx) == Limit::Reached {
                     self.flags.set(Bits::TX_RST);

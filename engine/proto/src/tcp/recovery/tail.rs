@@ -1,8 +1,8 @@
 //! Tail loss probes (RFC 8985 7): when the last segments of a flight are lost, no acknowledgement tells of it.
 
-use super::{Cold, Phase, Tcb};
-use crate::tcp::Config;
-use crate::tcp::tcb::{Bits, Timer};
+use super::{Cold, Evidence, Phase, Tcb};
+use crate::tcp::tcb::{Bits, NEVER, Timer};
+use crate::tcp::{Config, Cx, SendPool};
 use crate::{Instant, SeqNum};
 
 /// A probe that is out.
@@ -82,6 +82,7 @@ impl Tcb {
         &mut self,
         cold: &mut Cold<P, S>,
         (is_repeated, duplicate): (bool, Option<(SeqNum, SeqNum)>),
+        evidence: &Evidence,
         config: &Config,
     ) {
         let Some(probe) = cold.recovery.probe else { return };
@@ -91,21 +92,43 @@ impl Tcb {
         let is_reported = duplicate.is_some_and(|(_, right)| right == probe.end);
         let is_masked = self.snd.una.after(probe.end);
         if probe.is_retransmission && !is_reported && !is_repeated && !is_masked {
-            // The last segment arrived, but which copy? The next acknowledgement tells.
+            // The last segment arrived, but which copy? The next acknowledgement tells; if nothing leaves that it could answer, time.
+            if self.timer == Timer::Idle {
+                self.arm(Timer::ProbeVerdict, evidence.now.add_nanos(u64::from(self.rtt.rto_us()) * 1_000));
+            }
             return;
         }
         self.end_probe(cold);
         if probe.is_retransmission && !is_reported && is_masked && cold.recovery.phase == Phase::Open {
-            let cwnd = self.window.cwnd;
-            cold.congestion.on_loss(config.congestion, &mut self.window, probe.flight_bytes, self.mss);
-            // RFC 5681 4.1: it may be the one of a restart by now, and less than half of what was in flight.
-            self.window.cwnd = self.window.cwnd.min(cwnd);
+            self.blame_repaired_loss(cold, probe.flight_bytes, config);
         }
+    }
+
+    /// No report of a second copy has come in time: the probe was the only one.
+    pub(in crate::tcp) fn on_verdict_timer<P, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) {
+        self.timer = Timer::Idle;
+        let Some(cold) = cx.cold.get_mut(self.cold) else { return };
+        if let Some(probe) = cold.recovery.probe {
+            self.end_probe(cold);
+            self.blame_repaired_loss(cold, probe.flight_bytes, cx.config);
+        }
+        self.free_idle_cold(cx);
+    }
+
+    fn blame_repaired_loss<P, S>(&mut self, cold: &mut Cold<P, S>, flight_bytes: u32, config: &Config) {
+        let cwnd = self.window.cwnd;
+        cold.congestion.on_loss(config.congestion, &mut self.window, flight_bytes, self.mss);
+        // RFC 5681 4.1: it may be the one of a restart by now, and less than half of what was in flight.
+        self.window.cwnd = self.window.cwnd.min(cwnd);
     }
 
     pub(super) fn end_probe<P, S>(&mut self, cold: &mut Cold<P, S>) {
         cold.recovery.probe = None;
         self.flags.clear(Bits::TAIL_PROBED.or(Bits::PROBE_SENT));
+        if self.timer == Timer::ProbeVerdict {
+            self.timer = Timer::Idle;
+            self.timer_at = NEVER;
+        }
     }
 
     /// Whether what is armed is the probe or the timeout.

@@ -130,6 +130,42 @@ fn a_loss_that_the_probe_repaired_still_brings_the_window_down() {
     assert!(host.tcb.window.ssthresh < 6000, "no report: the probe had repaired a loss");
 }
 
+/// The same where nothing is sent any more: an RTO later there will be no report, and nothing is kept for it.
+#[test]
+fn whether_a_probe_repaired_a_loss_is_known_an_rto_later() {
+    let probed = || {
+        let mut host = in_flight(&sacking(), 4, 0);
+        host.run_timer();
+        host.now += ROUND_TRIP;
+        assert_eq!(ack(&mut host, 4), []);
+        assert_eq!((host.tcb.flight(), host.cold.in_use()), (0, 1));
+        host
+    };
+    let mut host = probed();
+    let from = host.now;
+    assert_eq!(host.run_timer(), []);
+    assert_eq!(host.now.saturating_since(from), Duration::from_micros(host.tcb.rtt.rto_us().into()));
+    assert_eq!((host.tcb.window.ssthresh, host.cold.in_use()), (2000, 0));
+    assert_eq!(host.tcb.next_timer(), None);
+    // Once only.
+    host.write(&[1; 1000]);
+    ack(&mut host, 5);
+    assert_eq!((host.tcb.window.ssthresh, host.cold.in_use()), (2000, 0));
+    // A report, or the same acknowledgement again, says that nothing was lost.
+    for told in [peer(ACK, 0, 4000).sack(at(3), at(4)), peer(ACK, 0, 4000)] {
+        let mut host = probed();
+        host.exchange(&told);
+        assert_eq!((host.tcb.window.ssthresh, host.cold.in_use()), (u32::MAX, 0));
+        assert_eq!(host.tcb.next_timer(), None);
+    }
+    // What is sent meanwhile is watched as ever.
+    let mut host = probed();
+    host.write(&[1; 1000]);
+    assert_eq!(host.tcb.timer, Timer::Retransmit);
+    ack(&mut host, 5);
+    assert_eq!((host.tcb.window.ssthresh, host.tcb.next_timer()), (2000, None));
+}
+
 #[test]
 fn a_repaired_loss_is_no_reason_to_grow_after_a_pause() {
     // RFC 5681 4.1: the window has restarted since forty segments were in flight.
