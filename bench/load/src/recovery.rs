@@ -105,8 +105,8 @@ pub struct Parts {
 pub struct Sending {
     /// Name of the congestion control.
     pub congestion_control: &'static str,
-    /// Whether segments leave spread over the round trip; those of a model always do.
-    pub pacing: bool,
+    /// Whether segments leave spread over the round trip, by its name; those of a model always do.
+    pub pacing: &'static str,
 }
 
 /// The whole comparison.
@@ -147,10 +147,9 @@ const GOAL: f64 = 0.95;
 impl fmt::Display for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Sending { congestion_control, pacing } = self.sending;
-        let paced = if pacing { ", paced," } else { "" };
         writeln!(
             f,
-            "one sender to a kernel receiver, interleaved; {congestion_control}{paced} against the kernel's cubic"
+            "one sender to a kernel receiver, interleaved; {congestion_control}, pacing {pacing}, against the kernel's cubic"
         )?;
         let Parts { paths, short_flows, sharing } = &self.parts;
         if !paths.is_empty() {
@@ -194,7 +193,7 @@ impl Recovery {
 mod tests {
     use super::*;
 
-    const CUBIC: Sending = Sending { congestion_control: "cubic", pacing: false };
+    const CUBIC: Sending = Sending { congestion_control: "cubic", pacing: "auto" };
 
     #[test]
     fn the_table_names_the_path_and_marks_what_misses_the_goal() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ringwire::units::{NumberList, parse_count, parse_duration, parse_size};
-use ringwire::{Backend, Cidr, CongestionControl};
+use ringwire::{Backend, Cidr, CongestionControl, Pacing};
 use ringwire_load::Work;
 
 #[derive(Debug, Parser)]
@@ -270,9 +270,9 @@ pub(crate) struct CompareArgs {
     /// recovery: the congestion control of Ringwire's sender; the kernel's is cubic.
     #[arg(long, value_name = "NAME", default_value = "cubic", value_parser = parse_congestion_control)]
     pub(crate) congestion_control: CongestionControl,
-    /// recovery: Ringwire's sender spreads its segments over the round trip.
-    #[arg(long)]
-    pub(crate) pacing: bool,
+    /// recovery: whether Ringwire's sender spreads its segments over the round trip: off, auto (large windows), on [default: auto].
+    #[arg(long, value_name = "WHEN", value_parser = parse_pacing)]
+    pub(crate) pacing: Option<Pacing>,
     /// Only these contenders, such as ringwire,kernel-blocking.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub(crate) stacks: Vec<String>,
@@ -296,6 +296,11 @@ pub(crate) struct DoctorArgs {
     pub(crate) probe: bool,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+fn parse_pacing(name: &str) -> Result<Pacing, String> {
+    let named = Pacing::ALL.into_iter().find(|pacing| pacing.name() == name);
+    named.ok_or_else(|| format!("it is one of {}", Pacing::ALL.map(Pacing::name).join(", ")))
 }
 
 fn parse_congestion_control(name: &str) -> Result<CongestionControl, String> {

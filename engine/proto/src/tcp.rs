@@ -50,7 +50,7 @@ mod user;
 mod tests;
 
 pub use cold::ColdStore;
-pub use config::{Config, Ecn, Keepalive};
+pub use config::{Config, Ecn, Keepalive, Pacing};
 pub use congestion::{
     Acked, Algorithm, Bbr, CongestionControl, Cubic, Dctcp, LossEvidence, NewReno, RateSample, Window,
 };

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::str::FromStr;
 use std::time::Duration;
 
-use ringwire_proto::tcp::{Algorithm as CongestionControl, Ecn};
+use ringwire_proto::tcp::{Algorithm as CongestionControl, Ecn, Pacing};
 
 use crate::clock::Clock;
 
@@ -311,9 +311,10 @@ pub struct TcpOptions {
     /// from the start: one that has to grow is what limits it on a lossy path. DCTCP is for networks whose queues mark early; both ends
     /// must have chosen it (RFC 8257), and it asks for ECN unless that is [`Ecn::Off`].
     pub congestion_control: CongestionControl,
-    /// Spread each window over its round trip instead of sending it at once; the rate follows the window. BBR always does. The worker's
-    /// timer wheel brings the segments: its resolution and late turns make bursts, of a millisecond at the rate and one segment at most.
-    pub pacing: bool,
+    /// Whether a window is spread over its round trip instead of leaving at once; the rate follows the window. BBR's always is. The
+    /// worker's timer wheel brings the segments: its resolution and late turns make bursts, of a millisecond at the rate and one segment
+    /// at most.
+    pub pacing: Pacing,
     /// Explicit congestion notification (RFC 3168; Linux's `tcp_ecn`).
     pub ecn: Ecn,
     /// Offer timestamps (RFC 7323 3; Linux's `tcp_timestamps`).
@@ -365,7 +366,7 @@ impl Default for TcpOptions {
             linger: None,
             time_wait: Duration::from_secs(60),
             congestion_control: CongestionControl::default(),
-            pacing: false,
+            pacing: Pacing::default(),
             ecn: Ecn::default(),
             timestamps: true,
             sack: true,

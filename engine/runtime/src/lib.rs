@@ -95,7 +95,7 @@ pub use metrics::{Metrics, SteeringCounters, WorkerCounters};
 pub use ringwire_frame as frame;
 pub use ringwire_proto::DropReason;
 pub use ringwire_proto::tcp::{
-    Algorithm as CongestionControl, Ecn, Info as TcpInfo, SoftError, State as TcpState,
+    Algorithm as CongestionControl, Ecn, Info as TcpInfo, Pacing, SoftError, State as TcpState,
 };
 #[cfg(feature = "config")]
 pub use settings::{Settings, units};

@@ -4,7 +4,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 use ringwire::{
-    CloseReason, CongestionControl, Conn, Ecn, Event, KeepAlive, Listener, Recv, RxBuf, TcpOptions,
+    CloseReason, CongestionControl, Conn, Ecn, Event, KeepAlive, Listener, Pacing, Recv, RxBuf, TcpOptions,
 };
 use ringwire_wire::ipv4::Protocol;
 use ringwire_wire::tcp::{Flags, Options, SackBlocks, Timestamps};
@@ -91,7 +91,7 @@ impl Play {
         let (time, interval) = (Duration::from_secs(20), Duration::from_secs(3));
         options.keepalive = (more & 1 != 0).then_some(KeepAlive { time, interval, retries: 3 });
         options.user_timeout = (more & 2 != 0).then_some(Duration::from_secs(15));
-        options.pacing = more & 4 != 0;
+        options.pacing = if more & 4 != 0 { Pacing::On } else { Pacing::Auto };
         options.mtu_probing = more & 8 != 0;
         let peers = (0..peers).map(|index| Peer::new(FIRST_PORT + index, irs)).collect();
         let mut play = Play {

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use ringwire::{Cidr, CongestionControl, Ecn, TcpOptions};
+use ringwire::{Cidr, CongestionControl, Ecn, Pacing, TcpOptions};
 
 /// Whose clock the test runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,8 @@ impl Default for Settings {
         let mut tcp = TcpOptions::default();
         tcp.recv_buffer_max_bytes = RECV_BUFFER_MAX_BYTES;
         tcp.quick_acks = QUICK_ACKS;
+        // As Linux without fq.
+        tcp.pacing = Pacing::Off;
         let address = Cidr { address: Ipv4Addr::new(192, 168, 0, 1), prefix_len: 16 };
         Settings {
             time: Time::Virtual,
@@ -98,6 +100,7 @@ impl Settings {
                 let names = [("off", Ecn::Off), ("answer", Ecn::Answer), ("ask", Ecn::Ask)];
                 tcp.ecn = one_of(value, &names)?;
             }
+            "pacing" => tcp.pacing = one_of(value, &Pacing::ALL.map(|pacing| (pacing.name(), pacing)))?,
             "timestamps" => tcp.timestamps = switch(value)?,
             "sack" => tcp.sack = switch(value)?,
             "wscale" => tcp.window_scaling = switch(value)?,
@@ -141,7 +144,7 @@ mod tests {
 
     #[test]
     fn every_flag_is_taken() {
-        let all = "time=real,address=10.1.0.1/24, gateway=10.1.0.9,mtu=1280,patience=7,cc=reno,ecn=ask,timestamps=off,\
+        let all = "time=real,address=10.1.0.1/24, gateway=10.1.0.9,mtu=1280,patience=7,cc=reno,ecn=ask,pacing=on,timestamps=off,\
                    sack=off,wscale=off,fastopen=on,quickack=0,rcvbuf=1,rcvbuf_max=2,sndbuf=3,sndbuf_max=4,time_wait=5";
         let settings = Settings::parse(all).unwrap();
         let mut tcp = TcpOptions::default();
@@ -150,7 +153,7 @@ mod tests {
         (tcp.recv_buffer_bytes, tcp.recv_buffer_max_bytes) = (1, 2);
         (tcp.send_buffer_bytes, tcp.send_buffer_max_bytes) = (3, 4);
         tcp.time_wait = Duration::from_secs(5);
-        tcp.fast_open = true;
+        (tcp.fast_open, tcp.pacing) = (true, Pacing::On);
         let expected = Settings {
             time: Time::Real,
             address: "10.1.0.1/24".parse().unwrap(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringwire::{CongestionControl, Ecn, KeepAlive, TcpOptions};
+use ringwire::{CongestionControl, Ecn, KeepAlive, Pacing, TcpOptions};
 
 use crate::line::{Impairment, Loss};
 use crate::rng::Rng;
@@ -202,7 +202,9 @@ fn vary(rng: &mut Rng, options: &mut TcpOptions) {
     options.sack = !rng.chance(RARE);
     options.timestamps = !rng.chance(RARE);
     options.window_scaling = !rng.chance(RARE);
-    options.pacing = rng.chance(RARE);
+    if rng.chance(RARE) {
+        options.pacing = pick(rng, &[Pacing::On, Pacing::Off]);
+    }
     if rng.chance(RARE) {
         options.recv_buffer_bytes = buffer(rng);
         options.recv_buffer_max_bytes = options.recv_buffer_bytes;

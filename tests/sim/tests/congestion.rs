@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringwire::{CongestionControl, TcpOptions};
+use ringwire::{CongestionControl, Pacing, TcpOptions};
 use ringwire_sim::bulk::run;
 use ringwire_sim::{Bottleneck, Bulk, BulkReport, Flow, Impairment};
 
@@ -122,7 +122,7 @@ fn bbr_keeps_a_long_queue_short() {
 /// Pacing changes how a window leaves, not how much: the queue of a short burst instead of that of half a window.
 #[test]
 fn a_paced_window_leaves_spread_over_the_round_trip() {
-    let first_second = |pacing: bool| {
+    let first_second = |pacing| {
         let mut options = with(CongestionControl::NewReno);
         options.pacing = pacing;
         must(&Bulk {
@@ -134,7 +134,7 @@ fn a_paced_window_leaves_spread_over_the_round_trip() {
             until: Duration::from_millis(900),
         })
     };
-    let (paced, at_once) = (first_second(true), first_second(false));
+    let (paced, at_once) = (first_second(Pacing::On), first_second(Pacing::Off));
     assert!(paced.flows[0].info.pacing_rate.is_some() && at_once.flows[0].info.pacing_rate.is_none());
     assert!(paced.flows[0].bytes >= at_once.flows[0].bytes * 7 / 10, "{paced:?}");
     let (short, long) = (paced.link.longest_queue, at_once.link.longest_queue);

@@ -30,7 +30,7 @@ pub(crate) fn run(args: &CompareArgs, quiet: bool) -> Result<Exit, Refusal> {
     if args.extent == Extent::Recovery {
         return recovery::run(args, quiet);
     }
-    if !args.paths.is_empty() || !args.parts.is_empty() || args.flows.is_some() || args.pacing {
+    if !args.paths.is_empty() || !args.parts.is_empty() || args.flows.is_some() || args.pacing.is_some() {
         let what = "--path, --part, --flows and --pacing are for `compare recovery`";
         return Err(Refusal::new(Exit::Usage, what, "ringwire compare recovery --part short-flows"));
     }

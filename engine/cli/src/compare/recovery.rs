@@ -74,7 +74,7 @@ pub(super) fn run(args: &CompareArgs, quiet: bool) -> Result<Exit, Refusal> {
     let stop = signals::stop_flag()?;
     let mut options = TcpOptions::default();
     options.congestion_control = args.congestion_control;
-    options.pacing = args.pacing;
+    options.pacing = args.pacing.unwrap_or_default();
     options.time_wait = Duration::from_millis(1);
     let rig = Rig::new(options).map_err(|error| Refusal::new(Exit::Refused, error, ""))?;
     let course = Course { stop: &stop, rounds: plan.rounds, rows: plan.rows(), row: Cell::new(0), quiet };
@@ -98,7 +98,8 @@ pub(super) fn run(args: &CompareArgs, quiet: bool) -> Result<Exit, Refusal> {
     };
     // Relaxed: nothing else is published with the flag.
     let interrupted = stop.load(Ordering::Relaxed);
-    let sending = Sending { congestion_control: args.congestion_control.name(), pacing: args.pacing };
+    let pacing = args.pacing.unwrap_or_default().name();
+    let sending = Sending { congestion_control: args.congestion_control.name(), pacing };
     let recovery = Recovery::new(sending, duration, parts, interrupted);
     write_result(&recovery, &recovery.to_string(), &args.output)?;
     Ok(match (recovery.interrupted, recovery.is_valid()) {

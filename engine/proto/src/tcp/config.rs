@@ -65,8 +65,8 @@ pub struct Config {
     pub mtu_probing: bool,
     /// Congestion control algorithm.
     pub congestion: Algorithm,
-    /// Spread a window over its round trip instead of sending it at once. BBR always does.
-    pub pacing: bool,
+    /// Whether a window is spread over its round trip instead of leaving at once. BBR's always is.
+    pub pacing: Pacing,
     /// Initial congestion window in segments (RFC 6928).
     pub initial_window_segs: u8,
     /// How long TIME-WAIT lasts (2 MSL).
@@ -88,6 +88,33 @@ pub enum Ecn {
     Answer,
     /// Ask for it.
     Ask,
+}
+
+/// When a window is spread over its round trip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Pacing {
+    /// Never; Linux's way without `fq`.
+    Off,
+    /// Where a burst would do harm and the round trip leaves time to spread it: a window of more than 32 segments, on a path of 5 ms
+    /// or more. What is shorter, or nearer, leaves as soon as it may.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+}
+
+impl Pacing {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Off, Self::Auto, Self::On];
+
+    /// The name that configuration uses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Auto => "auto",
+            Self::On => "on",
+        }
+    }
 }
 
 /// Probing of an idle connection (TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT).
@@ -136,7 +163,7 @@ impl Default for Config {
             ecn: Ecn::default(),
             mtu_probing: true,
             congestion: Algorithm::default(),
-            pacing: false,
+            pacing: Pacing::default(),
             initial_window_segs: 10,
             time_wait: Duration::from_secs(60),
             fin_wait2: Duration::from_secs(60),
@@ -159,7 +186,7 @@ impl Config {
     /// Whether segments leave at a rate.
     #[inline]
     pub(super) const fn is_paced(&self) -> bool {
-        self.pacing || self.congestion.is_model()
+        !matches!(self.pacing, Pacing::Off) || self.congestion.is_model()
     }
 
     /// Send-queue records allowed: small writes hold a whole buffer each, so buffers are limited beside bytes.

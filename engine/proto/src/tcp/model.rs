@@ -79,7 +79,7 @@ impl Tcb {
         if is_model != cold.send.is_sampled() {
             self.change_model(cold, config, now);
         }
-        if config.pacing && !is_model && cold.pacer.rate() == 0 {
+        if !is_model && cold.pacer.rate() == 0 {
             self.pace_by_window(cold, config);
         }
         is_model.then(|| self.before_sampled(cold, now))

@@ -6,7 +6,7 @@
 
 use super::cold::Cold;
 use super::tcb::{Bits, Tcb};
-use super::{Config, Cx, SendPool};
+use super::{Config, Cx, Pacing, SendPool};
 use crate::Instant;
 
 /// The longest burst: a millisecond at the rate, which a worker in ordinary load is not late by. At low rates it is one segment.
@@ -55,6 +55,11 @@ impl Pacer {
 const SLOW_START_HUNDREDTHS: u64 = 200;
 const AVOIDANCE_HUNDREDTHS: u64 = 120;
 
+/// [`Pacing::Auto`]: what leaves at once. Three times the initial window that RFC 6928 found harmless, and what a short answer needs.
+const AUTO_BURST_SEGS: u32 = 32;
+/// [`Pacing::Auto`]: from here on a round trip has room for some forty ticks of the worker's wheel.
+const AUTO_SRTT_US: u64 = 5_000;
+
 impl Tcb {
     /// Whether the next segment has to wait for its time; then the timer brings it.
     #[inline]
@@ -86,7 +91,14 @@ impl Tcb {
     /// The rate of an algorithm that only keeps a window.
     pub(super) fn pace_by_window<P, S>(&self, cold: &mut Cold<P, S>, config: &Config) {
         let srtt_us = u64::from(self.rtt.srtt_us());
-        if !config.pacing || srtt_us == 0 {
+        let is_spread = match config.pacing {
+            Pacing::Off => false,
+            Pacing::Auto => {
+                srtt_us >= AUTO_SRTT_US && self.window.cwnd > AUTO_BURST_SEGS * u32::from(self.mss)
+            }
+            Pacing::On => srtt_us > 0,
+        };
+        if !is_spread {
             return cold.pacer.set_rate(0);
         }
         let hundredths =

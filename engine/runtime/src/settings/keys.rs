@@ -9,7 +9,7 @@ use crate::config::{
     AttachMode, BindMode, BusyPoll, Cidr, KeepAlive, NeedWakeup, PollMode, TcpOptions, VerifyChecksum,
 };
 use crate::error::SetupError;
-use crate::{CongestionControl, Ecn};
+use crate::{CongestionControl, Ecn, Pacing};
 use Choice::{Absent, Is};
 
 /// The keys of a table.
@@ -187,7 +187,7 @@ pub(super) fn take_tcp(options: &mut TcpOptions, entry: &Entry<'_>) -> Result<()
         "linger" => *linger = Some(no_time(entry)?),
         "time_wait" => *time_wait = entry.duration()?,
         "congestion_control" => *congestion_control = algorithm(entry)?,
-        "pacing" => *pacing = entry.flag()?,
+        "pacing" => *pacing = entry.choice(&Pacing::ALL.map(|pacing| (pacing.name(), Is(pacing))))?,
         "ecn" => *ecn = entry.choice(ECNS)?,
         "timestamps" => *timestamps = entry.flag()?,
         "sack" => *sack = entry.flag()?,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::{Config, KeepAlive};
-use crate::{Backend, CongestionControl, Ecn};
+use crate::{Backend, CongestionControl, Ecn, Pacing};
 
 fn parse(text: &str) -> Result<Settings, SetupError> {
     Settings::parse(text, "f", TcpOptions::default())
@@ -102,7 +102,8 @@ fn every_key_of_tcp_reaches_its_option() {
         ("fin_wait2 = \"5s\"", TcpOptions { fin_wait2: Duration::from_secs(5), ..default() }),
         ("tos = 0xb8", TcpOptions { tos: 0xb8, ..default() }),
         ("ttl = 5", TcpOptions { ttl: 5, ..default() }),
-        ("pacing = true", TcpOptions { pacing: true, ..default() }),
+        ("pacing = \"on\"", TcpOptions { pacing: Pacing::On, ..default() }),
+        ("pacing = \"off\"", TcpOptions { pacing: Pacing::Off, ..default() }),
         ("backlog = 0x10", TcpOptions { backlog: 16, ..default() }),
     ];
     for (text, expected) in cases {

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::host::{Host, Wire};
 use super::script::*;
-use crate::tcp::{Algorithm, Config, CongestionPhase, Ecn, IcmpError, Info, State};
+use crate::tcp::{Algorithm, Config, CongestionPhase, Ecn, IcmpError, Info, Pacing, State};
 
 const ROUND_TRIP: Duration = Duration::from_millis(80);
 /// With a shift of 2.
@@ -359,7 +359,7 @@ fn reordering_and_the_rate() {
     assert_eq!(host.cold.in_use(), 0);
     assert!(info(&mut host).is_reordering_seen, "it is not forgotten in a pause");
     // Linux's twice the window in a round trip, while it is in slow start.
-    let mut host = connected(&Config { pacing: true, ..config() });
+    let mut host = connected(&Config { pacing: Pacing::On, ..config() });
     host.write(&[1; 3_000]);
     host.now += ROUND_TRIP;
     host.exchange(&peer(ACK, 0, 1_000));

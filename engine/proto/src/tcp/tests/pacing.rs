@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::host::Host;
 use super::script::*;
-use crate::tcp::{Algorithm, Config, Keepalive, TransmitKind};
+use crate::tcp::{Algorithm, Config, Keepalive, Pacing, TransmitKind};
 
 const ROUND_TRIP: Duration = Duration::from_millis(100);
 
@@ -68,11 +68,11 @@ fn keepalive_comes_in_its_time_beside_the_pacer() {
 
 #[test]
 fn a_window_is_spread_only_where_it_is_asked_for() {
-    let config = Config { sack: true, ..plain() };
+    let config = Config { sack: true, pacing: Pacing::Off, ..plain() };
     let mut host = measured(&config);
     host.write(&[1; 30_000]);
     assert_eq!(host.call(|tcb, cx| tcb.info(cx)).pacing_rate, None);
-    let mut host = measured(&Config { pacing: true, ..config });
+    let mut host = measured(&Config { pacing: Pacing::On, ..config });
     host.write(&[1; 30_000]);
     host.now += ROUND_TRIP;
     // Two windows in a round trip of slow start.
@@ -81,6 +81,28 @@ fn a_window_is_spread_only_where_it_is_asked_for() {
     assert_eq!(info.pacing_rate, Some(u64::from(info.cwnd_bytes) * 20));
     assert!(!host.tcb.wants_transmit());
     assert_eq!(host.run_timer().len(), 1);
+}
+
+/// The rate of a connection whose whole window of `segs` is on its way and was acknowledged in part, over a path of `round_trip`.
+fn rate_by_default(segs: u32, round_trip: Duration) -> Option<u64> {
+    let mut host = Host::connect(&Config { sack: true, ..plain() }, ISS.0);
+    host.transmit();
+    host.now += round_trip;
+    host.exchange(&peer_syn_ack().sack_permitted());
+    host.tcb.window.cwnd = segs * 1000;
+    host.write(&[1; 40_000]);
+    host.now += round_trip;
+    host.exchange(&peer(ACK, 0, 1_000));
+    host.call(|tcb, cx| tcb.info(cx)).pacing_rate
+}
+
+#[test]
+fn large_windows_over_long_paths_are_spread_by_default() {
+    // The ACK adds a segment.
+    assert_eq!(rate_by_default(31, ROUND_TRIP), None);
+    assert_eq!(rate_by_default(32, ROUND_TRIP), Some(33_000 * 2 * 10));
+    assert_eq!(rate_by_default(32, Duration::from_micros(4_999)), None);
+    assert_eq!(rate_by_default(32, Duration::from_millis(5)), Some(33_000 * 2 * 200));
 }
 
 #[test]
@@ -100,7 +122,7 @@ fn the_model_outlives_silence_and_ends_with_the_algorithm() {
 
 #[test]
 fn a_window_after_a_pause_is_spread_too() {
-    let mut host = measured(&Config { pacing: true, sack: true, ..plain() });
+    let mut host = measured(&Config { pacing: Pacing::On, sack: true, ..plain() });
     host.write(&[1; 10_000]);
     while host.tcb.snd.nxt != ISS + 10_001 {
         host.run_timer();

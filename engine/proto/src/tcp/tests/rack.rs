@@ -7,7 +7,7 @@ use super::host::{Host, Wire};
 use super::script::*;
 use crate::SeqNum;
 use crate::tcp::tcb::Timer;
-use crate::tcp::{Config, CongestionPhase, TransmitKind};
+use crate::tcp::{Config, CongestionPhase, Pacing, TransmitKind};
 
 pub(super) const ROUND_TRIP: Duration = Duration::from_millis(50);
 
@@ -169,7 +169,7 @@ fn whether_a_probe_repaired_a_loss_is_known_an_rto_later() {
 #[test]
 fn a_repaired_loss_is_no_reason_to_grow_after_a_pause() {
     // RFC 5681 4.1: the window has restarted since forty segments were in flight.
-    let mut host = in_flight(&sacking(), 40, 0);
+    let mut host = in_flight(&Config { pacing: Pacing::Off, ..sacking() }, 40, 0);
     host.run_timer();
     host.now += ROUND_TRIP;
     ack(&mut host, 40);
