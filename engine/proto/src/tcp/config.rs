@@ -183,12 +183,6 @@ impl Config {
         self.ecn == Ecn::Ask || (self.congestion.counts_marks() && self.ecn != Ecn::Off)
     }
 
-    /// Whether segments leave at a rate.
-    #[inline]
-    pub(super) const fn is_paced(&self) -> bool {
-        !matches!(self.pacing, Pacing::Off) || self.congestion.is_model()
-    }
-
     /// Send-queue records allowed: small writes hold a whole buffer each, so buffers are limited beside bytes.
     pub(super) fn send_segs(limit_bytes: u32) -> usize {
         (limit_bytes as usize / 512).max(16)

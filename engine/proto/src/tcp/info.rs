@@ -142,7 +142,10 @@ impl Tcb {
             backoff: self.backoff,
             cwnd_bytes: self.window.cwnd,
             ssthresh_bytes: self.window.ssthresh,
-            pacing_rate: cold.map(|cold| cold.pacer.rate()).filter(|rate| *rate > 0),
+            pacing_rate: cold
+                .filter(|_| self.is_spread(cx.config))
+                .map(|cold| cold.pacer.rate())
+                .filter(|rate| *rate > 0),
             snd_wnd_bytes: self.snd.wnd,
             rcv_wnd_bytes: self.rcv_wnd(),
             unacked_bytes,

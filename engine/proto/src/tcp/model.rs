@@ -11,14 +11,19 @@ impl Tcb {
     /// After everything an acknowledgement says has been taken in: the algorithm sets window and rate anew.
     #[inline]
     pub(super) fn steer<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) {
-        if !cx.config.is_paced() {
+        if !self.is_spread(cx.config) {
             return;
         }
+        self.steer_spread(cx);
+    }
+
+    #[inline(never)]
+    fn steer_spread<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) {
         let Some(cold) = cx.cold.get_mut(self.cold) else { return };
         if cx.config.congestion.is_model() {
             self.steer_by_model(cold, cx.now);
         } else {
-            self.pace_by_window(cold, cx.config);
+            self.pace_by_window(cold);
         }
     }
 
@@ -72,15 +77,20 @@ impl Tcb {
         config: &Config,
         now: Instant,
     ) -> Option<u32> {
-        if !config.is_paced() && !cold.send.is_sampled() {
+        if !self.is_spread(config) && !cold.send.is_sampled() {
             return None;
         }
+        self.before_spread(cold, config, now)
+    }
+
+    #[inline(never)]
+    fn before_spread<P, S>(&mut self, cold: &mut Cold<P, S>, config: &Config, now: Instant) -> Option<u32> {
         let is_model = config.congestion.is_model();
         if is_model != cold.send.is_sampled() {
             self.change_model(cold, config, now);
         }
-        if !is_model && cold.pacer.rate() == 0 {
-            self.pace_by_window(cold, config);
+        if cold.pacer.rate() == 0 && !is_model && self.is_spread(config) {
+            self.pace_by_window(cold);
         }
         is_model.then(|| self.before_sampled(cold, now))
     }

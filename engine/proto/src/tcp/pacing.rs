@@ -58,13 +58,38 @@ const AVOIDANCE_HUNDREDTHS: u64 = 120;
 /// [`Pacing::Auto`]: what leaves at once. Three times the initial window that RFC 6928 found harmless, and what a short answer needs.
 const AUTO_BURST_SEGS: u32 = 32;
 /// [`Pacing::Auto`]: from here on a round trip has room for some forty ticks of the worker's wheel.
-const AUTO_SRTT_US: u64 = 5_000;
+const AUTO_SRTT_US: u32 = 5_000;
 
 impl Tcb {
+    /// Whether its window, or what its model gives, is spread over the round trip.
+    #[inline]
+    pub(super) fn is_spread(&self, config: &Config) -> bool {
+        if config.congestion.is_model() {
+            return true;
+        }
+        let srtt_us = self.rtt.srtt_us();
+        match config.pacing {
+            Pacing::Off => false,
+            Pacing::Auto => {
+                srtt_us >= AUTO_SRTT_US && self.window.cwnd > AUTO_BURST_SEGS * u32::from(self.mss)
+            }
+            Pacing::On => srtt_us > 0,
+        }
+    }
+
     /// Whether the next segment has to wait for its time; then the timer brings it.
     #[inline]
-    pub(super) fn is_paced_out<P, S>(&mut self, cold: &mut Cold<P, S>, now: Instant) -> bool {
+    pub(super) fn is_paced_out<P, S>(
+        &mut self,
+        cold: &mut Cold<P, S>,
+        config: &Config,
+        now: Instant,
+    ) -> bool {
         if cold.pacer.rate == 0 || cold.pacer.next_at <= now {
+            return false;
+        }
+        if !self.is_spread(config) {
+            cold.pacer.set_rate(0);
             return false;
         }
         cold.pacer.is_waiting = true;
@@ -88,19 +113,9 @@ impl Tcb {
         cx.cold.get(self.cold).filter(|cold| cold.pacer.is_waiting).map(|cold| cold.pacer.next_at)
     }
 
-    /// The rate of an algorithm that only keeps a window.
-    pub(super) fn pace_by_window<P, S>(&self, cold: &mut Cold<P, S>, config: &Config) {
-        let srtt_us = u64::from(self.rtt.srtt_us());
-        let is_spread = match config.pacing {
-            Pacing::Off => false,
-            Pacing::Auto => {
-                srtt_us >= AUTO_SRTT_US && self.window.cwnd > AUTO_BURST_SEGS * u32::from(self.mss)
-            }
-            Pacing::On => srtt_us > 0,
-        };
-        if !is_spread {
-            return cold.pacer.set_rate(0);
-        }
+    /// The rate of an algorithm that only keeps a window, once the round trip has been measured.
+    pub(super) fn pace_by_window<P, S>(&self, cold: &mut Cold<P, S>) {
+        let srtt_us = u64::from(self.rtt.srtt_us().max(1));
         let hundredths =
             if self.window.in_slow_start() { SLOW_START_HUNDREDTHS } else { AVOIDANCE_HUNDREDTHS };
         let window = u64::from(self.window.cwnd.max(self.flight()));

@@ -184,7 +184,7 @@ impl Tcb {
             self.flags.clear(Bits::TX_RTX);
             return None;
         }
-        if self.is_paced_out(cold, cx.now) {
+        if self.is_paced_out(cold, cx.config, cx.now) {
             self.flags.clear(Bits::TX_RTX);
             return None;
         }
@@ -226,7 +226,7 @@ impl Tcb {
             }
             return None;
         }
-        if self.is_paced_out(cold, cx.now) {
+        if self.is_paced_out(cold, cx.config, cx.now) {
             return None;
         }
         Some(Plan::Record(index, TransmitKind::Data))

@@ -106,6 +106,17 @@ fn large_windows_over_long_paths_are_spread_by_default() {
 }
 
 #[test]
+fn a_window_that_has_become_small_waits_no_longer() {
+    let mut host = measured(&Config { sack: true, ..plain() });
+    host.tcb.window.cwnd = 40_000;
+    assert_eq!(host.write(&[1; 60_000]).len(), 1, "the first takes its time");
+    host.tcb.window.cwnd = 10_000;
+    host.now += Duration::from_millis(1);
+    assert_eq!(host.write(&[1; 1_000]).len(), 9, "what the window lets go");
+    assert_eq!(host.call(|tcb, cx| tcb.info(cx)).pacing_rate, None);
+}
+
+#[test]
 fn the_model_outlives_silence_and_ends_with_the_algorithm() {
     let mut host = measured(&bbr());
     host.write(&[1; 1_000]);
