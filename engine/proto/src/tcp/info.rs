@@ -142,10 +142,7 @@ impl Tcb {
             backoff: self.backoff,
             cwnd_bytes: self.window.cwnd,
             ssthresh_bytes: self.window.ssthresh,
-            pacing_rate: cold
-                .filter(|_| self.is_spread(cx.config))
-                .map(|cold| cold.pacer.rate())
-                .filter(|rate| *rate > 0),
+            pacing_rate: cold.and_then(|cold| self.pacing_rate(cold, cx.config)),
             snd_wnd_bytes: self.snd.wnd,
             rcv_wnd_bytes: self.rcv_wnd(),
             unacked_bytes,

@@ -108,6 +108,11 @@ impl Tcb {
         }
     }
 
+    /// Bytes per second at which segments leave, if they do.
+    pub(super) fn pacing_rate<P, S>(&self, cold: &Cold<P, S>, config: &Config) -> Option<u64> {
+        (self.is_spread(config) && cold.pacer.rate > 0).then_some(cold.pacer.rate)
+    }
+
     /// When the pacer wants to be called, if it waits.
     pub(super) fn pace_deadline<P, A: SendPool>(&self, cx: &Cx<'_, P, A>) -> Option<Instant> {
         cx.cold.get(self.cold).filter(|cold| cold.pacer.is_waiting).map(|cold| cold.pacer.next_at)
