@@ -101,6 +101,12 @@ impl Tcb {
         self.soft_error.map_or(CloseReason::TimedOut, SoftError::reason)
     }
 
+    /// Whether the connection has ended and what was unread has been taken: [`Tcb::on_timer`] says so, now as well as later.
+    #[inline]
+    pub fn is_end_due(&self) -> bool {
+        self.state == State::Closed && self.timer_at != NEVER
+    }
+
     /// How the connection has ended, as long as something of it is unread.
     pub fn ended(&self) -> Option<CloseReason> {
         match self.timer {

@@ -405,13 +405,16 @@ impl Streams {
         self.expire_time_waits(io);
         self.relieve(io);
         while let Some(slot) = self.schedule.poll_expired(io.now) {
-            let outcome = with_machine!(self, io, slot, |flow, cx| {
+            if let Some(flow) = self.flows.at_mut(slot) {
                 flow.armed_at = Instant::MAX;
-                flow.tcb.on_timer(&mut cx)
-            });
-            if let Some(outcome) = outcome {
-                self.settle(io, slot, outcome);
             }
+            self.on_deadline(io, slot);
+        }
+    }
+
+    fn on_deadline(&mut self, io: &mut Io, slot: u32) {
+        if let Some(outcome) = with_machine!(self, io, slot, |flow, cx| flow.tcb.on_timer(&mut cx)) {
+            self.settle(io, slot, outcome);
         }
     }
 

@@ -11,7 +11,10 @@ use std::time::{Duration, Instant};
 
 use packets::{HERE, tagged};
 use ringwire::frame::FarEnd;
-use ringwire::{DropReason, Engine, EngineBuilder, Events, Handle, Interface, TcpOptions, Turn, Worker};
+use ringwire::{
+    CloseReason, ConnError, DropReason, Engine, EngineBuilder, Event, Events, Handle, Interface, Recv,
+    TcpOptions, Turn, Worker,
+};
 use ringwire_wire::packet::{self, Transport};
 use ringwire_wire::tcp::Flags;
 
@@ -174,6 +177,34 @@ fn every_connection_of_a_worker_that_goes_is_reset() {
     run.join().unwrap();
     resets += wire.resets();
     assert_eq!(resets, usize::from(CONNECTIONS));
+}
+
+/// The last byte read, or thrown away, and the next turn tells of the end, however little time has passed.
+#[test]
+fn the_end_of_a_connection_follows_the_last_byte_at_once() {
+    let mut server = flood::Server::of(64, |builder| builder);
+    for round in 0..16 {
+        let from = (flood::CLIENT, 2000 + round);
+        let seq = server.connect(from.1).unwrap();
+        let conn = hoard::accepted(&mut server).unwrap();
+        server.exchange(&[packets::data(from, PORT, (1001, seq), b"last words")]);
+        server.exchange(&[packets::tcp(from, PORT, Flags::RST, (1011, 0))]);
+        let worker = server.wire.worker.as_mut().unwrap();
+        if round % 2 == 0 {
+            let Ok(Recv::Data(piece)) = worker.recv(conn) else { panic!("it is not there") };
+            assert_eq!(piece[..], *b"last words");
+            assert!(matches!(worker.recv(conn), Err(ConnError::NotConnected)));
+        } else {
+            worker.shutdown(conn, std::net::Shutdown::Read).unwrap();
+        }
+        server.events.clear();
+        // Not a moment later.
+        worker.poll(&mut server.wire.events, Some(Duration::ZERO)).unwrap();
+        server.events.extend(server.wire.events.drain());
+        let reason = CloseReason::Reset;
+        assert_eq!(server.events, [Event::Closed { conn, reason }], "round {round}");
+    }
+    assert_eq!(server.counters().connections, 0);
 }
 
 impl Wire {

@@ -41,14 +41,15 @@ impl Streams {
 
     pub(crate) fn recv(&mut self, io: &mut Io, conn: Conn) -> Result<Recv<RxBuf>, ConnError> {
         let key = Key::unpack(conn.0, self.worker).ok_or(ConnError::Closed)?;
-        with_machine!(self, io, key key, |flow, cx, schedule| {
+        let mut is_end_due = false;
+        let received = with_machine!(self, io, key key, |flow, cx, schedule| {
             if flow.owner != Owner::Application {
                 return Err(ConnError::Closed);
             }
             match flow.tcb.recv(&mut cx) {
                 Ok(MachineRecv::Data(buf)) => {
-                    // The last piece of a connection that has ended arms the timer that reports the end.
                     schedule.follow(key.slot, flow);
+                    is_end_due = flow.tcb.is_end_due();
                     Ok(Recv::Data(lend(buf, conn, flow)))
                 }
                 Ok(MachineRecv::Empty) => Ok(Recv::Empty),
@@ -56,8 +57,12 @@ impl Streams {
                 Err(RecvError::NotConnected) => Err(ConnError::NotConnected),
                 Err(_) => Err(ConnError::Closed),
             }
-        })
-        .unwrap_or(Err(ConnError::Closed))
+        });
+        if is_end_due {
+            // With the last piece, not when the wheel comes round.
+            self.on_deadline(io, key.slot);
+        }
+        received.unwrap_or(Err(ConnError::Closed))
     }
 
     /// What [`Streams::recv`] would give, piece by piece.
@@ -171,15 +176,19 @@ impl Streams {
     ) -> Result<(), ConnError> {
         use std::net::Shutdown;
         let slot = self.placed_slot(conn)?;
-        with_machine!(self, io, slot, |flow, cx| {
+        let is_end_due = with_machine!(self, io, slot, |flow, cx| {
             if matches!(how, Shutdown::Read | Shutdown::Both) {
                 flow.tcb.shutdown_read(&mut cx);
             }
             if matches!(how, Shutdown::Write | Shutdown::Both) {
                 flow.tcb.shutdown_write(&mut cx);
             }
+            flow.tcb.is_end_due()
         });
-        self.reschedule(slot);
+        match is_end_due {
+            Some(true) => self.on_deadline(io, slot),
+            Some(false) | None => self.reschedule(slot),
+        }
         Ok(())
     }
 
