@@ -108,13 +108,23 @@ fn report(rounds: &[[Seen; 3]], syn_per_s: u32) -> bool {
         mark(of_quiet.median > GOAL_KEPT)
     );
     println!("  connects in {p99:.1?} at p99: goal of less than {GOAL_P99:?} {}", mark(p99 < GOAL_P99));
+    let answered = spread(&|round| round[2].answered).min;
     let slowest = spread(&|round| round[1].syns_per_s.min(round[2].syns_per_s)).min;
     if slowest < LEAST_FLOOD * f64::from(syn_per_s) {
         println!("  not valid: the flooder reached {:.0} k SYN/s only", slowest / 1e3);
         return false;
     }
-    let answered = spread(&|round| round[2].answered).min;
     println!("  answers {:.0} % of the flood", answered * 100.0);
+    if rounds.iter().all(|round| round[2].unanswered.is_some()) {
+        let share = |of: usize| {
+            spread(&move |round| round[2].unanswered.map_or(0.0, |shares| shares[of])).median * 100.0
+        };
+        println!(
+            "  {:.0} % are of half-open connections, which answer again after half a second; {:.0} % found the ring full",
+            share(0),
+            share(1)
+        );
+    }
     if answered < LEAST_ANSWERED {
         println!("  not valid: the flood did not come to the listener");
         return false;

@@ -12,7 +12,7 @@ use ringwire_packet::{PacketConfig, PacketPort};
 use rustix::net::sockopt;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use crate::serve::{self, Server, Stack};
+use crate::serve::{self, Server, Stack, Unanswered};
 
 /// Behind the flooder, as the router sees it.
 const FORGED_NET: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
@@ -66,6 +66,8 @@ pub(crate) struct Seen {
     pub(crate) syns_per_s: f64,
     /// Packets towards the flooder for each SYN.
     pub(crate) answered: f64,
+    /// Why the engine did not answer, for each SYN: repeated, lost.
+    pub(crate) unanswered: Option<[f64; 2]>,
     /// Of the established connections, as the server's application reads.
     pub(crate) bits_per_s: f64,
     pub(crate) connects: Vec<Duration>,
@@ -160,6 +162,7 @@ impl Rig {
         shared.phase.store(phase as u8, Ordering::Relaxed);
         thread::sleep(SETTLE);
         let before = (shared.syns.load(Ordering::Relaxed), server.bytes(), self.answers()?);
+        let unanswered_before = server.unanswered().unwrap_or_default();
         let began = Instant::now();
         let mut connects = Vec::new();
         while began.elapsed() < lasts {
@@ -171,11 +174,16 @@ impl Rig {
         let syns = shared.syns.load(Ordering::Relaxed) - before.0;
         let bytes = server.bytes() - before.1;
         let answers = self.answers()? - before.2;
+        let share = |count: u64| count as f64 / syns.max(1) as f64;
+        let unanswered = server.unanswered().map(|Unanswered { repeated, lost }| {
+            [share(repeated - unanswered_before.repeated), share(lost - unanswered_before.lost)]
+        });
         shared.phase.store(Phase::Quiet as u8, Ordering::Relaxed);
         thread::sleep(SETTLE);
         Ok(Seen {
             syns_per_s: syns as f64 / took_s,
-            answered: answers as f64 / syns.max(1) as f64,
+            answered: share(answers),
+            unanswered,
             bits_per_s: bytes as f64 * 8.0 / took_s,
             connects,
         })

@@ -7,7 +7,9 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use ringwire::{Engine, Event, Events, Interface, PollMode, Recv, TcpOptions, WorkerSeed};
+use ringwire::{
+    DropReason, Engine, Event, Events, Handle, Interface, PollMode, Recv, TcpOptions, WorkerSeed,
+};
 
 use crate::rig::{Rig, pin, v4};
 
@@ -43,9 +45,27 @@ pub(crate) struct Server {
     addr: SocketAddrV4,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    /// Of the engine.
+    handle: Option<Handle>,
+}
+
+/// Packets that an engine did not answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Unanswered {
+    /// SYNs of half-open connections, which answer once in half a second.
+    pub(crate) repeated: u64,
+    /// What found the receive ring full.
+    pub(crate) lost: u64,
 }
 
 impl Server {
+    /// Since it started; none of a kernel server.
+    pub(crate) fn unanswered(&self) -> Option<Unanswered> {
+        let metrics = self.handle.as_ref()?.metrics();
+        let lost = metrics.sum(|worker| worker.port_rx_dropped);
+        Some(Unanswered { repeated: metrics.dropped(DropReason::TcpDuplicate), lost })
+    }
+
     pub(crate) fn addr(&self) -> SocketAddrV4 {
         self.addr
     }
@@ -70,26 +90,26 @@ impl Drop for Server {
 pub(crate) fn start(rig: &Rig, stack: Stack, port: u16, cpu: usize) -> Result<Server, String> {
     let shared = Arc::<Shared>::default();
     let told = Arc::clone(&shared);
-    let (addr, thread) = match stack {
+    let (addr, thread, handle) = match stack {
         Stack::Ringwire => {
             let addr = SocketAddrV4::new(v4(rig.server_link.spare_addr(&rig.server)), port);
-            let seed = engine(rig, cpu).map_err(|error| error.to_string())?;
+            let (seed, handle) = engine(rig, cpu).map_err(|error| error.to_string())?;
             let (listens, is_listening) = mpsc::channel();
             let thread = thread::spawn(move || serve(seed, addr, &listens, &told));
             is_listening.recv_timeout(START_LIMIT).map_err(|_| "the engine does not listen".to_owned())?;
-            (addr, thread)
+            (addr, thread, Some(handle))
         }
         Stack::Kernel => {
             let addr = SocketAddrV4::new(v4(rig.server_link.addr(&rig.server)), port);
             let listener = rig.server.run(|| TcpListener::bind(addr)).map_err(|error| error.to_string())?;
             listener.set_nonblocking(true).map_err(|error| error.to_string())?;
-            (addr, thread::spawn(move || accept(&listener, cpu, told)))
+            (addr, thread::spawn(move || accept(&listener, cpu, told)), None)
         }
     };
-    Ok(Server { addr, shared, thread: Some(thread) })
+    Ok(Server { addr, shared, thread: Some(thread), handle })
 }
 
-fn engine(rig: &Rig, cpu: usize) -> io::Result<WorkerSeed> {
+fn engine(rig: &Rig, cpu: usize) -> io::Result<(WorkerSeed, Handle)> {
     let address = format!("{}/{}", rig.server_link.spare_addr(&rig.server), rig.server_link.prefix_len());
     let address = address.parse().map_err(|_| io::Error::other("the lab gave an address that is none"))?;
     let interface = Interface::new(rig.server_link.name(&rig.server)).address(address).gateway(rig.gateway);
@@ -100,7 +120,9 @@ fn engine(rig: &Rig, cpu: usize) -> io::Result<WorkerSeed> {
         .cpus([cpu])
         .start()
         .map_err(|error| io::Error::other(error.to_string()))?;
-    engine.into_workers().pop().ok_or_else(|| io::Error::other("no worker"))
+    let handle = engine.handle();
+    let seed = engine.into_workers().pop().ok_or_else(|| io::Error::other("no worker"))?;
+    Ok((seed, handle))
 }
 
 fn serve(seed: WorkerSeed, addr: SocketAddrV4, listens: &mpsc::Sender<()>, shared: &Shared) {
