@@ -45,16 +45,21 @@ pub fn echo_reply<'a>(scope: Scope, mtu: usize, request: &Echo<'a>) -> Result<Ec
     Ok(EchoReply { header, data: request.data })
 }
 
-/// What nobody takes at this address.
+/// What is wrong with a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unreachable {
-    /// The UDP port.
+pub enum Complaint {
+    /// Nobody takes the UDP port.
     Port,
-    /// The IP protocol.
+    /// Nobody takes the IP protocol.
     Protocol,
+    /// An IP option is malformed.
+    Option {
+        /// Where it begins, in bytes from the header's beginning.
+        at: u8,
+    },
 }
 
-/// A packet that nobody takes.
+/// A packet that an error may be about.
 #[derive(Debug, Clone, Copy)]
 pub struct Offender<'a> {
     /// To whom it was sent.
@@ -65,7 +70,7 @@ pub struct Offender<'a> {
     pub bytes: &'a [u8],
 }
 
-/// A destination-unreachable message to send.
+/// An error message to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ErrorOut<'a> {
     /// Our address: where the offending packet went.
@@ -78,7 +83,7 @@ pub struct ErrorOut<'a> {
     pub quoted: &'a [u8],
 }
 
-/// Builds destination-unreachable messages at a limited rate; one per worker.
+/// Builds error messages at a limited rate; one per worker.
 #[derive(Debug)]
 pub struct ErrorSource {
     bucket: TokenBucket,
@@ -97,10 +102,10 @@ impl ErrorSource {
     }
 
     /// The error about a packet, unless the rules or the rate forbid one.
-    pub fn unreachable<'a>(
+    pub fn complain<'a>(
         &mut self,
         now: Instant,
-        what: Unreachable,
+        what: Complaint,
         offender: &Offender<'a>,
     ) -> Option<ErrorOut<'a>> {
         let Offender { scope, packet, bytes } = offender;
@@ -108,24 +113,20 @@ impl ErrorSource {
         if !may_be_reported(*scope, packet) || !self.bucket.take(now, blur) {
             return None;
         }
-        let code = match what {
-            Unreachable::Port => unreachable::PORT,
-            Unreachable::Protocol => unreachable::PROTOCOL,
+        let header = match what {
+            Complaint::Port => Header::Unreachable { code: unreachable::PORT, next_hop_mtu: 0 },
+            Complaint::Protocol => Header::Unreachable { code: unreachable::PROTOCOL, next_hop_mtu: 0 },
+            Complaint::Option { at } => Header::ParameterProblem { pointer: at },
         };
         let packet_len = packet.header_len() + packet.payload().len();
         let quoted_len = packet_len.min(MAX_ERROR_LEN - ipv4::HEADER_LEN - HEADER_LEN);
-        Some(ErrorOut {
-            src: packet.dst(),
-            dst: packet.src(),
-            header: Header::Unreachable { code, next_hop_mtu: 0 },
-            quoted: bytes.get(..quoted_len)?,
-        })
+        Some(ErrorOut { src: packet.dst(), dst: packet.src(), header, quoted: bytes.get(..quoted_len)? })
     }
 }
 
 /// RFC 1122 3.2.2: never about an ICMP error, a group packet, a later fragment, or a source that is not one host.
 ///
-/// Errors are only ever asked for about unclaimed ports and protocols, so no ICMP message has one at all.
+/// No ICMP message has one at all: to tell its errors from the rest is worth nothing.
 fn may_be_reported(scope: Scope, packet: &Packet<'_>) -> bool {
     let src = packet.src();
     scope == Scope::Unicast

@@ -92,7 +92,7 @@ impl Addresses {
         if !packet.options().is_empty() {
             check_options(packet)?;
         }
-        self.check_destination(eth_dst, packet.dst())
+        self.scope(eth_dst, packet.dst())
     }
 
     fn check_source(&self, src: Ipv4Addr) -> Result<(), DropReason> {
@@ -105,7 +105,8 @@ impl Addresses {
         if self.is_ours(src) { Err(DropReason::IpOwnSource) } else { Ok(()) }
     }
 
-    fn check_destination(&self, eth_dst: Mac, dst: Ipv4Addr) -> Result<Scope, DropReason> {
+    /// Decides whether a packet to `dst` in a frame to `eth_dst` is for us, and to whom it was sent.
+    pub fn scope(&self, eth_dst: Mac, dst: Ipv4Addr) -> Result<Scope, DropReason> {
         if self.is_ours(dst) {
             // RFC 1122 3.3.6: a link-layer broadcast that is not an IP broadcast or multicast is silently discarded.
             return if eth_dst.is_multicast() { Err(DropReason::IpLinkGroup) } else { Ok(Scope::Unicast) };

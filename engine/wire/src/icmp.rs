@@ -231,6 +231,11 @@ pub enum Header {
         /// Zero unless the code is [`unreachable::FRAGMENTATION_NEEDED`].
         next_hop_mtu: u16,
     },
+    /// A header field was refused.
+    ParameterProblem {
+        /// Its first byte, counted from the beginning of the packet.
+        pointer: u8,
+    },
 }
 
 impl Header {
@@ -240,6 +245,7 @@ impl Header {
             Header::EchoRequest { ident, seq } => (ECHO_REQUEST, 0, [ident, seq]),
             Header::EchoReply { ident, seq } => (ECHO_REPLY, 0, [ident, seq]),
             Header::Unreachable { code, next_hop_mtu } => (UNREACHABLE, code, [0, next_hop_mtu]),
+            Header::ParameterProblem { pointer } => (PARAMETER_PROBLEM, 0, [u16::from(pointer) << 8, 0]),
         };
         out[..4].copy_from_slice(&[icmp_type, code, 0, 0]);
         out[4..6].copy_from_slice(&words[0].to_be_bytes());

@@ -169,6 +169,17 @@ impl<'a> Packet<'a> {
     /// # Errors
     /// [`Malformed::BadOption`] when the options do not chain up inside the header.
     pub fn source_routed(&self) -> Result<bool, Malformed> {
+        self.walk_options().map_err(|_| Malformed::BadOption)
+    }
+
+    /// Where the option begins, in bytes from the header's beginning, at which [`Packet::source_routed`] fails.
+    pub fn bad_option_at(&self) -> Option<u8> {
+        // A header has 60 bytes at most.
+        self.walk_options().err().map(|left| (HEADER_LEN + self.options.len() - left) as u8)
+    }
+
+    /// Whether there is a source route; or how many bytes were left when the options stopped to chain up.
+    fn walk_options(&self) -> Result<bool, usize> {
         const END: u8 = 0;
         const NOP: u8 = 1;
         const LOOSE_ROUTE: u8 = 131;
@@ -179,7 +190,7 @@ impl<'a> Packet<'a> {
                 END => break,
                 NOP => rest = tail,
                 LOOSE_ROUTE | STRICT_ROUTE => return Ok(true),
-                _ => rest = skip_option(rest)?,
+                _ => rest = skip_option(rest).ok_or(rest.len())?,
             }
         }
         Ok(false)
@@ -187,10 +198,10 @@ impl<'a> Packet<'a> {
 }
 
 /// What follows the option at the front; its length covers its own two bytes.
-fn skip_option(options: &[u8]) -> Result<&[u8], Malformed> {
+fn skip_option(options: &[u8]) -> Option<&[u8]> {
     match options {
-        [_, len, ..] if *len >= 2 => options.get(usize::from(*len)..).ok_or(Malformed::BadOption),
-        _ => Err(Malformed::BadOption),
+        [_, len, ..] if *len >= 2 => options.get(usize::from(*len)..),
+        _ => None,
     }
 }
 

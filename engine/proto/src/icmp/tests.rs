@@ -41,7 +41,7 @@ fn offender(scope: Scope, bytes: &[u8]) -> Offender<'_> {
 
 /// The error about these bytes from a source that has never sent one.
 fn error_about(scope: Scope, bytes: &[u8]) -> Option<ErrorOut<'_>> {
-    source(10, 10).unreachable(Instant::ZERO, Unreachable::Port, &offender(scope, bytes))
+    source(10, 10).complain(Instant::ZERO, Complaint::Port, &offender(scope, bytes))
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn what_must_not_be_reported_is_not() {
 fn sent(source: &mut ErrorSource, start: Instant, gap: Duration, probes: u32) -> u32 {
     let bytes = packet(header(16));
     let offender = offender(Scope::Unicast, &bytes);
-    let mut is_sent = |n| source.unreachable(start + gap * n, Unreachable::Port, &offender).is_some();
+    let mut is_sent = |n| source.complain(start + gap * n, Complaint::Port, &offender).is_some();
     (0..probes).map(|n| u32::from(is_sent(n))).sum()
 }
 

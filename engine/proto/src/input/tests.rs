@@ -9,7 +9,7 @@ use ringwire_wire::packet::Transport;
 use ringwire_wire::{packet, tcp, udp as wire_udp};
 
 use super::*;
-use crate::icmp::{ErrorSource, Offender, Unreachable, echo_reply, on_error};
+use crate::icmp::{Complaint, ErrorSource, Offender, echo_reply, on_error};
 use crate::ip::Addresses;
 use crate::prf::Prf;
 use crate::time::Instant;
@@ -192,7 +192,7 @@ fn receive(errors: &mut ErrorSource, bytes: &[u8]) -> Result<(), DropReason> {
         },
         Transport::Udp(_) => {
             let offender = Offender { scope, packet: ip, bytes: parsed.eth.payload() };
-            let error = errors.unreachable(Instant::ZERO, Unreachable::Port, &offender);
+            let error = errors.complain(Instant::ZERO, Complaint::Port, &offender);
             error.map(|_| ()).ok_or(DropReason::UdpNoSocket)
         }
         Transport::Tcp(_) | Transport::Fragment | Transport::Other => Ok(()),

@@ -4,8 +4,6 @@
 //! packets -> add: what is not TCP or UDP, aside -> dispatch_batch: control packets; keys -> found -> streams | datagrams
 //! ```
 
-use ringwire_proto::icmp::Unreachable;
-
 use super::*;
 
 /// The arrays of one receive batch; they keep their capacity.
@@ -48,8 +46,8 @@ impl Parsed {
             Ok(Arrival::Control(about)) => self.control.push(ControlPacket { about, queue, packet }),
             Err(reason) => {
                 io.counters.drop_packet(reason);
-                if reason == DropReason::IpUnknownProtocol {
-                    control_packets::unreachable(io, Unreachable::Protocol, &packet);
+                if matches!(reason, DropReason::IpUnknownProtocol | DropReason::IpBadOptions) {
+                    control_packets::complain(io, reason, &packet);
                 }
             }
         }

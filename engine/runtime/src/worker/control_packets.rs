@@ -1,11 +1,11 @@
 //! ARP, ICMP and chains: what is rare, kept off the batch path.
 
-use ringwire_proto::icmp::{self, ErrorKind, Offender, Unreachable};
+use ringwire_proto::icmp::{self, Complaint, ErrorKind, Offender};
 use ringwire_proto::ip::Scope;
 use ringwire_proto::neigh::{Released, Verdict};
 use ringwire_proto::{DropReason, SeqNum, tcp};
 use ringwire_wire::checksum::Sum;
-use ringwire_wire::eth::Mac;
+use ringwire_wire::eth::{self, Mac};
 use ringwire_wire::icmp::Kind;
 use ringwire_wire::packet::{self, Transport};
 use ringwire_wire::{arp, ipv4};
@@ -166,22 +166,28 @@ pub(super) fn on_unmatched_datagram(io: &mut Io, key: &FlowKey, packet: RxBuf) {
         Offered::Full => io.counters.drop_packet(DropReason::HandOffFull),
         Offered::Refused(packet) => {
             io.counters.drop_packet(DropReason::UdpNoSocket);
-            unreachable(io, Unreachable::Port, &packet);
+            complain(io, DropReason::UdpNoSocket, &packet);
         }
     }
 }
 
-/// Tells the sender of a packet that nobody takes it (RFC 1122 3.2.2.1, 4.1.3.1), if the rules and the rate allow it.
+/// Tells the sender why its packet was dropped, if the rules and the rate allow it (RFC 1122 3.2.2.1, 3.2.2.5, 4.1.3.1).
 #[cold]
-pub(super) fn unreachable(io: &mut Io, what: Unreachable, bytes: &[u8]) {
+pub(super) fn complain(io: &mut Io, reason: DropReason, bytes: &[u8]) {
     if !io.net.is_dedicated() {
         return;
     }
-    let Ok(packet::Packet { eth, net: packet::Net::Ipv4(ip, _) }) = packet::parse(bytes) else { return };
-    let start = bytes.len() - eth.payload().len();
-    let Ok(scope) = io.net.addresses().check(eth.dst(), &ip) else { return };
-    let offender = Offender { scope, packet: ip, bytes: bytes.get(start..).unwrap_or_default() };
-    if let Some(error) = io.net.errors.unreachable(io.now, what, &offender) {
+    let Ok(eth) = eth::Frame::parse(bytes) else { return };
+    let Ok(ip) = ipv4::Packet::parse(eth.payload()) else { return };
+    let what = match (reason, ip.bad_option_at()) {
+        (DropReason::UdpNoSocket, _) => Complaint::Port,
+        (DropReason::IpUnknownProtocol, _) => Complaint::Protocol,
+        (DropReason::IpBadOptions, Some(at)) => Complaint::Option { at },
+        _ => return,
+    };
+    let Ok(scope) = io.net.addresses().scope(eth.dst(), ip.dst()) else { return };
+    let offender = Offender { scope, packet: ip, bytes: eth.payload() };
+    if let Some(error) = io.net.errors.complain(io.now, what, &offender) {
         let hop = reply_hop(io, eth.src(), &ip);
         send_icmp(io, &hop, error.header, error.quoted);
     }

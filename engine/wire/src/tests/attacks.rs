@@ -71,20 +71,21 @@ fn ipv4_source_routes_are_seen_and_bad_options_end_the_walk() {
         });
         let packet = ipv4::Packet::parse(&bytes).unwrap();
         assert_eq!((packet.options(), packet.payload()), (&options[..], &[0x55; 40][..]));
-        packet.source_routed()
+        (packet.source_routed(), packet.bad_option_at())
     };
-    assert_eq!(routed([1, 1, 1, 1, 1, 1, 1, 1]), Ok(false));
-    assert_eq!(routed([1, 131, 7, 4, 10, 0, 0, 9]), Ok(true));
-    assert_eq!(routed([7, 3, 4, 137, 3, 4, 0, 0]), Ok(true));
-    assert_eq!(routed([7, 8, 131, 137, 131, 137, 0, 0]), Ok(false));
-    assert_eq!(routed([0, 131, 3, 4, 0, 0, 0, 0]), Ok(false));
-    for bad in [
-        [7, 0, 0, 0, 0, 0, 0, 0],
-        [7, 1, 0, 0, 0, 0, 0, 0],
-        [7, 9, 0, 0, 0, 0, 0, 0],
-        [1, 1, 1, 1, 1, 1, 1, 7],
+    assert_eq!(routed([1, 1, 1, 1, 1, 1, 1, 1]), (Ok(false), None));
+    assert_eq!(routed([1, 131, 7, 4, 10, 0, 0, 9]), (Ok(true), None));
+    assert_eq!(routed([7, 3, 4, 137, 3, 4, 0, 0]), (Ok(true), None));
+    assert_eq!(routed([7, 8, 131, 137, 131, 137, 0, 0]), (Ok(false), None));
+    assert_eq!(routed([0, 131, 3, 4, 0, 0, 0, 0]), (Ok(false), None));
+    for (bad, at) in [
+        ([7, 0, 0, 0, 0, 0, 0, 0], 20),
+        ([7, 1, 0, 0, 0, 0, 0, 0], 20),
+        ([7, 9, 0, 0, 0, 0, 0, 0], 20),
+        ([7, 4, 0, 0, 1, 7, 4, 0], 25),
+        ([1, 1, 1, 1, 1, 1, 1, 7], 27),
     ] {
-        assert_eq!(routed(bad), Err(Malformed::BadOption));
+        assert_eq!(routed(bad), (Err(Malformed::BadOption), Some(at)));
     }
 }
 

@@ -6,6 +6,8 @@ use std::net::Ipv4Addr;
 use ringwire::{DropReason, TcpState};
 use ringwire_conformance::{PEER, Script, WORKER, ack, data, rst, script, syn, syn_ack};
 use ringwire_wire::eth::EtherType;
+use ringwire_wire::icmp::{Kind, Reason};
+use ringwire_wire::packet::{self, Net, Transport};
 
 /// IHL below five, IHL beyond the packet, total length beyond the frame or below the header, another version: dropped.
 #[test]
@@ -154,16 +156,48 @@ fn section5_parsing_source_routes() {
 fn section5_parsing_unknown_ip_options_are_ignored() {
     script(|s| {
         s.with_bystander(|s| {
-            s.inject_changed(&syn(), |ip| {
-                ip[0] = 0x46;
-                ip.splice(20..20, [148, 4, 0, 0]);
-                let len = ip.len() as u16;
-                ip[2..4].copy_from_slice(&len.to_be_bytes());
-                fix_ip_checksum(ip);
-            });
+            s.inject_changed(&syn(), |ip| insert_options(ip, [148, 4, 0, 0]));
             s.expect_only(syn_ack());
         });
     });
+}
+
+/// RFC 1122 3.2.2.5: IP options that do not chain up draw a parameter problem that points at the first that is wrong; nothing draws one
+/// that went to a group or came from one.
+#[test]
+fn rfc1122_3_2_2_5_broken_options_are_a_parameter_problem() {
+    script(|s| {
+        s.with_bystander(|s| {
+            for (options, pointer) in
+                [([7, 0, 0, 0], 20), ([1, 1, 7, 9], 22), ([1, 148, 2, 0x44], 23), ([1, 1, 1, 7], 23)]
+            {
+                s.others.clear();
+                s.inject_changed(&syn(), |ip| insert_options(ip, options));
+                let answer = s.others.pop().expect("an answer");
+                let frame = packet::parse(&answer).expect("well-formed");
+                let Net::Ipv4(ip, Transport::Icmp(message)) = frame.net else { panic!("not ICMP") };
+                let Kind::Error(error) = message.kind() else { panic!("no error") };
+                assert_eq!((ip.src(), error.reason), (WORKER, Reason::ParameterProblem { code: 0, pointer }));
+                assert_eq!(error.quoted.get(20..24), Some(&options[..]));
+                for (at, address) in [(16, [10, 0, 0, 255]), (12, [10, 0, 0, 255]), (12, [224, 0, 0, 1])] {
+                    s.inject_changed(&syn(), |ip| {
+                        ip[at..at + 4].copy_from_slice(&address);
+                        insert_options(ip, options);
+                    });
+                }
+                assert_eq!(s.others.len(), 0);
+            }
+            s.expect_nothing();
+        });
+    });
+}
+
+fn insert_options(ip: &mut Vec<u8>, options: [u8; 4]) {
+    ip[0] = 0x46;
+    ip.splice(20..20, options);
+    let len = ip.len() as u16;
+    ip[2..4].copy_from_slice(&len.to_be_bytes());
+    fix_ip_checksum(ip);
 }
 
 /// IP in IP is not unpacked (CVE-2020-11896).

@@ -289,7 +289,12 @@ impl Play {
     fn words(&self, packet: &Dissected) -> Option<String> {
         let mut words = match (packet.get(Field::TcpFlags), packet.get(Field::IcmpType)) {
             (Some(flags), _) => self.segment_words(packet, &flags.to_string()),
-            (None, Some(kind)) => format!("ICMP {kind}.{}", packet.number(Field::IcmpCode)),
+            (None, Some(kind)) => {
+                let words = format!("ICMP {kind}.{}", packet.number(Field::IcmpCode));
+                // Which byte is wrong.
+                let pointer = packet.number(Field::IcmpRest) >> 24;
+                if *kind == Value::Number(12) { format!("{words} at {pointer}") } else { words }
+            }
             (None, None) => format!("protocol {}", packet.get(Field::IpProtocol)?),
         };
         if packet.get(Field::ChecksumOk) == Some(&Value::Flag(false)) {
