@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use ringwire::clock::{Clock, ManualClock};
-use ringwire::{Conn, Engine, Event, Events, Interface, Listener, RxBuf, TcpOptions, Worker};
+use ringwire::{Conn, Engine, Event, Events, Interface, Listener, Pacing, RxBuf, TcpOptions, Worker};
 use ringwire_wire::arp;
 use ringwire_wire::eth::{EtherType, Mac};
 use ringwire_wire::ipv4::Protocol;
@@ -96,6 +96,9 @@ impl Script {
             .expect("in memory nothing can be refused");
         let handle = engine.handle();
         let worker = engine.into_workers().pop().expect("one worker").start();
+        let mut options = TcpOptions::default();
+        // The scripts say how much leaves, at once; when it leaves has tests of its own.
+        options.pacing = Pacing::Off;
         let mut script = Script {
             worker,
             handle,
@@ -110,7 +113,7 @@ impl Script {
             irs: 0x1000_0000,
             offer: Options { mss: Some(1460), ..Options::default() },
             win: u16::MAX,
-            options: TcpOptions::default(),
+            options,
             listener: None,
             conn: None,
             held: Vec::new(),
