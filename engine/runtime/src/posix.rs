@@ -26,6 +26,7 @@ use crate::event::{Conn, Event, Events, Listener, Turn, Udp};
 use crate::worker::Worker;
 
 pub mod addr;
+mod ancillary;
 pub mod call;
 mod control;
 mod datagram;
@@ -40,6 +41,7 @@ mod ports;
 mod stream;
 mod stream_calls;
 
+pub use ancillary::Control;
 pub use call::{Progress, Runner};
 pub use control::Ioctl;
 pub use epoll::{EpollEvent, PollFd};

@@ -239,7 +239,7 @@ pub fn recv<B: AsMut<[u8]>>(
 
 fn recv_into(flags: i32) -> impl FnMut(&mut Sockets, FileId, &mut [u8]) -> Progress<Result<Received, Errno>> {
     let (mut deadline, mut connection) = (Deadline::new(Direction::Receive), Connection::default());
-    let mut done = Received { len: 0, from: None, flags: 0 };
+    let mut done = Received { len: 0, from: None, flags: 0, control: None };
     let is_peek = flags & libc::MSG_PEEK != 0;
     move |sockets, file, buf| {
         if connection.is_taken_away(sockets, file) {
@@ -249,7 +249,7 @@ fn recv_into(flags: i32) -> impl FnMut(&mut Sockets, FileId, &mut [u8]) -> Progr
         let low_water = sockets.recv_low_water(file);
         let is_all = flags & libc::MSG_WAITALL != 0 && sockets.stream_id(file).is_ok();
         let enough = if is_all { buf.len() } else { low_water.min(buf.len()) };
-        // Nothing ever comes into the error queue.
+        // Nobody waits for the error queue.
         let waits = sockets.waits(file) && flags & (libc::MSG_DONTWAIT | libc::MSG_ERRQUEUE) == 0;
         loop {
             if done.len > 0 && sockets.is_read_out(file) {
@@ -288,9 +288,24 @@ pub fn send(
     flags: i32,
     to: Option<SocketAddrV4>,
 ) -> impl FnMut(&mut Sockets) -> Progress<Result<usize, Errno>> {
+    let mut attempt = send_all(bytes, flags, to);
+    holding(fd, move |sockets, file| {
+        let progress = attempt(sockets, file);
+        if let Progress::Done(sent) = &progress {
+            sockets.tell_copied(file, flags, sent);
+        }
+        progress
+    })
+}
+
+fn send_all(
+    bytes: impl AsRef<[u8]>,
+    flags: i32,
+    to: Option<SocketAddrV4>,
+) -> impl FnMut(&mut Sockets, FileId) -> Progress<Result<usize, Errno>> {
     let mut deadline = Deadline::new(Direction::Send);
     let (mut done, mut is_opening, mut flags) = (0, false, flags);
-    holding(fd, move |sockets, file| {
+    move |sockets, file| {
         let bytes = bytes.as_ref();
         let waits = sockets.waits(file) && flags & libc::MSG_DONTWAIT == 0;
         if is_opening {
@@ -334,7 +349,7 @@ pub fn send(
             }
             progress => progress,
         }
-    })
+    }
 }
 
 /// `close(2)` that waits as long as `SO_LINGER` says until what was written, and the end, are acknowledged. The descriptor is gone after

@@ -215,7 +215,7 @@ impl Sockets {
             return Err(error);
         }
         let Some(datagram) = socket.waiting.front() else {
-            let nothing = Received { len: 0, from: None, flags: 0 };
+            let nothing = Received { len: 0, from: None, flags: 0, control: None };
             // Linux: only a wait notices.
             return if socket.shut.read && waits { Ok(nothing) } else { Err(otherwise) };
         };
@@ -237,7 +237,7 @@ impl Sockets {
         if flags & libc::MSG_PEEK == 0 {
             socket.waiting.pop_front();
         }
-        Ok(Received { len, from, flags: if is_cut { libc::MSG_TRUNC } else { 0 } })
+        Ok(Received { len, from, flags: if is_cut { libc::MSG_TRUNC } else { 0 }, control: None })
     }
 
     pub(super) fn send_datagram(

@@ -4,7 +4,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::net::SocketAddrV4;
 
 use super::stream::{Phase, Reading, StreamId};
-use super::{Errno, Fd, FileId, Kind, Sockets};
+use super::{Control, Errno, Fd, FileId, Kind, Ready, Sockets};
 use crate::config::Cork;
 use crate::error::ConnError;
 use crate::event::Conn;
@@ -16,14 +16,17 @@ pub struct Received {
     pub len: usize,
     /// Who a datagram is from.
     pub from: Option<SocketAddrV4>,
-    /// `MSG_TRUNC` for a datagram that was longer than the buffers, for `msghdr`.
+    /// For `msghdr`: `MSG_TRUNC` for a datagram that was longer than the buffers, `MSG_ERRQUEUE` for what came out of that.
     pub flags: i32,
+    /// For `recvmsg` alone.
+    pub control: Option<Control>,
 }
 
-const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_MORE | libc::MSG_FASTOPEN;
+const SEND_FLAGS: i32 =
+    libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_MORE | libc::MSG_FASTOPEN | libc::MSG_ZEROCOPY;
 
 impl Sockets {
-    /// `recvmsg(2)` without control data; `read`, `readv`, `recv` and `recvfrom` are this too. `MSG_WAITALL` waits in
+    /// `recvmsg(2)`; `read`, `readv`, `recv` and `recvfrom` are this too. `MSG_WAITALL` waits in
     /// [`super::call::recv`].
     ///
     /// # Errors
@@ -42,24 +45,28 @@ impl Sockets {
         if flags & libc::MSG_OOB != 0 {
             return Err(Errno::INVAL);
         }
-        if flags & libc::MSG_ERRQUEUE != 0 {
-            // Always empty.
-            return Err(Errno::AGAIN);
-        }
+        let is_of_errors = flags & libc::MSG_ERRQUEUE != 0;
         let id = match &self.files.get(file)?.kind {
             Kind::Stream(id) => *id,
+            // Its error queue is always empty.
+            Kind::Datagram(_) if is_of_errors => return Err(Errno::AGAIN),
             Kind::Datagram(_) => return self.recv_datagram(file, bufs, flags),
             Kind::Epoll(_) => return Err(Errno::NOTSOCK),
         };
         let Sockets { worker, streams, .. } = self;
         let stream = streams.get_mut(&id).ok_or(Errno::BADF)?;
+        if is_of_errors {
+            let control = stream.copied_sends.take().ok_or(Errno::AGAIN)?;
+            return Ok(Received { len: 0, from: None, flags: libc::MSG_ERRQUEUE, control: Some(control) });
+        }
         let reading = match flags & (libc::MSG_PEEK | libc::MSG_TRUNC) {
             0 => Reading::Take,
             libc::MSG_TRUNC => Reading::Discard,
             _ => Reading::Peek,
         };
         let len = stream.recv(worker, bufs, reading)?;
-        Ok(Received { len, from: None, flags: 0 })
+        let control = stream.choices.tells_unread.then(|| stream.unread_notice(worker));
+        Ok(Received { len, from: None, flags: 0, control })
     }
 
     /// `sendmsg(2)` without control data; `write`, `writev`, `send` and `sendto` are this too. A short count is all that there was room
@@ -77,7 +84,23 @@ impl Sockets {
         flags: i32,
         to: Option<SocketAddrV4>,
     ) -> Result<usize, Errno> {
-        self.send_file(self.files.id(fd)?, bufs, flags, to)
+        let file = self.files.id(fd)?;
+        let sent = self.send_file(file, bufs, flags, to);
+        self.tell_copied(file, flags, &sent);
+        sent
+    }
+
+    /// After a whole `send`: with `MSG_ZEROCOPY` the program is told through the error queue that it may use its memory again, which is so
+    /// at once, for it was copied. Nobody who has not set `SO_ZEROCOPY` is told, as on Linux.
+    pub(super) fn tell_copied(&mut self, file: FileId, flags: i32, sent: &Result<usize, Errno>) {
+        if flags & libc::MSG_ZEROCOPY == 0 || !matches!(sent, Ok(1..)) {
+            return;
+        }
+        let stream = self.stream_id(file).ok().and_then(|id| self.streams.get_mut(&id));
+        if let Some(stream) = stream.filter(|stream| stream.choices.is_told_of_copies) {
+            stream.copied_sends.add();
+            self.wake(file, Ready::ERR);
+        }
     }
 
     pub(super) fn send_file(
@@ -93,8 +116,10 @@ impl Sockets {
         let has_more = flags & libc::MSG_MORE != 0;
         let id = match &self.files.get(file)?.kind {
             Kind::Stream(id) => *id,
-            // Neither joining datagrams nor opening anything with one is offered.
-            Kind::Datagram(_) if has_more || flags & libc::MSG_FASTOPEN != 0 => return Err(Errno::OPNOTSUPP),
+            // Neither joining datagrams, nor opening anything with one, nor telling of their memory is offered.
+            Kind::Datagram(_) if has_more || flags & (libc::MSG_FASTOPEN | libc::MSG_ZEROCOPY) != 0 => {
+                return Err(Errno::OPNOTSUPP);
+            }
             Kind::Datagram(_) => return self.send_datagram(file, bufs, to),
             Kind::Epoll(_) => return Err(Errno::NOTSOCK),
         };

@@ -22,6 +22,10 @@ pub(super) struct StreamChoices {
     pub(super) is_connect_deferred: bool,
     /// `SO_RCVLOWAT`
     pub(super) recv_low_water: u32,
+    /// `TCP_INQ`
+    pub(super) tells_unread: bool,
+    /// `SO_ZEROCOPY`
+    pub(super) is_told_of_copies: bool,
     /// The time of `SO_LINGER`, which Linux keeps while it is off.
     linger_s: u32,
     is_kept_alive: bool,
@@ -42,6 +46,8 @@ impl StreamChoices {
             takes_syn_text: options.fast_open,
             is_connect_deferred: false,
             recv_low_water: 1,
+            tells_unread: false,
+            is_told_of_copies: false,
             // Longer ones than a century are alike.
             linger_s: options.linger.map_or(0, |linger| linger.as_secs() as u32),
             is_kept_alive: options.keepalive.is_some(),
@@ -243,7 +249,7 @@ impl Sockets {
 
     fn tcp_info(&mut self, id: StreamId) -> Result<Vec<u8>, Errno> {
         let stream = self.streams.get(&id).ok_or(Errno::BADF)?;
-        let info = stream.conn().and_then(|conn| self.worker.tcp_info(conn).ok());
+        let info = stream.source().and_then(|conn| self.worker.tcp_info(conn).ok());
         Ok(tcp_info_bytes(info.as_ref(), matches!(stream.phase, Phase::Listening(_))))
     }
 
@@ -273,6 +279,7 @@ impl Stream {
         match name {
             libc::SO_REUSEADDR => self.choices.reuse_address = number != 0,
             libc::SO_KEEPALIVE => self.choices.is_kept_alive = number != 0,
+            libc::SO_ZEROCOPY => self.choices.is_told_of_copies = switch(number)?,
             libc::SO_RCVLOWAT => {
                 let wanted = if number < 0 { i32::MAX } else { number };
                 self.choices.recv_low_water = wanted.unsigned_abs();
@@ -333,6 +340,7 @@ impl Stream {
                 seconds => self.options.fin_wait2 = Duration::from_secs(seconds).min(MAX_LINGER2),
             },
             libc::TCP_FASTOPEN | libc::TCP_FASTOPEN_CONNECT => self.set_fast_open(name, number)?,
+            libc::TCP_INQ => self.choices.tells_unread = switch(number)?,
             _ => return Err(Errno::NOPROTOOPT),
         }
         self.keep_alive();
@@ -401,6 +409,7 @@ impl Stream {
             libc::SO_REUSEADDR => int(i32::from(self.choices.reuse_address)),
             libc::SO_KEEPALIVE => int(i32::from(self.choices.is_kept_alive)),
             libc::SO_RCVLOWAT => int(self.choices.recv_low_water.cast_signed()),
+            libc::SO_ZEROCOPY => int(i32::from(self.choices.is_told_of_copies)),
             // Linux has no other, and it cannot be set.
             libc::SO_SNDLOWAT => int(1),
             libc::SO_RCVBUF => int(doubled(recv_buffer_bytes)),
@@ -427,6 +436,7 @@ impl Stream {
                 int(if self.choices.takes_syn_text { queue.cast_signed() } else { 0 })
             }
             libc::TCP_FASTOPEN_CONNECT => int(i32::from(self.choices.is_connect_deferred)),
+            libc::TCP_INQ => int(i32::from(self.choices.tells_unread)),
             libc::TCP_USER_TIMEOUT => {
                 let ms = self.options.user_timeout.map_or(0, |time| time.as_millis());
                 int(i32::try_from(ms).unwrap_or(i32::MAX))
@@ -475,6 +485,15 @@ pub(super) fn int(value: i32) -> Vec<u8> {
 fn number(value: &[u8]) -> Result<i32, Errno> {
     match value {
         &[a, b, c, d, ..] => Ok(i32::from_ne_bytes([a, b, c, d])),
+        _ => Err(Errno::INVAL),
+    }
+}
+
+/// Where Linux takes no other number.
+fn switch(number: i32) -> Result<bool, Errno> {
+    match number {
+        0 => Ok(false),
+        1 => Ok(true),
         _ => Err(Errno::INVAL),
     }
 }

@@ -5,6 +5,7 @@ use std::io::IoSliceMut;
 use std::net::{IpAddr, Shutdown, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
+use super::ancillary::{Control, CopiedSends};
 use super::options::StreamChoices;
 use super::ports::{Manner, Place};
 use super::{Errno, FileId, Ready};
@@ -45,6 +46,8 @@ pub(super) struct Stream {
     pub(super) received_before_shut: Option<u64>,
     /// `SO_ERROR`.
     pub(super) error: Option<Errno>,
+    /// `MSG_ZEROCOPY`
+    pub(super) copied_sends: CopiedSends,
     /// The last write took everything, or there is room again.
     pub(super) is_writable: bool,
     /// How often a `connect` to nobody has taken its connection away: calls that wait for it are told.
@@ -108,6 +111,7 @@ impl Stream {
             is_write_shut: false,
             received_before_shut: None,
             error: None,
+            copied_sends: CopiedSends::default(),
             is_writable: false,
             disconnects: 0,
             file: None,
@@ -191,6 +195,12 @@ impl Stream {
             Some(outlook) => outlook.received_bytes.saturating_sub(self.read_bytes),
             None => self.rest.iter().map(|piece| piece.len() as u64).sum(),
         }
+    }
+
+    /// `TCP_INQ` (Linux's tcp_inq_hint): the end of the stream is something to read too.
+    pub(super) fn unread_notice(&self, worker: &Worker) -> Control {
+        let left = self.unread_bytes(worker) + u64::from(self.is_eof);
+        Control::Unread(i32::try_from(left).unwrap_or(i32::MAX))
     }
 
     /// Whether as much is unread as `SO_RCVLOWAT` asks for, or there is something and more might not come (Linux's tcp_epollin_ready).
@@ -285,6 +295,7 @@ impl Stream {
             place: self.place,
             file: self.file,
             disconnects: self.disconnects,
+            copied_sends: std::mem::take(&mut self.copied_sends),
             ..fresh
         };
     }
@@ -405,7 +416,7 @@ impl Stream {
                 ready |= Ready::OUT;
             }
         }
-        if self.error.is_some() {
+        if self.error.is_some() || self.copied_sends.is_any() {
             ready |= Ready::ERR;
         }
         ready

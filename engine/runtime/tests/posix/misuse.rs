@@ -220,7 +220,7 @@ fn flags_that_are_not_offered_are_refused() {
     let mut net = Net::new();
     let (client, _) = net.connection();
     let text = [std::io::IoSlice::new(b"x")];
-    for flag in [libc::MSG_OOB, libc::MSG_EOR, libc::MSG_ZEROCOPY, libc::MSG_CONFIRM] {
+    for flag in [libc::MSG_OOB, libc::MSG_EOR, libc::MSG_CONFIRM] {
         assert_eq!(net.a.send(client, &text, flag, None), Err(Errno::OPNOTSUPP));
     }
     assert_eq!(read_with(&mut net.a, client, libc::MSG_OOB), Err(Errno::INVAL));
@@ -228,7 +228,7 @@ fn flags_that_are_not_offered_are_refused() {
     assert_eq!(read_with(&mut net.a, client, libc::MSG_CTRUNC), Err(Errno::AGAIN), "means nothing to a read");
 }
 
-/// Linux: nothing ever comes there that somebody could wait for.
+/// As on Linux.
 #[test]
 fn a_look_into_the_error_queue_does_not_wait() {
     let mut net = Net::new();

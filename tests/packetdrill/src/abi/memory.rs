@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::net::SocketAddrV4;
 
-use libc::{iovec, sockaddr, socklen_t};
+use libc::{iovec, msghdr, sockaddr, socklen_t};
 use ringwire::posix::Errno;
 use ringwire::posix::addr::{self, Named};
 
@@ -96,6 +96,35 @@ pub(super) unsafe fn put_cut(to: *mut c_void, len: *mut socklen_t, value: &[u8])
     unsafe { put(to, value)? };
     // SAFETY: as above; no option and no address has more bytes than fit.
     unsafe { len.write(value.len() as socklen_t) };
+    Ok(())
+}
+
+/// Gives one control message as `recvmsg` does (the kernel's put_cmsg): cut to the room there is, if a header fits, and then the caller
+/// is told.
+///
+/// # Safety
+/// `msg_control` is null or points to `msg_controllen` writable bytes.
+pub(super) unsafe fn put_control(message: &mut msghdr, control: &[u8]) -> Result<(), Errno> {
+    /// `struct cmsghdr`, with its length in the first word.
+    const HEADER_LEN: usize = 16;
+    // Its type differs between C libraries.
+    #[allow(clippy::unnecessary_cast)]
+    let room = if message.msg_control.is_null() { 0 } else { message.msg_controllen as usize };
+    message.msg_controllen = 0;
+    let mut control = control.to_vec();
+    let (word, _) = control.split_at(size_of::<usize>().min(control.len()));
+    let len = word.try_into().map_or(0, usize::from_ne_bytes);
+    if room < len {
+        message.msg_flags |= libc::MSG_CTRUNC;
+    }
+    if len == 0 || room < HEADER_LEN {
+        return Ok(());
+    }
+    control.truncate(room);
+    control.splice(..size_of::<usize>(), len.min(room).to_ne_bytes());
+    // SAFETY: no longer than the room; the caller's promise.
+    unsafe { put(message.msg_control, &control)? };
+    message.msg_controllen = control.len() as _;
     Ok(())
 }
 

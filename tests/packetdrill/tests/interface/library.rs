@@ -324,6 +324,22 @@ impl Drill {
         check_len(call!(self, sendmsg, fd, &raw const message, 0))
     }
 
+    /// `recvmsg` into a buffer of this length: how much was read, the control data that fit this much room, and `msg_flags`.
+    pub(crate) fn recv_control(
+        &self,
+        fd: c_int,
+        (len, room): (usize, usize),
+        flags: c_int,
+    ) -> Answer<(usize, Vec<u8>, c_int)> {
+        let (mut bytes, mut control) = (vec![0; len], vec![0xff; room]);
+        let mut parts = [iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: len }];
+        let mut message = message(&mut parts);
+        (message.msg_control, message.msg_controllen) = (control.as_mut_ptr().cast(), room);
+        let len = check_len(call!(self, recvmsg, fd, &raw mut message, flags))?;
+        control.truncate(message.msg_controllen);
+        Ok((len, control, message.msg_flags))
+    }
+
     /// Into two buffers of this many bytes.
     pub(crate) fn readv(&self, fd: c_int, len: usize) -> Answer<(usize, Vec<u8>)> {
         let mut bytes = vec![0; 2 * len];

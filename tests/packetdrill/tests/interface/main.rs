@@ -2,6 +2,7 @@
 // The interface is one of raw pointers; the only module with unsafe code is the one that holds them.
 #![deny(unsafe_code)]
 
+mod ancillary;
 mod calls;
 mod ends;
 #[allow(unsafe_code)]

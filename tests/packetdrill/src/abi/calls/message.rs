@@ -128,8 +128,10 @@ pub(in crate::abi) unsafe extern "C" fn recvmsg(
         unsafe { memory::scatter(&iovecs, written(&found, &bytes, flags))? };
         // SAFETY: the same.
         unsafe { memory::put_address(message.msg_name.cast(), &raw mut message.msg_namelen, found.from)? };
-        message.msg_controllen = 0;
         message.msg_flags = found.flags;
+        let control = found.control.map_or(Vec::new(), |control| control.encode());
+        // SAFETY: the same.
+        unsafe { memory::put_control(message, &control)? };
         Ok(found.len as ssize_t)
     }))
 }
