@@ -1,7 +1,8 @@
 //! What TCP_INFO shows.
 
+use super::cold::Cold;
 use super::options::now_ms;
-use super::recovery::Phase;
+use super::recovery::{DUP_THRESHOLD, Phase};
 use super::send_queue::Tally;
 use super::tcb::Bits;
 use super::{Cx, SendPool, SoftError, State, Tcb};
@@ -13,8 +14,10 @@ use core::time::Duration;
 pub enum CongestionPhase {
     /// Nothing is suspected lost.
     Open,
-    /// Duplicate ACKs are being counted.
+    /// Something has arrived out of order, and nothing is known to be lost.
     Disorder,
+    /// The window came down for a congestion mark, less than a round trip ago.
+    WindowReduced,
     /// Fast recovery.
     Recovery,
     /// A retransmission timeout is being repaired.
@@ -59,6 +62,9 @@ pub struct Info {
     pub pipe_bytes: u32,
     /// Of that, what the peer holds out of order (SACK).
     pub sacked_bytes: u32,
+    /// By how many segments the path was seen to reorder while data was in flight without a pause; three at least, as without SACK so many
+    /// duplicate ACKs tell of a loss.
+    pub reordering_segs: u32,
     /// Whether the path was seen to reorder (RFC 8985 6.2).
     pub is_reordering_seen: bool,
     /// Written and not sent.
@@ -121,18 +127,9 @@ impl Tcb {
         let fin_acked = self.flags.has(Bits::FIN_SENT) && unacked_bytes == 0;
         let bytes_acked = totals.seqs_acked - u64::from(fin_acked);
         let end = cold.and_then(|cold| cold.send.end());
-        let congestion = match cold.map(|cold| &cold.recovery) {
-            None => CongestionPhase::Open,
-            Some(recovery) => match recovery.phase {
-                Phase::Open if recovery.dup_acks > 0 => CongestionPhase::Disorder,
-                Phase::Open => CongestionPhase::Open,
-                Phase::FastRecovery => CongestionPhase::Recovery,
-                Phase::Loss => CongestionPhase::Loss,
-            },
-        };
         Info {
             state: self.state,
-            congestion,
+            congestion: cold.map_or(CongestionPhase::Open, |cold| self.congestion_phase(cold)),
             mss: self.mss,
             advertised_mss: cx.config.mss,
             heard: self.silence(cx.now),
@@ -148,6 +145,7 @@ impl Tcb {
             unacked_bytes,
             pipe_bytes: cold.map_or(unacked_bytes, |cold| self.pipe(cold)),
             sacked_bytes: cold.map_or(0, |cold| cold.send.sacked_bytes()),
+            reordering_segs: cold.map_or(DUP_THRESHOLD, |cold| cold.send.reordering_segs(self.mss)),
             is_reordering_seen: cold.map_or(self.reordering.is_seen(), |cold| cold.send.is_reordering_seen()),
             unsent_bytes: end.map_or(0, |end| u32::try_from(end.offset_from(self.snd.nxt)).unwrap_or(0)),
             held_bytes: self.rcv.held_bytes,
@@ -173,6 +171,20 @@ impl Tcb {
             sack: self.flags.has(Bits::SACK),
             ecn: self.flags.has(Bits::ECN),
             syn_text: self.has_syn_text(),
+        }
+    }
+
+    fn congestion_phase<P, S>(&self, cold: &Cold<P, S>) -> CongestionPhase {
+        let recovery = &cold.recovery;
+        match recovery.phase {
+            Phase::Open if recovery.dup_acks > 0 || cold.send.sacked_bytes() > 0 => CongestionPhase::Disorder,
+            // As on Linux until more is acknowledged, so that CWR has reached the peer.
+            Phase::Open if recovery.cwr_end.is_some_and(|end| self.snd.una.before_eq(end)) => {
+                CongestionPhase::WindowReduced
+            }
+            Phase::Open => CongestionPhase::Open,
+            Phase::FastRecovery => CongestionPhase::Recovery,
+            Phase::Loss => CongestionPhase::Loss,
         }
     }
 

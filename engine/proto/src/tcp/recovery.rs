@@ -31,7 +31,7 @@ use super::{Acked, Config, SendBuf};
 use crate::{Instant, SeqNum};
 
 /// RFC 5681 3.2
-const DUP_THRESHOLD: u32 = 3;
+pub(super) const DUP_THRESHOLD: u32 = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Phase {

@@ -61,6 +61,8 @@ impl RecordFlags {
     pub(super) const SACKED: Self = Self(1 << 4);
     /// Was SACKED once, and counted as delivered then.
     const EVER_SACKED: Self = Self(1 << 5);
+    /// Ends a record of the application: what follows goes apart (MSG_EOR).
+    const SEALED: Self = Self(1 << 6);
 
     pub(super) const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -389,6 +391,15 @@ impl<S> SendQueue<S> {
             last.flags.set(RecordFlags::PUSH);
         }
     }
+
+    /// Nothing joins what has been written, as far as it has not left.
+    pub(super) fn seal_last(&mut self) {
+        if self.has_unsent()
+            && let Some(last) = self.records.back_mut()
+        {
+            last.flags.set(RecordFlags::SEALED);
+        }
+    }
 }
 
 impl<S: SendBuf> SendQueue<S> {
@@ -435,6 +446,7 @@ impl<S: SendBuf> SendQueue<S> {
         }
         let mut flags = record.flags;
         flags.clear(RecordFlags::PUSH);
+        flags.clear(RecordFlags::SEALED);
         let (seq, offset, buf_ahead) = (record.seq, record.offset, record.buf_ahead);
         let Record { sent_at, lost_again_at, .. } = *record;
         record.seq = seq + at;
@@ -489,7 +501,9 @@ impl<S: SendBuf> SendQueue<S> {
         if !self.has_unsent() {
             return 0;
         }
-        let Some(last) = self.records.back_mut() else { return 0 };
+        let Some(last) = self.records.back_mut().filter(|last| !last.flags.has(RecordFlags::SEALED)) else {
+            return 0;
+        };
         let Some(buf) = last.buf.as_mut() else { return 0 };
         let room = u32::from(mss).saturating_sub(last.len) as usize;
         let taken = buf.append(bytes.get(..room).unwrap_or(bytes));
@@ -537,7 +551,8 @@ impl<S: SendBuf> SendQueue<S> {
         for (index, record) in self.records.iter().enumerate() {
             assert!(record.len > 0);
             assert!(index >= self.lost_from || !record.flags.wants_retransmission());
-            let unsent_flags = RecordFlags::PUSH.0 | RecordFlags::EVER_RETRANSMITTED.0;
+            let unsent_flags =
+                RecordFlags::PUSH.0 | RecordFlags::SEALED.0 | RecordFlags::EVER_RETRANSMITTED.0;
             assert!(index < self.sent || record.flags.0 & !unsent_flags == 0);
             let next = self.records.get(index + 1);
             assert!(next.is_none_or(|next| next.seq == record.end()));

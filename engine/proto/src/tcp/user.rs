@@ -320,6 +320,13 @@ impl Tcb {
         }
     }
 
+    /// What is written from now on shares no segment with what was written before (MSG_EOR).
+    pub fn end_record<P, S>(&mut self, store: &mut ColdStore<P, S>) {
+        if let Some(cold) = store.get_mut(self.cold) {
+            cold.send.seal_last();
+        }
+    }
+
     /// Acknowledges what is pending, and the next few segments, without delay (TCP_QUICKACK).
     pub fn quick_ack(&mut self) {
         self.quick_acks = QUICK_ACKS;

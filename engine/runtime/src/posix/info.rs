@@ -24,9 +24,6 @@ const SYN_DATA: u8 = 32;
 /// Linux's TCP_INFINITE_SSTHRESH.
 const NO_THRESHOLD_SEGS: u32 = 0x7fff_ffff;
 
-/// `tcpi_reordering`: duplicate acknowledgements that tell a loss. It never grows: RACK waits instead.
-const DUP_THRESHOLD: u32 = 3;
-
 struct Layout([u8; LEN]);
 
 impl Layout {
@@ -68,6 +65,7 @@ fn fill(to: &mut Layout, info: &TcpInfo) {
         match info.congestion {
             CongestionPhase::Open => 0,
             CongestionPhase::Disorder => 1,
+            CongestionPhase::WindowReduced => 2,
             CongestionPhase::Recovery => 3,
             CongestionPhase::Loss => 4,
         },
@@ -100,7 +98,7 @@ fn fill(to: &mut Layout, info: &TcpInfo) {
     to.word(76, ssthresh);
     to.word(80, info.cwnd_bytes / mss);
     to.word(84, u32::from(info.advertised_mss));
-    to.word(88, DUP_THRESHOLD);
+    to.word(88, info.reordering_segs);
     to.word(144, info.unsent_bytes);
     to.word(228, info.snd_wnd_bytes);
     to.word(232, info.rcv_wnd_bytes);

@@ -22,8 +22,9 @@ pub struct Received {
     pub control: Option<Control>,
 }
 
-const SEND_FLAGS: i32 =
-    libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_MORE | libc::MSG_FASTOPEN | libc::MSG_ZEROCOPY;
+const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_MORE | STREAM_FLAGS;
+/// What concerns connections, bytes in a row, and memory.
+const STREAM_FLAGS: i32 = libc::MSG_FASTOPEN | libc::MSG_EOR | libc::MSG_ZEROCOPY;
 
 impl Sockets {
     /// `recvmsg(2)`; `read`, `readv`, `recv` and `recvfrom` are this too. `MSG_WAITALL` waits in
@@ -117,7 +118,7 @@ impl Sockets {
         let id = match &self.files.get(file)?.kind {
             Kind::Stream(id) => *id,
             // Neither joining datagrams, nor opening anything with one, nor telling of their memory is offered.
-            Kind::Datagram(_) if has_more || flags & (libc::MSG_FASTOPEN | libc::MSG_ZEROCOPY) != 0 => {
+            Kind::Datagram(_) if has_more || flags & STREAM_FLAGS != 0 => {
                 return Err(Errno::OPNOTSUPP);
             }
             Kind::Datagram(_) => return self.send_datagram(file, bufs, to),
@@ -138,6 +139,9 @@ impl Sockets {
             return Err(Errno::INPROGRESS);
         }
         let (sent, wanted) = (sent?, bufs.iter().map(|buf| buf.len()).sum());
+        if sent == wanted && sent > 0 && flags & libc::MSG_EOR != 0 {
+            self.worker.end_record(conn)?;
+        }
         if sent < wanted
             && let Some(stream) = self.streams.get_mut(&id)
         {

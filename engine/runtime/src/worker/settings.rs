@@ -46,6 +46,15 @@ impl Worker {
         core.streams.set_cork(&mut core.io, conn, cork)
     }
 
+    /// What is written from now on shares no segment with what was written before (`MSG_EOR`).
+    ///
+    /// # Errors
+    /// The id is stale.
+    pub fn end_record(&mut self, conn: Conn) -> Result<(), ConnError> {
+        let core = self.core_mut();
+        core.streams.end_record(&mut core.io, conn)
+    }
+
     /// Acknowledges what is pending, and the next few segments, without delay (`TCP_QUICKACK`).
     ///
     /// # Errors

@@ -220,7 +220,7 @@ fn flags_that_are_not_offered_are_refused() {
     let mut net = Net::new();
     let (client, _) = net.connection();
     let text = [std::io::IoSlice::new(b"x")];
-    for flag in [libc::MSG_OOB, libc::MSG_EOR, libc::MSG_CONFIRM] {
+    for flag in [libc::MSG_OOB, libc::MSG_PEEK, libc::MSG_CONFIRM] {
         assert_eq!(net.a.send(client, &text, flag, None), Err(Errno::OPNOTSUPP));
     }
     assert_eq!(read_with(&mut net.a, client, libc::MSG_OOB), Err(Errno::INVAL));

@@ -122,6 +122,47 @@ fn segments_in_a_row_are_pushed_as_linux_s_super_segments() {
 }
 
 #[test]
+fn a_record_shares_no_segment_with_what_follows() {
+    let peer = Peer::accepted("timestamps=off");
+    let pushed = ACK | Flags::PSH;
+    // More than the first window, so that what follows has to wait.
+    assert_eq!(peer.drill.write(peer.fd, &[7; 14_700]), Ok(14_700));
+    assert_eq!(peer.drill.send(peer.fd, &[7; 100], libc::MSG_EOR), Ok(100));
+    assert_eq!(peer.drill.write(peer.fd, &[7; 300]), Ok(300));
+    assert_eq!(peer.drill.write(peer.fd, &[7; 200]), Ok(200));
+    train(&peer, 10);
+    peer.inject(ACK, (1, 14_601), b"");
+    assert_eq!(train(&peer, 1), [(200, pushed)], "100 were left of the first write");
+    peer.inject(ACK, (1, 14_801), b"");
+    assert_eq!(train(&peer, 1), [(500, pushed)]);
+}
+
+fn word_of_info(peer: &Peer, at: usize) -> u32 {
+    let info = peer.drill.option(peer.fd, (libc::IPPROTO_TCP, libc::TCP_INFO), 300).unwrap();
+    u32::from_ne_bytes(info[at..at + 4].try_into().unwrap())
+}
+
+#[test]
+fn tcp_info_tells_of_disorder_and_how_far_it_went() {
+    const CA_STATE: u32 = 0xff00;
+    let peer = Peer::accepted("timestamps=off");
+    assert_eq!(peer.drill.write(peer.fd, &[7; 14_600]), Ok(14_600));
+    train(&peer, 10);
+    peer.drill.usleep(50_000);
+    let sacked = |from: u32, to: u32| {
+        let mut options = Options::default();
+        options.sack.push(peer.iss.wrapping_add(from), peer.iss.wrapping_add(to));
+        peer.drill.inject(&segment(ACK, (1, peer.iss.wrapping_add(1)), &options, b"")).unwrap();
+    };
+    assert_eq!((word_of_info(&peer, 0) & CA_STATE, word_of_info(&peer, 88)), (0, 3));
+    sacked(1 + 5 * 1460, 1 + 6 * 1460);
+    assert_eq!(word_of_info(&peer, 0) & CA_STATE, 1 << 8, "TCP_CA_Disorder");
+    assert_eq!(word_of_info(&peer, 88), 3);
+    sacked(1 + 1460, 1 + 2 * 1460);
+    assert_eq!(word_of_info(&peer, 88), 5, "tcpi_reordering: from the second to the sixth");
+}
+
+#[test]
 fn a_segment_beyond_the_mtu_arrives_in_pieces_and_is_acknowledged_once() {
     let peer = Peer::accepted("");
     let text: Vec<u8> = (0..60_000_u32).map(|at| at as u8).collect();

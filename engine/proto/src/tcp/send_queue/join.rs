@@ -36,14 +36,21 @@ impl<S: SendBuf> SendQueue<S> {
                 return None;
             }
             // The record just read is as long as `piece` now.
-            left -= self.records.get(next)?.len;
+            let joined = self.records.get(next)?;
+            left -= joined.len;
+            if left > 0 && joined.flags.has(RecordFlags::SEALED) {
+                return None;
+            }
             next += 1;
         }
         let seq = self.records.get(first)?.seq;
         let mut flags = RecordFlags::NONE;
         flags.set(RecordFlags::EVER_RETRANSMITTED);
-        if self.records.get(next - 1)?.flags.has(RecordFlags::PUSH) {
-            flags.set(RecordFlags::PUSH);
+        let last = self.records.get(next - 1)?.flags;
+        for kept in [RecordFlags::PUSH, RecordFlags::SEALED] {
+            if last.has(kept) {
+                flags.set(kept);
+            }
         }
         self.records.drain(first..next);
         let joined = Record {

@@ -2,6 +2,7 @@
 
 use super::{Record, RecordFlags, SendQueue};
 use crate::tcp::options::now_ms;
+use crate::tcp::recovery::DUP_THRESHOLD;
 use crate::{Instant, SeqNum};
 
 /// What an acknowledgement says beside its numbers: when it came, and which of our timestamps it echoes.
@@ -29,7 +30,12 @@ pub(super) struct Rack {
     /// RACK.fack: the end of the farthest arrival.
     farthest: Option<SeqNum>,
     is_reordering_seen: bool,
+    /// How far behind the farthest arrival one has begun that came after it: bytes.
+    reordered_by: u32,
 }
+
+/// Linux's tcp_max_reordering.
+const MAX_REORDERING_SEGS: u32 = 300;
 
 /// What became of the search for losses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +57,7 @@ impl Rack {
         min_rtt_ns: u64::MAX,
         farthest: None,
         is_reordering_seen: false,
+        reordered_by: 0,
     };
 
     /// RFC 8985 6.2, steps 1 to 3, for one segment that is newly acknowledged or SACKed.
@@ -74,7 +81,12 @@ impl Rack {
             (self.sent_at, self.end, self.rtt_ns) = (record.sent_at, record.end(), rtt_ns.max(1));
         }
         match self.farthest {
-            Some(farthest) if record.end().before(farthest) => self.is_reordering_seen |= !was_resent,
+            Some(farthest) if record.end().before(farthest) => {
+                if !was_resent {
+                    self.is_reordering_seen = true;
+                    self.reordered_by = self.reordered_by.max(farthest.distance(record.seq));
+                }
+            }
             _ => self.farthest = Some(record.end()),
         }
     }
@@ -98,6 +110,12 @@ impl<S> SendQueue<S> {
     /// Whether a segment has arrived behind one that left later.
     pub(in crate::tcp) fn is_reordering_seen(&self) -> bool {
         self.rack.is_reordering_seen
+    }
+
+    /// How many segments later one may arrive and not be lost (Linux's tcp_check_sack_reordering): [`DUP_THRESHOLD`] or more.
+    pub(in crate::tcp) fn reordering_segs(&self, mss: u16) -> u32 {
+        let segs = self.rack.reordered_by.div_ceil(u32::from(mss).max(1));
+        segs.clamp(DUP_THRESHOLD, MAX_REORDERING_SEGS)
     }
 
     /// What was known before the queue began.

@@ -4,7 +4,7 @@ use ringwire_wire::tcp::Flags;
 
 use super::host::{Host, Wire};
 use super::script::*;
-use crate::tcp::{Codepoint, Config, Ecn, TransmitKind};
+use crate::tcp::{Codepoint, Config, CongestionPhase, Ecn, TransmitKind};
 
 const CWR: Flags = Flags::CWR;
 
@@ -97,9 +97,12 @@ fn an_echoed_mark_reduces_the_window_once_and_nothing_is_sent_again() {
     let reduced = host.tcb.window;
     assert_eq!((reduced.cwnd, reduced.ssthresh), (5000, 5000));
     assert!(sent.is_empty() && host.totals.retransmits == 0);
+    let phase = |host: &mut Host| host.call(|tcb, cx| tcb.info(cx)).congestion;
+    assert_eq!(phase(&mut host), CongestionPhase::WindowReduced);
     for segs in 2..=9 {
         host.exchange(&with(peer(ACK, 0, segs * 1000), ECE));
     }
+    assert_eq!(phase(&mut host), CongestionPhase::WindowReduced);
     assert!(host.tcb.window.cwnd >= 5000, "once for each window");
     // The first new data says so, and only that.
     let mut host = agreed();

@@ -59,6 +59,7 @@ fn fresh() -> Info {
         unacked_bytes: 0,
         pipe_bytes: 0,
         sacked_bytes: 0,
+        reordering_segs: 3,
         is_reordering_seen: false,
         unsent_bytes: 0,
         held_bytes: 0,
@@ -184,6 +185,7 @@ fn what_is_out_what_has_arrived_and_what_is_lost() {
     let (mut host, now) = acknowledged();
     host.exchange(&peer(ACK, 0, 2_000).sack(ISS + 3_001, ISS + 4_001));
     let now = Info {
+        congestion: CongestionPhase::Disorder,
         // Not yet certain: RACK waits.
         pipe_bytes: 8_500,
         sacked_bytes: 1_000,

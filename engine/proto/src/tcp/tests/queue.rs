@@ -2,7 +2,7 @@
 
 use ringwire_wire::tcp::SackBlocks;
 
-use super::host::{Buf, Bytes};
+use super::host::{Buf, Bytes, Pool};
 use crate::tcp::cold::{ColdId, ColdStore};
 use crate::tcp::send_queue::{Evidence, Room, SendQueue, duplicate_of};
 use crate::{Instant, SeqNum};
@@ -47,6 +47,34 @@ fn what_is_sent_again_is_lost_before() {
     queue.mark_lost(1);
     queue.check();
     assert_eq!((queue.next_lost(), queue.missing_bytes()), (Some(1), 2000), "lost once more");
+}
+
+#[test]
+fn nothing_joins_a_record_that_has_ended() {
+    let room = Room { start: SeqNum(0), mss: 1000, max_segs: usize::MAX };
+    let mut pool = Pool { left: 9 };
+    let mut queue = SendQueue::new();
+    for (len, segs) in [(300, 1), (300, 1), (100, 2)] {
+        assert_eq!(queue.append(&[1; 300][..len], room, &mut pool), len);
+        assert_eq!(queue.segs(), segs);
+        if len == 300 && queue.bytes() == 600 {
+            queue.seal_last();
+        }
+    }
+    // Nor does a probe of the path hide where it ends.
+    assert_eq!(queue.join(0, 650, &mut pool), None);
+    assert_eq!(queue.join(0, 600, &mut pool), Some(SeqNum(0)));
+    assert_eq!(queue.join(0, 650, &mut pool), None);
+    // The part in front does not end there.
+    assert!(queue.split(0, 200));
+    assert_eq!(queue.join(0, 500, &mut pool), Some(SeqNum(0)));
+    queue.check();
+    // What has left cannot be joined anyway.
+    queue.mark_sent(0, at(0), 0);
+    queue.mark_sent(1, at(0), 0);
+    queue.mark_sent(2, at(0), 0);
+    queue.seal_last();
+    queue.check();
 }
 
 #[test]

@@ -270,6 +270,12 @@ impl Streams {
         Ok(())
     }
 
+    pub(crate) fn end_record(&mut self, io: &mut Io, conn: Conn) -> Result<(), ConnError> {
+        let slot = self.slot(conn)?;
+        with_machine!(self, io, slot, |flow, cx| flow.tcb.end_record(cx.cold));
+        Ok(())
+    }
+
     pub(crate) fn quick_ack(&mut self, io: &mut Io, conn: Conn) -> Result<(), ConnError> {
         let slot = self.slot(conn)?;
         with_machine!(self, io, slot, |flow, _cx| flow.tcb.quick_ack());
