@@ -300,6 +300,17 @@ impl Script {
         self.settle();
     }
 
+    /// The connection's options become [`Script::options`] as they are now.
+    pub fn change_options(&mut self) {
+        let options = self.options.clone();
+        self.note("app changes the options");
+        let Some(conn) = self.conn else { self.fail("there is no connection") };
+        if let Err(error) = self.worker.set_options(conn, &options) {
+            self.fail(&format!("set_options: {error}"));
+        }
+        self.settle();
+    }
+
     /// Keeps what is no full segment back for more.
     pub fn cork(&mut self) {
         self.note("  cork");

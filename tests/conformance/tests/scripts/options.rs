@@ -473,3 +473,29 @@ fn rfc9293_3_9_1_8_dscp_and_ttl_are_the_applications() {
         assert_eq!((sent.tos, sent.ip[8]), (0, 1), "nothing is sent with a TTL of 0");
     });
 }
+
+/// What leaves from then on, whether or not it has left before; and nothing of it is the application's but the six bits.
+#[test]
+fn rfc9293_3_9_1_9_dscp_can_change() {
+    let marks = |sent: &[&Sent]| sent.iter().map(|sent| sent.tos).collect::<Vec<_>>();
+    script(|s| {
+        s.options.tos = 0x28;
+        s.establish();
+        s.send("x");
+        let first = s.expect_only(data("x"));
+        s.options.tos = 0xbb;
+        s.change_options();
+        let again = s.expect_after(100..=1200, data("x"));
+        s.inject(ack());
+        s.send("y");
+        let next = s.expect_only(data("y"));
+        s.inject(data("z"));
+        let answer = s.expect_after(0..=499, ack());
+        assert_eq!(marks(&[&first, &again, &next, &answer]), [0x28, 0xb8, 0xb8, 0xb8]);
+        s.options.tos = 0;
+        s.change_options();
+        s.abort();
+        let sent = s.take_sent();
+        assert_eq!(marks(&sent.iter().collect::<Vec<_>>()), [0]);
+    });
+}
