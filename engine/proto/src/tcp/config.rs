@@ -192,7 +192,8 @@ impl Config {
 /// `now` plus `wait`, without the 128-bit arithmetic of `Duration::as_nanos`.
 pub(super) fn after(now: Instant, wait: Duration) -> Instant {
     const MOST_SECS: u64 = u64::MAX / 1_000_000_000;
-    now.add_nanos(wait.as_secs().min(MOST_SECS) * 1_000_000_000 + u64::from(wait.subsec_nanos()))
+    let whole_ns = wait.as_secs().min(MOST_SECS) * 1_000_000_000;
+    now.add_nanos(whole_ns.saturating_add(wait.subsec_nanos().into()))
 }
 
 /// Whole microseconds of `duration`, at most `u32::MAX` (71 minutes).
@@ -211,5 +212,22 @@ mod tests {
     fn the_scale_is_the_smallest_that_can_say_the_buffer() {
         let sizes = [0, 65_535, 65_536, 131_071, 131_072, 1 << 20, 1 << 29, u32::MAX];
         assert_eq!(sizes.map(Config::window_scale_for), [0, 0, 1, 1, 2, 5, 14, 14]);
+    }
+    #[test]
+    fn a_duration_counts_whole_up_to_what_the_number_holds() {
+        let most_us = u32::MAX;
+        for (duration, expected_us) in [
+            (Duration::from_nanos(2_000_005_999), 2_000_005),
+            (Duration::from_micros(most_us.into()), most_us),
+            (Duration::from_micros(u64::from(most_us) + 1), most_us),
+            (Duration::MAX, most_us),
+        ] {
+            assert_eq!(micros(duration), expected_us, "{duration:?}");
+        }
+        let now = Instant::from_secs(7);
+        assert_eq!(after(now, Duration::from_millis(1500)), now.add_nanos(1_500_000_000));
+        let century = Duration::from_secs(3_200_000_000);
+        assert_eq!(after(now, century).saturating_since(now), century);
+        assert_eq!(after(now, Duration::MAX), Instant::from_nanos(u64::MAX));
     }
 }
