@@ -84,7 +84,8 @@ pub fn open(prf: &Prf, flow: &Flow, config: &Config, ack: &SegmentIn, now: Insta
             flags |= Flags::ECE | Flags::CWR;
         }
     }
-    let header = Header { seq: irs, flags, window: ack.header.window, ..Header::default() };
+    // The window comes with `ack`.
+    let header = Header { seq: irs, flags, ..Header::default() };
     let syn = SegmentIn { header, options, is_marked: false };
     let mut tcb = Tcb::accept(config, seed(prf, flow, SeqNum(iss)), &syn, now);
     take_syn_ack(&mut tcb, config, now)?;

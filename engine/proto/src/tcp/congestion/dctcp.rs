@@ -71,10 +71,9 @@ impl Dctcp {
     /// RFC 8257 3.3, step 9: the peer told of marks; once for each window of data.
     pub(in crate::tcp) fn on_mark(&mut self, window: &mut Window, flight_bytes: u32, mss: u16) {
         let used = flight_bytes.min(window.cwnd);
-        let off = u64::from(used) * u64::from(self.alpha) / u64::from(2 * ONE);
         // At most half of `used`.
-        let left = used - u32::try_from(off).unwrap_or(used / 2);
-        window.ssthresh = left.max(2 * u32::from(mss));
+        let off = (u64::from(used) * u64::from(self.alpha) / u64::from(2 * ONE)) as u32;
+        window.ssthresh = (used - off).max(2 * u32::from(mss));
         window.cwnd = window.ssthresh;
     }
 }
