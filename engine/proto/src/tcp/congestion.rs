@@ -268,3 +268,35 @@ impl Window {
         self.cwnd = self.cwnd.saturating_add(bytes / divisor).min(self.ssthresh).min(MAX_CWND);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 8257 3.3: each window counts in the estimate, whatever it is used for.
+    #[test]
+    fn what_is_marked_during_a_recovery_counts() {
+        let mut congestion = Congestion::default();
+        let mut window = Window { cwnd: 10_000, ssthresh: 10_000 };
+        let acked = |una: u32| Acked {
+            bytes: 10_000,
+            flight_bytes: 10_000,
+            is_limited: true,
+            mss: 1000,
+            rtt_us: None,
+            srtt_us: 100,
+            now: Instant::from_secs(1),
+            una: SeqNum(una),
+            nxt: SeqNum(una + 10_000),
+            after_timeout: false,
+            is_echoed: false,
+        };
+        congestion.on_ack(Algorithm::Dctcp, &mut window, &acked(10_000));
+        for round in 2..100 {
+            congestion.on_recovery_ack(&acked(round * 10_000));
+        }
+        window.cwnd = 10_000;
+        congestion.on_mark(Algorithm::Dctcp, &mut window, 10_000, 1000);
+        assert!(window.cwnd > 9_700, "{}", window.cwnd);
+    }
+}

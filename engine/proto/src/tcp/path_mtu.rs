@@ -221,3 +221,17 @@ impl Tcb {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_of_two_fine_ones_is_tried_whole_and_a_larger_one_in_its_middle() {
+        let target = |high: u16| {
+            let (top, probe, next_at, is_wait_due, ssthresh) = (high, None, Instant::ZERO, false, None);
+            Search { top, high, probe, next_at, is_wait_due, ssthresh }.target(1024)
+        };
+        assert_eq!([1025, 1074, 1088, 1090].map(target), [1025, 1074, 1088, 1057]);
+    }
+}

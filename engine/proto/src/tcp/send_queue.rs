@@ -546,6 +546,8 @@ impl<S: SendBuf> SendQueue<S> {
         assert_eq!(self.lost_bytes, sum(|flags| flags.has(RecordFlags::LOST)));
         assert_eq!(self.resent_bytes, sum(|flags| flags.has(RecordFlags::RETRANSMITTED)));
         assert_eq!(self.sacked_bytes, sum(|flags| flags.has(RecordFlags::SACKED)));
+        let sacked = self.records.iter().filter(|record| record.flags.has(RecordFlags::SACKED));
+        assert_eq!(self.sacked_segs as usize, sacked.count());
         assert_eq!(0, sum(|flags| flags.has(RecordFlags::SACKED) && flags.has(RecordFlags::LOST)));
         assert!(self.sent <= self.records.len());
         for (index, record) in self.records.iter().enumerate() {

@@ -17,6 +17,7 @@ mod ecn;
 mod fast_open;
 mod fuzz;
 mod info;
+mod push;
 mod queue;
 mod rack;
 mod rate;

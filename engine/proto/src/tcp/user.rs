@@ -415,3 +415,23 @@ impl Tcb {
         self.cold = ColdId::NONE;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{RecvError, SendError};
+
+    /// As `errno -l` has them on Linux.
+    #[test]
+    fn errors_have_their_numbers() {
+        let numbers = [
+            (SendError::NotConnected, 107),
+            (SendError::ShutDown, 32),
+            (SendError::NoBuffer, 105),
+            (SendError::WouldBlock, 11),
+        ];
+        for (error, number) in numbers {
+            assert_eq!(error.errno(), number, "{error:?}");
+        }
+        assert_eq!(RecvError::NotConnected.errno(), 107);
+    }
+}

@@ -235,6 +235,30 @@ mod tests {
         assert!(windows[129] - windows[119] > windows[95] - windows[85], "convex beyond it");
     }
 
+    /// RFC 9438 4.3, 4.4: what is less than a byte is owed, however small the pieces in which a window is acknowledged.
+    #[test]
+    fn many_small_acknowledgements_grow_the_window_as_one_does() {
+        let start = Instant::from_secs(1);
+        let mut cubic = Cubic::default();
+        let mut before = Window { cwnd: 1_000_000, ssthresh: 1_000_000 };
+        cubic.on_loss(&mut before, 1_000_000, MSS);
+        cubic.on_ack(&mut before, &acked(start, 1000, 700_000));
+        // Below the plateau by 90 segments: a third of a byte for each byte.
+        let at = start.add_nanos(3_000_000_000);
+        let (mut whole, mut parts) = (before, before);
+        cubic.clone().on_ack(&mut whole, &acked(at, 1000, 700_000));
+        for _ in 0..1000 {
+            cubic.on_ack(&mut parts, &acked(at, 1, 700_000));
+        }
+        assert!(whole.cwnd - before.cwnd > 250, "{}", whole.cwnd - before.cwnd);
+        assert!(whole.cwnd.abs_diff(parts.cwnd) <= 1, "{whole:?} {parts:?}");
+        let mut epoch = Epoch::new(start, 700_000, 1_000_000, MSS.into());
+        for _ in 0..1000 {
+            epoch.grow_estimate(700_000, 700, MSS.into());
+        }
+        assert_eq!(epoch.w_est, 700_530, "alpha_cubic segments in a window");
+    }
+
     #[test]
     fn a_second_loss_below_the_plateau_lowers_it() {
         let mut cubic = Cubic::default();

@@ -44,6 +44,21 @@ impl CongestionControl for NewReno {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Instant, SeqNum};
+
+    const ACKED: Acked = Acked {
+        bytes: 0,
+        flight_bytes: 10_000,
+        is_limited: true,
+        mss: 1000,
+        rtt_us: None,
+        srtt_us: 0,
+        now: Instant::ZERO,
+        una: SeqNum(0),
+        nxt: SeqNum(0),
+        after_timeout: false,
+        is_echoed: false,
+    };
 
     /// RFC 5681 (4): half of what was in flight, and two segments at least.
     #[test]
@@ -54,6 +69,17 @@ mod tests {
             assert_eq!((window.cwnd, window.ssthresh), (ssthresh, ssthresh));
             NewReno::default().on_timeout(&mut window, flight_bytes, 1000);
             assert_eq!((window.cwnd, window.ssthresh), (1000, ssthresh));
+        }
+    }
+    /// RFC 3465 2.1: what is left over counts for the next segment.
+    #[test]
+    fn a_window_of_acknowledged_bytes_adds_one_segment() {
+        let mut window = Window { cwnd: 10_000, ssthresh: 10_000 };
+        let mut reno = NewReno::default();
+        let grown = [(9_999, 10_000), (5_001, 11_000), (5_999, 11_000), (1, 12_000)];
+        for (bytes, cwnd) in grown {
+            reno.on_ack(&mut window, &Acked { bytes, ..ACKED });
+            assert_eq!(window.cwnd, cwnd);
         }
     }
 }

@@ -509,3 +509,19 @@ fn an_acknowledgement_that_was_overtaken_is_late_by_an_rto_at_most() {
     assert!(!taken(&|_| late(peer(ACK, 0, 988))), "it acknowledges something new");
     assert!(!taken(&|_| late(peer(PSH, 0, 0))), "no ACK");
 }
+
+#[test]
+fn a_long_segment_beyond_a_small_window_is_no_duplicate() {
+    let mut host = established(&Config { recv_buffer_bytes: 100, ..plain() });
+    host.refuse(&peer(ACK, 101, 0).text(&[1; 1000]), DropReason::TcpOutOfWindow);
+}
+
+#[test]
+fn what_comes_before_the_handshake_is_answered_is_echoed() {
+    // RFC 7323 4.3 (2)
+    let mut host = Host::connect(&Config { timestamps: true, ..plain() }, ISS.0);
+    let offered = one(host.transmit()).options.timestamps.expect("offered").value;
+    let _ = host.deliver(&peer_syn_ack().stamp(100, offered));
+    let _ = host.deliver(&peer(ACK, 0, 0).text(b"hello").stamp(101, offered));
+    assert!(host.transmit().iter().all(|wire| wire.options.timestamps.expect("agreed").echo == 101));
+}

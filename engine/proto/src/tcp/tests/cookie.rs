@@ -107,3 +107,17 @@ fn the_timestamp_carries_scale_sack_and_ecn() {
         assert_eq!(agreed, [scale.is_some(), wants_sack, wants_ecn, true], "{case}");
     }
 }
+
+/// Only a timestamp brings the offer back.
+#[test]
+fn without_timestamps_on_both_sides_nothing_is_agreed_on() {
+    let config = |timestamps| Config { timestamps, sack: true, window_scale: Some(5), ..plain() };
+    let offer = Wire::new(SYN | ECE | Flags::CWR, IRS, SeqNum(0)).mss(1400).sack_permitted().scale(7);
+    for (config, syn) in [(config(true), offer.clone()), (config(false), offer.stamp(7, 0))] {
+        let (header, options) =
+            cookie::answer(&Prf::new([3; 16]), &flow(4000), &config, &syn.seg(), START).unwrap();
+        assert_eq!(header.flags, SYN | ACK);
+        let agreed = (options.sack_permitted, options.window_scale, options.timestamps);
+        assert_eq!(agreed, (false, None, None));
+    }
+}

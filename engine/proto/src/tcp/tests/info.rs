@@ -334,6 +334,7 @@ fn what_is_received_read_and_held() {
     assert_eq!(host.read().len(), 700);
     let end = info(&mut host);
     assert_eq!((end.held_bytes, end.bytes_received, end.segs_in), (0, 700, 5));
+    assert_eq!(host.totals.bytes_received(), 700);
     assert_eq!(end.urgent_bytes, 50, "they are to come");
 }
 

@@ -286,3 +286,18 @@ fn the_application_is_the_limit_when_more_could_be_sent_and_nothing_waits() {
     host.call(|tcb, cx| cx.cold.get_mut(tcb.cold).unwrap().send.mark_lost(0));
     assert!(!noted(&mut host), "something goes again");
 }
+
+#[test]
+fn a_keepalive_that_is_due_first_does_not_forget_what_waits_for_its_pace() {
+    let keepalive = Keepalive { time: Duration::from_secs(2), interval: Duration::from_secs(1), retries: 3 };
+    let mut host = Host::connect(&Config { keepalive: Some(keepalive), ..bbr() }, ISS.0);
+    host.transmit();
+    // One segment in 3.6 s.
+    host.now += 1000 * ROUND_TRIP;
+    host.exchange(&peer_syn_ack().sack_permitted());
+    assert_eq!(host.write(&[1; 3_000]).len(), 1);
+    let start = host.now;
+    while host.run_timer().is_empty() {}
+    let waited = host.now.saturating_since(start);
+    assert!((Duration::from_millis(3_500)..Duration::from_millis(3_700)).contains(&waited), "{waited:?}");
+}

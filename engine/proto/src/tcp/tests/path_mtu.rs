@@ -454,3 +454,22 @@ fn what_is_as_long_as_a_lost_probe_is_not_tried_next() {
     // A second has to pass from the next look on; then what is in the middle between 1024 and 1211.
     assert_eq!(longest, [1024, 1117]);
 }
+
+#[test]
+fn a_probe_that_a_timeout_repairs_was_too_long() {
+    let mut host = healed();
+    assert_eq!(host.write(&[1; 10_000])[0].payload.len(), 1212);
+    // Nothing comes back of the whole flight.
+    while host.call(|tcb, cx| tcb.info(cx)).congestion != CongestionPhase::Loss {
+        host.run_timer();
+    }
+    let mut longest = Vec::new();
+    for _ in 0..2 {
+        host.now += Duration::from_secs(2);
+        let out = host.tcb.snd.nxt.distance(ISS + 1);
+        host.exchange(&peer(ACK, 0, out));
+        host.tcb.window.cwnd = 20_000;
+        longest.extend(host.write(&[1; 10_000]).iter().map(|wire| wire.payload.len()).max());
+    }
+    assert_eq!((longest, host.tcb.mss), (std::vec![1024, 1117], 1024));
+}

@@ -168,3 +168,74 @@ fn a_first_block_below_the_acknowledgement_or_within_the_second_is_a_duplicate()
     assert!(!is_duplicate(&[(1999, 3000), (2000, 3000)]) && !is_duplicate(&[(2000, 3001), (2000, 3000)]));
     assert!(!is_duplicate(&[(500, 500)]) && !is_duplicate(&[(600, 500)]), "it is none at all");
 }
+
+/// An acknowledgement of nothing, at so many milliseconds, that has [`left`, `right`) out of order.
+fn sacked(queue: &mut SendQueue<Buf>, ms: u64, (left, right): (u32, u32)) {
+    let mut blocks = SackBlocks::NONE;
+    blocks.push(left, right);
+    let evidence = Evidence { now: at(ms), ack: SeqNum(0), echo_ms: None, srtt_ns: 0 };
+    queue.on_sack(&blocks, (SeqNum(0), SeqNum(queue.segs() as u32 * 1000)), &evidence);
+}
+
+#[test]
+fn a_segment_that_is_short_enough_does_not_keep_the_others_long() {
+    let mut queue = SendQueue::new();
+    let room = Room { start: SeqNum(0), mss: 1000, max_segs: usize::MAX };
+    queue.push_buf(Buf::filled(&[1; 500]), room);
+    fill(&mut queue, 2);
+    queue.resegment(0, 500);
+    queue.check();
+    assert_eq!((queue.segs(), queue.bytes()), (5, 2500));
+}
+
+#[test]
+fn both_parts_of_what_has_arrived_have() {
+    let mut queue = three_out();
+    sacked(&mut queue, 50, (2000, 3000));
+    queue.resegment(0, 500);
+    queue.check();
+    assert_eq!((queue.segs(), queue.sacked_segs(), queue.sacked_bytes()), (6, 2, 1000));
+}
+
+/// RFC 8985 6.2, step 2: RACK.xmit_ts only goes forward.
+#[test]
+fn a_late_arrival_does_not_hide_that_something_newer_had_arrived() {
+    let mut queue = SendQueue::new();
+    fill(&mut queue, 3);
+    for index in 0..3 {
+        queue.mark_sent(index, at(index as u64), 0);
+    }
+    sacked(&mut queue, 50, (2000, 3000));
+    let evidence = Evidence { now: at(51), ack: SeqNum(1000), echo_ms: None, srtt_ns: 0 };
+    queue.on_ack(SeqNum(1000), &evidence);
+    assert!(queue.detect_losses(at(51), 0).is_lost);
+    assert_eq!(queue.lost_bytes(), 1000);
+}
+
+/// RFC 8985 6.3: how old is too old is known from what has arrived.
+#[test]
+fn a_timeout_before_anything_has_arrived_loses_everything() {
+    let mut queue = three_out();
+    queue.mark_lost_by_timeout(at(10), Some(20_000_000));
+    assert_eq!(queue.lost_bytes(), 3000);
+}
+
+/// RFC 2018 8: what had arrived may have been given up since, and was looked at before.
+#[test]
+fn what_a_timeout_leaves_in_flight_is_judged_by_what_arrives_after_it() {
+    let mut queue = SendQueue::new();
+    fill(&mut queue, 4);
+    for index in 0..4 {
+        queue.mark_sent(index, at(if index < 3 { 0 } else { 90 }), 0);
+    }
+    sacked(&mut queue, 100, (3000, 4000));
+    assert!(queue.detect_losses(at(100), 0).is_lost);
+    queue.mark_lost_by_timeout(at(105), Some(10_000_000));
+    assert_eq!((queue.lost_bytes(), queue.sacked_bytes()), (3000, 0), "the last has just left");
+    queue.mark_sent(0, at(106), 0);
+    let evidence = Evidence { now: at(150), ack: SeqNum(1000), echo_ms: None, srtt_ns: 0 };
+    queue.on_ack(SeqNum(1000), &evidence);
+    assert!(queue.detect_losses(at(150), 0).is_lost);
+    queue.check();
+    assert_eq!(queue.lost_bytes(), 3000, "the last too");
+}

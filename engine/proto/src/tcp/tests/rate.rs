@@ -312,3 +312,11 @@ fn both_parts_of_a_segment_that_was_cut_are_samples() {
     assert_eq!((rest.newly_acked, rest.delivered, rest.sent_in_flight), (1_600, 2_000, 2_000));
     assert!(!sender.queue.get(0).is_some_and(|record| record.flags.has(RecordFlags::SACKED)));
 }
+
+#[test]
+fn what_takes_no_time_has_no_rate() {
+    let mut sender = Sender::new();
+    sender.send(0, 1);
+    let sample = sender.ack(0, 1);
+    assert_eq!((sample.delivery_rate, sample.delivered, ms(&sample)), (0, 1_000, Some(0)));
+}

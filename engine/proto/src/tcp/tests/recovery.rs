@@ -318,3 +318,29 @@ fn forged_duplicates_bring_the_same_segment_again_a_few_times_at_most() {
     }
     assert!((1..=3).contains(&host.totals.retransmits), "{}", host.totals.retransmits);
 }
+
+#[test]
+fn half_of_what_is_in_flight_now_remains_not_of_what_was() {
+    // RFC 5681 (4)
+    let mut host = in_flight(10, 0);
+    ack(&mut host, 5);
+    host.now += core::time::Duration::from_millis(1);
+    for _ in 0..3 {
+        ack(&mut host, 5);
+    }
+    assert_eq!((phase(&mut host), host.tcb.window.ssthresh), (CongestionPhase::Recovery, 2500));
+}
+
+#[test]
+fn duplicates_that_needless_retransmissions_cause_begin_no_recovery() {
+    // RFC 6582 4.1: four segments went again, two acknowledgements tell of that many; two more may only be duplicates.
+    let mut host = in_flight(8, 20);
+    host.run_timer();
+    host.run_timer();
+    assert_eq!(numbers(&ack(&mut host, 4)), [(4, true), (5, true)]);
+    assert!(ack(&mut host, 8).len() >= 3);
+    for _ in 0..4 {
+        assert!(ack(&mut host, 8).iter().all(|wire| wire.kind == TransmitKind::Data));
+        assert_ne!(phase(&mut host), CongestionPhase::Recovery);
+    }
+}

@@ -210,3 +210,21 @@ fn a_loss_that_was_none_leaves_the_algorithm_as_it_was() {
     assert_eq!(host.tcb.window.ssthresh, window.ssthresh, "it had only been late");
     assert_eq!(memory(&mut host), before);
 }
+
+/// RFC 5682 3.1: what the acknowledgement that begins the test has out of order left before the timeout.
+#[test]
+fn blocks_beside_the_first_acknowledgement_do_not_end_the_test_of_a_timeout() {
+    let mut host = timed_out(&sacking());
+    let sent = host.exchange(&peer(ACK, 0, 1000).sack(at(5), at(6)));
+    assert!(!sent.is_empty() && sent.iter().all(is_new), "{sent:?}");
+}
+
+/// RFC 5682 2.1 (3b) is for what was not sent again.
+#[test]
+fn the_rest_of_what_was_sent_again_proves_nothing() {
+    let mut host = timed_out(&plain());
+    assert!(host.exchange(&peer(ACK, 0, 500)).iter().all(is_new));
+    let sent = host.exchange(&peer(ACK, 0, 1000));
+    assert!(!sent.is_empty() && sent.iter().all(is_again), "{sent:?}");
+    assert_eq!(phase(&mut host), CongestionPhase::Loss);
+}

@@ -374,3 +374,43 @@ fn marks_of_long_ago_are_dropped_before_they_would_lie_ahead() {
     host.call(|tcb, cx| cx.cold.get_mut(tcb.cold).unwrap().recovery.retire_marks(una));
     assert_eq!(marks(&mut host), None);
 }
+
+#[test]
+fn a_mark_that_una_passes_is_dropped_once_in_a_quarter_of_the_numbers() {
+    // The numbers wrap behind the first 15 bytes.
+    let mut host = sacking(&Config { nodelay: true, ..sack_config() });
+    let small_end = |host: &mut Host| host.call(|tcb, cx| cx.cold.get(tcb.cold).unwrap().recovery.small_end);
+    host.write(&[1; 10]);
+    host.write(&[1; 3000]);
+    host.exchange(&peer(ACK, 0, 10));
+    assert_eq!(small_end(&mut host), Some(ISS + 11), "still in its quarter");
+    host.exchange(&peer(ACK, 0, 1010));
+    assert_eq!(small_end(&mut host), None);
+}
+
+#[test]
+fn an_acknowledgement_that_moves_on_says_what_lies_ahead_too() {
+    let mut host = in_flight(6, 0);
+    ack(&mut host, 1, &[(3, 4)]);
+    let info = host.call(|tcb, cx| tcb.info(cx));
+    assert_eq!((info.sacked_bytes, info.unacked_bytes), (1000, 5000));
+}
+
+/// RFC 6937 3: above the threshold half of what arrives is sent; below it, RFC 9937 6, two segments for one that shows that the repair
+/// gets on.
+#[test]
+fn recovery_sends_half_of_what_arrives_and_more_only_while_holes_are_filled() {
+    let mut host = in_flight(20, 20);
+    let mut sent = 0;
+    for to in 2..=10 {
+        sent += ack(&mut host, 0, &[(1, to)]).len();
+    }
+    assert_eq!(sent, 5);
+    let mut host = in_flight(20, 20);
+    for to in 15..=20 {
+        ack(&mut host, 0, &[(14, to)]);
+    }
+    host.now += ROUND_TRIP;
+    assert_eq!(ack(&mut host, 0, &[(20, 21), (14, 20)]).len(), 1);
+    assert_eq!(ack(&mut host, 1, &[(14, 20)]).len(), 2);
+}

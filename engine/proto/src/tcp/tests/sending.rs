@@ -512,3 +512,42 @@ fn a_fin_is_new_when_it_first_leaves() {
     host.run_timer();
     assert_eq!((host.totals.retransmits, host.tcb.waits_since()), (1, Some(left)));
 }
+
+#[test]
+fn writable_follows_only_a_write_that_came_short() {
+    let mut host = established(&Config { send_buffer_bytes: 3000, ..plain() });
+    let mut acked = 0;
+    for (more, is_expected) in [(None, false), (Some(&b""[..]), false), (Some(&b"x"[..]), true)] {
+        assert_eq!(host.write(&[1; 3000]).len(), 3, "a write that fills the buffer is whole");
+        if let Some(bytes) = more {
+            assert_eq!(host.send(bytes), 0);
+        }
+        acked += 3000;
+        host.exchange(&peer(ACK, 0, acked));
+        assert_eq!(host.signals.contains(Signals::WRITABLE), is_expected, "{more:?}");
+    }
+}
+
+#[test]
+fn a_fin_does_not_wait_for_the_end_of_a_repair() {
+    let mut host = established(&plain());
+    host.write(&[1; 4000]);
+    for _ in 0..3 {
+        let _ = host.deliver(&peer(ACK, 0, 0));
+    }
+    let sent = host.shutdown_write();
+    let kinds: Vec<_> = sent.iter().map(|wire| (wire.seq().distance(ISS + 1), wire.has(FIN))).collect();
+    assert_eq!(kinds, [(0, false), (4000, true)]);
+}
+
+#[test]
+fn what_scaling_cannot_say_is_no_window_that_shrank() {
+    // RFC 7323 2.4: units of 128 bytes; 80 of 3,000 bytes are beyond, then 208.
+    for (field, from) in [(15, 3000), (14, 1000 + 14 * 128)] {
+        let config = Config { window_scale: Some(7), ..plain() };
+        let mut host = established_by(&config, &peer_syn_ack().scale(7));
+        host.write(&[1; 3000]);
+        host.exchange(&peer(ACK, 0, 1000).window(field));
+        expect_ack(host.exchange(&peer(ACK, 5, 1000).text(b"x").window(field)), from, 0);
+    }
+}

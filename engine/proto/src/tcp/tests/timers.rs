@@ -176,14 +176,14 @@ fn an_unmeasured_handshake_makes_the_rto_3_s_and_the_window_one_segment_if_more_
 fn an_echo_of_an_earlier_syn_measures_nothing() {
     // Karn: it would say how long the SYN-ACK that was lost was waited for.
     let config = Config { timestamps: true, ..plain() };
-    for (echoed, rto_ms) in [(0, 3000), (1, 200 + 20)] {
+    for (echoed, after_ms, rto_ms) in [(0, 20, 3000), (0, 0, 3000), (1, 20, 200 + 20)] {
         let mut host = Host::connect(&config, ISS.0);
         let sent = [one(host.transmit()), one(host.run_timer())];
         let stamp = sent[echoed].options.timestamps.expect("offered").value;
-        host.now += 20 * MS;
+        host.now += after_ms * MS;
         host.exchange(&peer_syn_ack().stamp(7, stamp));
         let info = host.call(|tcb, cx| tcb.info(cx));
-        assert_eq!(info.rto.as_millis(), rto_ms, "{echoed}");
+        assert_eq!(info.rto.as_millis(), rto_ms, "{echoed} {after_ms}");
     }
 }
 
@@ -515,4 +515,51 @@ fn a_syn_is_repeated_at_bounded_intervals_however_often() {
         let waited = host.now.saturating_since(before);
         assert!((Duration::from_millis(900)..=Duration::from_secs(121)).contains(&waited), "{waited:?}");
     }
+}
+
+#[test]
+fn that_the_first_syn_was_lost_is_told_once() {
+    let mut host = Host::connect(&plain(), ISS.0);
+    host.transmit();
+    for is_told in [true, false] {
+        host.signals = Signals::NONE;
+        host.run_timer();
+        assert_eq!(host.signals.contains(Signals::SYN_LOST), is_told);
+    }
+    let mut host = syn_received(&plain());
+    host.run_timer();
+    assert!(!host.signals.contains(Signals::SYN_LOST), "nobody asks about a SYN-ACK");
+}
+
+#[test]
+fn data_beyond_a_window_that_shrank_is_tried_while_the_peer_answers() {
+    // RFC 9293 3.8.6 (SHLD-17)
+    let mut host = established(&Config { retries: 3, ..plain() });
+    host.write(&[1; 3000]);
+    host.exchange(&peer(ACK, 0, 0).window(0));
+    for _ in 0..8 {
+        assert_eq!(host.run_timer().len(), 1);
+        host.exchange(&peer(ACK, 0, 0).window(0));
+    }
+    assert_eq!(host.closed, None);
+    // Two answers short of that it ends.
+    assert!(run_out(&mut host).len() <= 4);
+    assert_eq!(host.closed, Some(CloseReason::TimedOut));
+}
+
+#[test]
+fn the_initial_window_counts_segments_of_the_agreed_size() {
+    // RFC 6928 2
+    let host = established_by(&plain(), &peer_syn_ack().mss(536));
+    assert_eq!(host.tcb.window, Window { cwnd: 5360, ssthresh: u32::MAX });
+}
+
+#[test]
+fn options_come_off_a_smaller_path_mtu_too() {
+    // RFC 1191 6.3, RFC 6691 2
+    let mut host = established_by(&Config { timestamps: true, ..plain() }, &peer_syn_ack().stamp(7, 0));
+    host.write(&[1; 900]);
+    let error = IcmpError::PacketTooBig { mtu: 640 };
+    assert_eq!(host.call(|tcb, cx| tcb.on_icmp_error(cx, error, ISS + 1)).drop, None);
+    assert_eq!(host.tcb.mss, 640 - 40 - 12);
 }

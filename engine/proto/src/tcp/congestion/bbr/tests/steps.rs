@@ -419,6 +419,20 @@ fn the_search_for_the_round_trip_lasts_a_fifth_of_a_second_and_a_round() {
     assert!(machine.window.cwnd >= 900_000, "{:?}", machine.window);
 }
 
+/// HandleRestartFromIdle: silence has kept the pipe empty, and nothing else would end the search.
+#[test]
+fn new_data_ends_a_search_for_the_round_trip_that_has_lasted_long_enough() {
+    let mut machine = Machine::new(State::Cruise, 900_000);
+    machine.ack(|_| {});
+    machine.wait(6 * SECOND_NS);
+    machine.ack(|rs| rs.in_flight = 1_000);
+    machine.ack(|rs| rs.in_flight = 1_000);
+    assert_eq!(machine.bbr.state, State::ProbeRtt);
+    machine.wait(SECOND_NS);
+    machine.bbr.on_restart(&mut machine.window, Instant::from_nanos(machine.now_ns));
+    assert_eq!(machine.bbr.state, State::Cruise);
+}
+
 #[test]
 fn startup_goes_on_after_a_search_for_the_round_trip() {
     let mut machine = Machine::in_startup();
