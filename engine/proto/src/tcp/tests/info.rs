@@ -2,9 +2,11 @@
 
 use core::time::Duration;
 
-use super::host::{Host, Wire};
+use super::host::{Buf, Bytes, Host, Wire};
 use super::script::*;
-use crate::tcp::{Algorithm, Config, CongestionPhase, Ecn, IcmpError, Info, Pacing, State};
+use crate::tcp::{
+    Algorithm, Config, CongestionPhase, Ecn, Held, IcmpError, Info, Pacing, Payload, SendBuf, State,
+};
 
 const ROUND_TRIP: Duration = Duration::from_millis(80);
 /// With a shift of 2.
@@ -422,4 +424,22 @@ fn a_smaller_path_shows_in_the_segment() {
     let seq = host.tcb.snd.una;
     let _ = host.call(|tcb, cx| tcb.on_icmp_error(cx, IcmpError::PacketTooBig { mtu: 640 }, seq));
     assert_eq!(info(&mut host).mss, 600);
+}
+
+#[test]
+fn what_a_connection_holds_can_be_looked_for() {
+    let mut host = connected(&config());
+    let holds = |host: &mut Host, wanted: &[u8]| {
+        let is_such = |held: Held<'_, Bytes, Buf>| match held {
+            Held::ToSend(buf) => buf.bytes() == wanted,
+            Held::Received(piece) => piece.bytes() == wanted,
+        };
+        host.call(|tcb, cx| tcb.holds(cx, is_such))
+    };
+    assert!(!holds(&mut host, b"sent"));
+    host.write(b"sent");
+    let _ = host.deliver(&peer(ACK, 0, 0).text(b"read"));
+    let _ = host.deliver(&peer(ACK, 10, 0).text(b"ahead"));
+    let found = [&b"sent"[..], b"read", b"ahead", b"other"].map(|wanted| holds(&mut host, wanted));
+    assert_eq!(found, [true, true, true, false]);
 }

@@ -93,6 +93,18 @@ fn a_free_slot_keeps_the_memory_of_ordinary_use_and_no_more() {
     }
 }
 
+#[test]
+fn what_one_connection_had_out_of_order_does_not_pin_memory_either() {
+    let mut store = ColdStore::<Bytes, Buf>::new();
+    let (id, cold) = store.get_or_alloc(ColdId::NONE);
+    for n in 0..5000 {
+        cold.reassembly.store(SeqNum(n * 2), Bytes::new(b"x"), usize::MAX);
+    }
+    store.free(id);
+    let (_, cold) = store.get_or_alloc(ColdId::NONE);
+    assert_eq!(cold.reassembly.capacity(), 2048);
+}
+
 fn at(ms: u64) -> Instant {
     Instant::from_millis(5_000 + ms)
 }
