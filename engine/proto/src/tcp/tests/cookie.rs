@@ -9,6 +9,7 @@ use crate::{Flow, Instant, SeqNum};
 use core::net::Ipv4Addr;
 use core::time::Duration;
 use ringwire_wire::tcp::Flags;
+use std::vec::Vec;
 
 const START: Instant = Instant::from_secs(6400);
 
@@ -120,4 +121,20 @@ fn without_timestamps_on_both_sides_nothing_is_agreed_on() {
         let agreed = (options.sack_permitted, options.window_scale, options.timestamps);
         assert_eq!(agreed, (false, None, None));
     }
+}
+
+/// What its low bits say may be what the clock has there by itself.
+#[test]
+fn the_timestamp_is_less_than_its_low_bits_behind_the_clock() {
+    let config = Config { timestamps: true, ..plain() };
+    let (prf, syn) = (Prf::new([3; 16]), Wire::new(SYN, IRS, SeqNum(0)).stamp(7, 0).seg());
+    let behind_ms = |ms: u64| {
+        let now = START.add_nanos(ms * 1_000_000);
+        let (_, options) = cookie::answer(&prf, &flow(4000), &config, &syn, now).unwrap();
+        let value = options.timestamps.unwrap().value.wrapping_sub(prf.timestamp_offset(&flow(4000)));
+        (now.as_millis() as u32).wrapping_sub(value)
+    };
+    let mut all: Vec<u32> = (0..64).map(behind_ms).collect();
+    all.sort_unstable();
+    assert_eq!(all, Vec::from_iter(0..64));
 }
