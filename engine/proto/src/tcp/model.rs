@@ -37,12 +37,9 @@ impl Tcb {
         if is_app_limited {
             cold.send.mark_app_limited(in_flight);
         }
-        // The window or the rate may let more go.
+        // The window or the rate may let more go; what is missing is asked for by every acknowledgement of a recovery.
         if cold.send.has_unsent() {
             self.flags.set(Bits::TX_DATA);
-        }
-        if cold.send.missing_bytes() > 0 {
-            self.flags.set(Bits::TX_RTX);
         }
     }
 

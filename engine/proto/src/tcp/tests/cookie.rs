@@ -1,6 +1,6 @@
 //! SYN cookies by themselves: what one says, and how long.
 
-use super::host::Wire;
+use super::host::{Host, Wire};
 use super::script::{ACK, ECE, IRS, SYN, plain};
 use crate::prf::Prf;
 use crate::tcp::tcb::Bits;
@@ -21,7 +21,12 @@ fn syn() -> SegmentIn {
     Wire::new(SYN, IRS, SeqNum(0)).mss(1400).seg()
 }
 
-fn opened(config: &Config, syn: &SegmentIn, after: Duration, change: impl Fn(&mut SegmentIn)) -> Option<Tcb> {
+fn opened(
+    config: &Config,
+    syn: &SegmentIn,
+    after: Duration,
+    change: impl FnOnce(&mut SegmentIn),
+) -> Option<Tcb> {
     let prf = Prf::new([3; 16]);
     let (header, options) = cookie::answer(&prf, &flow(4000), config, syn, START).unwrap();
     let mut ack = Wire::new(ACK, IRS + 1, SeqNum(header.seq) + 1);
@@ -82,6 +87,18 @@ fn it_makes_a_connection_that_only_waits_for_the_acknowledgement() {
     assert_eq!((tcb.next_timer(), tcb.wants_transmit()), (None, false));
     assert_eq!(tcb.snd.nxt, tcb.snd.una + 1);
     assert_eq!((tcb.rcv.nxt, tcb.mss), (IRS + 1, plain().mss));
+}
+
+/// Nobody remembers when its SYN-ACK left.
+#[test]
+fn its_handshake_measures_no_round_trip() {
+    let mut acked = None;
+    let tcb = opened(&plain(), &syn(), Duration::ZERO, |ack| acked = Some(*ack)).unwrap();
+    let mut host = Host::new(tcb, plain());
+    let outcome = host.call(|tcb, cx| tcb.on_segment(cx, &acked.unwrap(), None));
+    assert_eq!((outcome.drop, host.state()), (None, State::Established));
+    let info = host.call(|tcb, cx| tcb.info(cx));
+    assert_eq!((info.srtt, info.rto), (Duration::ZERO, plain().rto_initial));
 }
 
 /// What the SYN offered comes back with the echo of a clock that is not ahead of its time.

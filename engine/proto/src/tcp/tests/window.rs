@@ -107,3 +107,13 @@ fn text_that_is_thrown_away_gives_its_room_back() {
     expect_none(host.transmit());
     assert!(host.at_eof());
 }
+
+#[test]
+fn a_congestion_window_below_a_segment_lets_one_go_when_nothing_is_out() {
+    let mut host = established(&plain());
+    host.tcb.window.cwnd = 500;
+    assert_eq!(host.write(&[1; 3000]).len(), 1);
+    assert_eq!(host.exchange(&peer(ACK, 0, 500)).len(), 0);
+    host.tcb.window.cwnd = 500;
+    assert_eq!(host.exchange(&peer(ACK, 0, 1000)).len(), 1);
+}

@@ -15,7 +15,7 @@ impl MaxBw {
         self.before.max(self.now)
     }
 
-    fn update(&mut self, rate: u64) {
+    pub(super) fn update(&mut self, rate: u64) {
         self.now = self.now.max(rate);
     }
 

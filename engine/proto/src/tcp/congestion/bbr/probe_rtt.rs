@@ -117,23 +117,3 @@ impl Bbr {
         self.bdp(State::ProbeRtt.gains().1, window).max(self.min_pipe())
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// BBR.MinRTTFilterLen is counted from the first of the round trips that were as short as any.
-    #[test]
-    fn the_shortest_round_trip_expires_though_it_was_seen_again() {
-        let mut rtt = MinRtt::new(Instant::from_secs(100), 0);
-        let mut update = |after_ms: u64, rtt_ms: u64| {
-            let now = Instant::from_secs(100).add_nanos(after_ms * 1_000_000);
-            rtt.update(&RateSample { rtt_ns: Some(rtt_ms * 1_000_000), ..RateSample::new(now) });
-            rtt.min_ns().map(|min_ns| min_ns / 1_000_000)
-        };
-        assert_eq!(update(0, 10), Some(10));
-        assert_eq!(update(5_001, 10), Some(10), "the same once more");
-        assert_eq!(update(10_000, 20), Some(10));
-        assert_eq!(update(10_002, 20), Some(20), "ten seconds after the first");
-    }
-}

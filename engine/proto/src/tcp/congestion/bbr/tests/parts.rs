@@ -1,7 +1,7 @@
 //! The parts of the model by themselves.
 
 use super::super::super::LossEvidence;
-use super::super::path::Aggregation;
+use super::super::path::{Aggregation, MaxBw};
 use super::super::probe_rtt::MinRtt;
 use super::*;
 
@@ -33,6 +33,30 @@ fn the_round_trip_of_the_last_five_seconds_takes_the_place_of_one_older_than_ten
     assert_eq!(measured(&mut rtt, 10 * SECOND_NS, Some(70)), Some(50), "nor are ten with the tenth");
     assert_eq!(measured(&mut rtt, 10 * SECOND_NS + 1, Some(90)), Some(70));
     assert_eq!(measured(&mut rtt, 10 * SECOND_NS + 2, Some(60)), Some(60), "a shorter one at once");
+}
+
+/// BBR.MinRTTFilterLen is counted from the first of the round trips that were as short as any.
+#[test]
+fn the_shortest_round_trip_expires_though_it_was_seen_again() {
+    let mut rtt = MinRtt::new(BEGAN, 0);
+    measured(&mut rtt, 0, Some(10));
+    assert_eq!(measured(&mut rtt, 5 * SECOND_NS + 1, Some(10)), Some(10), "the same once more");
+    assert_eq!(measured(&mut rtt, 10 * SECOND_NS, Some(20)), Some(10));
+    assert_eq!(measured(&mut rtt, 10 * SECOND_NS + 2, Some(20)), Some(20), "ten seconds after the first");
+}
+
+/// AdvanceMaxBwFilter
+#[test]
+fn a_cycle_without_samples_leaves_the_best_rate_of_the_one_before() {
+    let mut best = MaxBw::default();
+    best.update(1000);
+    for rate in [1000, 1000] {
+        best.advance();
+        assert_eq!(best.get(), rate);
+    }
+    best.update(400);
+    best.advance();
+    assert_eq!(best.get(), 400);
 }
 
 #[test]
