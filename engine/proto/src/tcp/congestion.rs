@@ -273,6 +273,12 @@ impl Window {
 mod tests {
     use super::*;
 
+    /// As Linux has them, but for NewReno, which is "reno" there.
+    #[test]
+    fn algorithms_have_their_names() {
+        assert_eq!(Algorithm::ALL.map(Algorithm::name), ["cubic", "newreno", "bbr", "dctcp"]);
+    }
+
     /// RFC 8257 3.3: each window counts in the estimate, whatever it is used for.
     #[test]
     fn what_is_marked_during_a_recovery_counts() {

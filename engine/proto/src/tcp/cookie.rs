@@ -124,7 +124,7 @@ fn stamp(clock_ms: u32, said: u32) -> u32 {
 
 /// What could not be remembered was not offered.
 fn without_options(mut syn: SegmentIn) -> SegmentIn {
-    syn.options = Options { mss: syn.options.mss, ..Options::default() };
+    syn.options = Options::default();
     syn.header.flags = Flags::SYN;
     syn
 }
