@@ -52,7 +52,7 @@ pub fn limits(link: &Impairment, mtu: usize, bytes: usize, window: usize) -> Lim
     let held = if link.reorder > 0.0 { link.reorder_by.as_secs_f64() } else { 0.0 };
     let empty_rtt = 2.0 * (delay + jitter + mtu as f64 / rate) + held;
     let full_rtt = empty_rtt + queue / rate;
-    let p = (link.loss.probability() + link.corrupt + link.reorder / 2.0).min(0.9);
+    let p = missing(link);
 
     let rounds = 3.0 + (1.0 + bytes as f64 / (INITIAL_WINDOW_SEGS * mss)).log2();
     let bdp = (rate * empty_rtt).max(mss);
@@ -84,6 +84,17 @@ pub fn limits_of_fast_open(link: &Impairment, mtu: usize, bytes: usize, window_b
     let overtakes = link.reorder > 0.0 || !link.jitter.is_zero();
     let one_of_all = if overtakes { mtu as f64 / bytes.max(mtu) as f64 } else { 0.0 };
     limits(&Impairment { corrupt: link.corrupt + one_of_all, ..*link }, mtu, bytes, window_bytes)
+}
+
+/// What is more where everything in flight goes again and nobody has timestamps. RFC 6298 (5.7), Karn: what has left twice measures
+/// nothing, so that the back-off outlasts the chain of time-outs that made it, and the RTO may be that of a handshake that was repeated.
+pub fn luck_without_measurement(link: &Impairment) -> Duration {
+    Duration::from_secs_f64(bad_luck(link, missing(link), RTO_UNMEASURED_S))
+}
+
+/// The probability that a packet does not arrive intact, or so late that it is taken for lost.
+fn missing(link: &Impairment) -> f64 {
+    (link.loss.probability() + link.corrupt + link.reorder / 2.0).min(0.9)
 }
 
 fn bad_luck(link: &Impairment, p: f64, rto: f64) -> f64 {

@@ -224,6 +224,22 @@ fn a_transfer_that_is_slower_than_its_link_fails() {
     assert!(took > allowed.longest, "{took:?} of {allowed:?}");
 }
 
+/// Everything goes again when the MTU falls, and without timestamps nothing of it measures a round trip: the back-off of the handshake
+/// lasts, and two lost acknowledgements cost 36 s. Whoever has timestamps is not allowed that.
+#[test]
+fn a_back_off_without_timestamps_outlasts_its_chain() {
+    let plan = Plan::from_seed(1_020_070);
+    assert!(matches!(plan.incident, Incident::MtuFalls { .. }) && !plan.options.timestamps);
+    let allowed = run(&plan).unwrap().allowed;
+    let mut measured = plan.clone();
+    measured.options.timestamps = true;
+    assert!(run(&measured).unwrap().allowed.longest < Duration::from_secs(35));
+    assert!(
+        allowed.longest > Duration::from_secs(45) && allowed.usual < Duration::from_secs(3),
+        "{allowed:?}"
+    );
+}
+
 #[test]
 fn a_failing_seed_leaves_its_packets() {
     let link = Impairment { loss: Loss::Random(1.0), ..Impairment::CLEAN };
