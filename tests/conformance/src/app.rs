@@ -389,6 +389,27 @@ impl Script {
         }
     }
 
+    /// In one go, as most applications read: these bytes, and then the end of the stream.
+    #[track_caller]
+    pub fn expect_read_to_end(&mut self, bytes: impl AsRef<[u8]>) {
+        self.settle();
+        let Some(conn) = self.conn else { self.fail("no connection to read from") };
+        let mut got = Vec::new();
+        let end = loop {
+            match self.worker.recv(conn) {
+                Ok(Recv::Data(piece)) => got.extend_from_slice(&piece),
+                other => break other,
+            }
+        };
+        if got != bytes.as_ref() || !matches!(end, Ok(Recv::Eof)) {
+            self.fail(&format!(
+                "expected: {} bytes and the end\ngot:      {} and {end:?}",
+                bytes.as_ref().len(),
+                got.len()
+            ));
+        }
+    }
+
     /// The peer has finished its direction.
     #[track_caller]
     pub fn expect_eof(&mut self) {

@@ -81,6 +81,9 @@ pub(crate) struct Streams {
     relief: Relief,
     /// Flows that wait for a port or a neighbour.
     parked: Vec<u32>,
+    /// Flows that have ended and whose last byte was taken since the last turn: the next one tells of it, whenever that is. Until then
+    /// the application reads the end of the stream.
+    read_out: Vec<u32>,
     options: OptionSets,
     ports: PortUse,
     fast_opens: FastOpens,
@@ -155,6 +158,7 @@ impl Streams {
             cold: ColdStore::new(),
             schedule: Schedule::new(now),
             parked: Vec::new(),
+            read_out: Vec::new(),
             options: OptionSets::default(),
             ports,
             fast_opens: FastOpens::default(),
@@ -181,6 +185,11 @@ impl Streams {
     /// Whether flows wait for a port or a neighbour.
     pub(crate) fn has_parked(&self) -> bool {
         !self.parked.is_empty()
+    }
+
+    /// Whether the next turn has the end of a connection to tell of.
+    pub(crate) fn has_read_out(&self) -> bool {
+        !self.read_out.is_empty()
     }
 
     pub(crate) fn wants_transmit(&self) -> bool {
@@ -404,6 +413,12 @@ impl Streams {
     pub(crate) fn expire(&mut self, io: &mut Io) {
         self.expire_time_waits(io);
         self.relieve(io);
+        while let Some(slot) = self.read_out.pop() {
+            // Its slot may be another's by now.
+            if self.flows.at(slot).is_some_and(|flow| flow.tcb.is_end_due()) {
+                self.on_deadline(io, slot);
+            }
+        }
         while let Some(slot) = self.schedule.poll_expired(io.now) {
             if let Some(flow) = self.flows.at_mut(slot) {
                 flow.armed_at = Instant::MAX;

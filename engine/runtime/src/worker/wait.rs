@@ -117,6 +117,9 @@ impl Core {
             // Frames that other threads drop come back without a wake, and a peer's window may wait for them.
             until = until.min(self.io.now + RETURNED_FRAMES_LOOK);
         }
+        if self.streams.has_read_out() {
+            until = until.min(self.io.now);
+        }
         if self.streams.has_parked() {
             until = until.min(self.io.net.epoch_ends());
         }

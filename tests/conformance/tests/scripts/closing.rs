@@ -363,7 +363,7 @@ fn rfc9293_3_10_3_data_before_fin_stays_readable() {
         s.expect_only(fin().seq(1).ack(9));
         s.inject(ack().ack(2));
         s.expect_open();
-        s.expect_read("the end");
+        s.expect_read_to_end("the end");
         s.expect_closed(CloseReason::Finished);
     });
 }

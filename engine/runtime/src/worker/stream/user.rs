@@ -41,15 +41,16 @@ impl Streams {
 
     pub(crate) fn recv(&mut self, io: &mut Io, conn: Conn) -> Result<Recv<RxBuf>, ConnError> {
         let key = Key::unpack(conn.0, self.worker).ok_or(ConnError::Closed)?;
-        let mut is_end_due = false;
-        let received = with_machine!(self, io, key key, |flow, cx, schedule| {
+        with_machine!(self, io, key key, |flow, cx, schedule| {
             if flow.owner != Owner::Application {
                 return Err(ConnError::Closed);
             }
             match flow.tcb.recv(&mut cx) {
                 Ok(MachineRecv::Data(buf)) => {
                     schedule.follow(key.slot, flow);
-                    is_end_due = flow.tcb.is_end_due();
+                    if flow.tcb.is_end_due() {
+                        self.read_out.push(key.slot);
+                    }
                     Ok(Recv::Data(lend(buf, conn, flow)))
                 }
                 Ok(MachineRecv::Empty) => Ok(Recv::Empty),
@@ -57,12 +58,8 @@ impl Streams {
                 Err(RecvError::NotConnected) => Err(ConnError::NotConnected),
                 Err(_) => Err(ConnError::Closed),
             }
-        });
-        if is_end_due {
-            // With the last piece, not when the wheel comes round.
-            self.on_deadline(io, key.slot);
-        }
-        received.unwrap_or(Err(ConnError::Closed))
+        })
+        .unwrap_or(Err(ConnError::Closed))
     }
 
     /// What [`Streams::recv`] would give, piece by piece.
@@ -176,7 +173,7 @@ impl Streams {
     ) -> Result<(), ConnError> {
         use std::net::Shutdown;
         let slot = self.placed_slot(conn)?;
-        let is_end_due = with_machine!(self, io, slot, |flow, cx| {
+        let is_read_out = with_machine!(self, io, slot, |flow, cx| {
             if matches!(how, Shutdown::Read | Shutdown::Both) {
                 flow.tcb.shutdown_read(&mut cx);
             }
@@ -185,10 +182,10 @@ impl Streams {
             }
             flow.tcb.is_end_due()
         });
-        match is_end_due {
-            Some(true) => self.on_deadline(io, slot),
-            Some(false) | None => self.reschedule(slot),
+        if is_read_out == Some(true) {
+            self.read_out.push(slot);
         }
+        self.reschedule(slot);
         Ok(())
     }
 
