@@ -380,6 +380,18 @@ fn window_scaling_needs_both_sides_and_stops_at_14() {
     }
 }
 
+/// RFC 7323 2.2: the window of a SYN is never scaled; that of the ACK which ends a passive handshake is.
+#[test]
+fn the_ack_that_ends_a_passive_handshake_has_a_scaled_window() {
+    let mut syn = peer_syn().window(10);
+    syn.options.window_scale = Some(3);
+    let mut host = Host::accept(&Config { window_scale: Some(7), ..plain() }, ISS.0, &syn);
+    host.transmit();
+    assert_eq!(host.tcb.snd.wnd, 10);
+    host.exchange(&peer(ACK, 0, 0).window(10));
+    assert_eq!(host.tcb.snd.wnd, 10 << 3);
+}
+
 #[test]
 fn the_passive_side_offers_only_what_the_syn_did() {
     let full = Config { timestamps: true, window_scale: Some(5), ..plain() };
