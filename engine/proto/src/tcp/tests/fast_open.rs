@@ -241,6 +241,13 @@ fn a_syn_takes_what_fits_with_its_options_and_the_rest_follows() {
 }
 
 #[test]
+fn a_syn_takes_text_that_fits_exactly() {
+    let mut host = client(&Config { nodelay: true, ..plain() });
+    host.send(&[7; 960]);
+    assert_eq!(one(host.transmit()).payload.len(), 960);
+}
+
+#[test]
 fn icmp_too_big_sends_a_plain_syn() {
     let mut host = client(&plain());
     host.send(&[7; 900]);

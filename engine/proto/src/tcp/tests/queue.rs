@@ -4,7 +4,7 @@ use ringwire_wire::tcp::SackBlocks;
 
 use super::host::{Buf, Bytes, Pool};
 use crate::tcp::cold::{ColdId, ColdStore};
-use crate::tcp::send_queue::{Evidence, Room, SendQueue, duplicate_of};
+use crate::tcp::send_queue::{Evidence, RecordFlags, Room, SendQueue, duplicate_of};
 use crate::{Instant, SeqNum};
 
 /// Segments of 1000 bytes, none sent.
@@ -47,6 +47,23 @@ fn what_is_sent_again_is_lost_before() {
     queue.mark_lost(1);
     queue.check();
     assert_eq!((queue.next_lost(), queue.missing_bytes()), (Some(1), 2000), "lost once more");
+}
+
+#[test]
+fn joined_records_end_a_write_if_the_last_of_them_does() {
+    let room = Room { start: SeqNum(0), mss: 1000, max_segs: usize::MAX };
+    let mut pool = Pool { left: 9 };
+    for (len, ends_write) in [(600, true), (500, false)] {
+        let mut queue = SendQueue::new();
+        queue.push_buf(Buf::filled(&[1; 300]), room);
+        queue.push_buf(Buf::filled(&[2; 300]), room);
+        queue.push_last();
+        queue.push_buf(Buf::filled(&[3; 300]), room);
+        assert_eq!(queue.join(0, len, &mut pool), Some(SeqNum(0)));
+        let joined = queue.get(0).map(|record| (record.len, record.flags.has(RecordFlags::PUSH)));
+        assert_eq!(joined, Some((len, ends_write)));
+        queue.check();
+    }
 }
 
 #[test]
