@@ -299,12 +299,19 @@ pub(crate) struct DoctorArgs {
 }
 
 fn parse_pacing(name: &str) -> Result<Pacing, String> {
-    let named = Pacing::ALL.into_iter().find(|pacing| pacing.name() == name);
-    named.ok_or_else(|| format!("it is one of {}", Pacing::ALL.map(Pacing::name).join(", ")))
+    named(Pacing::ALL, Pacing::name, name)
 }
 
 fn parse_congestion_control(name: &str) -> Result<CongestionControl, String> {
-    let names = || CongestionControl::ALL.map(CongestionControl::name).join(", ");
-    let named = CongestionControl::ALL.into_iter().find(|algorithm| algorithm.name() == name);
-    named.ok_or_else(|| format!("it is one of {}", names()))
+    named(CongestionControl::ALL, CongestionControl::name, name)
+}
+
+/// The one of `all` that is called so.
+fn named<T: Copy, const N: usize>(
+    all: [T; N],
+    name_of: fn(T) -> &'static str,
+    name: &str,
+) -> Result<T, String> {
+    let found = all.into_iter().find(|one| name_of(*one) == name);
+    found.ok_or_else(|| format!("it is one of {}", all.map(name_of).join(", ")))
 }
