@@ -364,6 +364,18 @@ fn a_probe_that_icmp_cut_up_has_not_got_through() {
     assert_eq!(host.tcb.mss, 948);
 }
 
+/// The longest segment of each of the next two flights, two seconds apart, all that was sent before acknowledged.
+fn next_longest(host: &mut Host) -> Vec<usize> {
+    let mut flight = || {
+        host.now += Duration::from_secs(2);
+        let out = host.tcb.snd.nxt.distance(ISS + 1);
+        host.exchange(&peer(ACK, 0, out));
+        host.tcb.window.cwnd = 20_000;
+        host.write(&[1; 10_000]).iter().map(|wire| wire.payload.len()).max()
+    };
+    [flight(), flight()].into_iter().flatten().collect()
+}
+
 #[test]
 fn congestion_beside_a_lost_probe_counts() {
     // RFC 4821 7.6.2 forgives a probe that is lost alone.
@@ -443,16 +455,8 @@ fn what_is_as_long_as_a_lost_probe_is_not_tried_next() {
     assert_eq!(sent[0].payload.len(), 1212);
     host.now += ROUND_TRIP;
     host.exchange(&peer(ACK, 0, acked).sack(sent[1].seq(), sent[5].seq()));
-    let mut longest = Vec::new();
-    for _ in 0..2 {
-        host.now += Duration::from_secs(2);
-        let out = host.tcb.snd.nxt.distance(ISS + 1);
-        host.exchange(&peer(ACK, 0, out));
-        host.tcb.window.cwnd = 20_000;
-        longest.extend(host.write(&[1; 10_000]).iter().map(|wire| wire.payload.len()).max());
-    }
     // A second has to pass from the next look on; then what is in the middle between 1024 and 1211.
-    assert_eq!(longest, [1024, 1117]);
+    assert_eq!(next_longest(&mut host), [1024, 1117]);
 }
 
 #[test]
@@ -463,13 +467,5 @@ fn a_probe_that_a_timeout_repairs_was_too_long() {
     while host.call(|tcb, cx| tcb.info(cx)).congestion != CongestionPhase::Loss {
         host.run_timer();
     }
-    let mut longest = Vec::new();
-    for _ in 0..2 {
-        host.now += Duration::from_secs(2);
-        let out = host.tcb.snd.nxt.distance(ISS + 1);
-        host.exchange(&peer(ACK, 0, out));
-        host.tcb.window.cwnd = 20_000;
-        longest.extend(host.write(&[1; 10_000]).iter().map(|wire| wire.payload.len()).max());
-    }
-    assert_eq!((longest, host.tcb.mss), (std::vec![1024, 1117], 1024));
+    assert_eq!((next_longest(&mut host), host.tcb.mss), (std::vec![1024, 1117], 1024));
 }
