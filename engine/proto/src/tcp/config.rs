@@ -196,11 +196,14 @@ pub(super) fn after(now: Instant, wait: Duration) -> Instant {
     now.add_nanos(whole_ns.saturating_add(wait.subsec_nanos().into()))
 }
 
-/// Whole microseconds of `duration`, at most `u32::MAX` (71 minutes).
+/// Whole microseconds of `duration`; `u32::MAX` from 4,294 s (71 minutes) on.
+#[inline]
 pub(super) fn micros(duration: Duration) -> u32 {
-    const MOST_SECS: u64 = u32::MAX as u64 / 1_000_000 + 1;
-    let micros = duration.as_secs().min(MOST_SECS) * 1_000_000 + u64::from(duration.subsec_micros());
-    u32::try_from(micros).unwrap_or(u32::MAX)
+    const TOO_MANY_SECS: u64 = u32::MAX as u64 / 1_000_000;
+    match duration.as_secs() {
+        TOO_MANY_SECS.. => u32::MAX,
+        secs => secs as u32 * 1_000_000 + duration.subsec_micros(),
+    }
 }
 
 #[cfg(test)]

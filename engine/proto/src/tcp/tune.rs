@@ -5,6 +5,7 @@
 //! follow it; four times for an algorithm that does not slow down for a hole. Both are limits, not memory.
 
 use super::options::now_ms;
+use super::tcb::Bits;
 use super::{ColdStore, Config, Cx, Payload, SendPool, Tcb};
 use crate::SeqNum;
 
@@ -120,20 +121,33 @@ impl Tcb {
         if is_first {
             return;
         }
-        // While a hole is filled nothing is in order for longer than a round trip; of what comes then, one's share counts.
-        let round_us = 2 * u64::from(self.rtt.srtt_us()) + 8_000;
-        let share = (u64::from(taken) * round_us).checked_div(u64::from(elapsed_ms) * 1_000);
-        let taken = share.and_then(|share| u32::try_from(share).ok()).map_or(taken, |share| taken.min(share));
-        self.grow_receive(cx, taken);
+        if self.receive_wanted(cx, taken) > cx.recv_limit_bytes() {
+            self.grow_receive(cx, taken, elapsed_ms);
+        }
     }
 
-    fn grow_receive<P, A: SendPool>(&self, cx: &mut Cx<'_, P, A>, taken_bytes: u32) {
+    /// The buffer for a peer that sent `taken_bytes` in the last round trip.
+    #[inline]
+    fn receive_wanted<P, A: SendPool>(&self, cx: &Cx<'_, P, A>, taken_bytes: u32) -> u32 {
+        let mss = u32::from(self.mss);
+        let has_holes = self.flags.has(Bits::HOLES);
+        // What waits behind holes takes room that the stream goes on needing.
+        let cold = if has_holes { cx.cold.get(self.cold) } else { None };
+        let ahead = cold.map_or(0, |cold| cold.reassembly.segs() as u32 * mss);
+        taken_bytes.saturating_mul(2).saturating_add(ahead).saturating_add(16 * mss)
+    }
+
+    #[cold]
+    fn grow_receive<P, A: SendPool>(&self, cx: &mut Cx<'_, P, A>, taken_bytes: u32, elapsed_ms: u32) {
+        // While a hole is filled nothing is in order for longer than a round trip; of what comes then, one's share counts.
+        let round_us = 2 * u64::from(self.rtt.srtt_us()) + 8_000;
+        let share = (u64::from(taken_bytes) * round_us).checked_div(u64::from(elapsed_ms) * 1_000);
+        let share = share
+            .and_then(|share| u32::try_from(share).ok())
+            .map_or(taken_bytes, |share| taken_bytes.min(share));
+        let wanted = self.receive_wanted(cx, share);
         let limit = cx.recv_limit_bytes();
         let is_read = self.rcv.held_bytes <= limit / 2;
-        let mss = u32::from(self.mss);
-        // What waits behind holes takes room that the stream goes on needing.
-        let ahead = cx.cold.get(self.cold).map_or(0, |cold| cold.reassembly.segs()) as u32 * mss;
-        let wanted = taken_bytes.saturating_mul(2).saturating_add(ahead).saturating_add(16 * mss);
         if is_read && wanted > limit && cx.tune.pressure == Pressure::None {
             cx.tune.grown_bytes = wanted.min(cx.config.recv_buffer_max_bytes);
         }
