@@ -126,7 +126,7 @@ fn write_flow(hasher: &mut SipHasher24, flow: &Flow) {
 }
 
 /// Both families in one shape, so that a mapped address hashes like the IPv4 address it stands for.
-fn mapped(addr: IpAddr) -> core::net::Ipv6Addr {
+pub(crate) fn mapped(addr: IpAddr) -> core::net::Ipv6Addr {
     match addr {
         IpAddr::V4(addr) => addr.to_ipv6_mapped(),
         IpAddr::V6(addr) => addr,

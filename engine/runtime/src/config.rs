@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ringwire_proto::tcp::fast_open::{CookieUse, Keys as FastOpenKeys, Rules};
 use ringwire_proto::tcp::{Algorithm as CongestionControl, Ecn, Pacing};
 
 use crate::clock::Clock;
@@ -337,6 +338,14 @@ pub struct TcpOptions {
     /// Connections of a listener that the application may have before the end of their handshake; those that are reset meanwhile count
     /// for a minute more (RFC 7413 5.1). Beyond that SYNs with text open in the ordinary way. The value of `TCP_FASTOPEN`.
     pub fast_open_backlog: u32,
+    /// What a listener's cookies are made from, in the way of Linux: servers behind one address, Linux's among them, that share keys take
+    /// each other's (`TCP_FASTOPEN_KEY`, `tcp_fastopen_key`). Without them cookies are made from the engine's secret, in another way each
+    /// hour.
+    pub fast_open_keys: Option<FastOpenKeys>,
+    /// Fast Open without cookies (`TCP_FASTOPEN_NO_COOKIE`): a listener takes the text of any SYN, and an active open sends it to anybody.
+    /// Nothing then shows that the text came from the SYN's source address; whoever forges one makes the application work for nobody, and
+    /// its answers, of up to an initial window, go to whoever has that address. Only for networks that let no forged source address in.
+    pub fast_open_no_cookie: bool,
     /// Times that a SYN is sent again before a connect is given up (`TCP_SYNCNT`; Linux's `tcp_syn_retries`).
     pub syn_retries: u8,
     /// How long a closed connection waits for the peer's end (`TCP_LINGER2`; Linux's `tcp_fin_timeout`).
@@ -375,6 +384,8 @@ impl Default for TcpOptions {
             mtu_probing: true,
             fast_open: false,
             fast_open_backlog: 256,
+            fast_open_keys: None,
+            fast_open_no_cookie: false,
             // RFC 9293 3.8.3 (MUST-23): tried for three minutes at least; six times, as Linux does, may be less.
             syn_retries: 7,
             fin_wait2: Duration::from_secs(60),
@@ -383,6 +394,13 @@ impl Default for TcpOptions {
             backlog: 4096,
             local: None,
         }
+    }
+}
+
+impl TcpOptions {
+    pub(crate) fn fast_open_rules(&self) -> Rules {
+        let cookies = if self.fast_open_no_cookie { CookieUse::Waived } else { CookieUse::Needed };
+        Rules { keys: self.fast_open_keys, cookies }
     }
 }
 

@@ -322,7 +322,7 @@ impl Worker {
     }
 
     /// Opens a connection; [`Event::Connected`] or [`Event::Closed`] follows. With [`TcpOptions::fast_open`], what is sent before the next
-    /// [`Worker::poll`] leaves with the SYN, as far as [`Worker::allows_syn_text`].
+    /// [`Worker::poll`] leaves with the SYN, as far as [`Worker::syn_text_room_bytes`].
     ///
     /// # Errors
     /// What is known at once: no route, no port, a bad address, too many connections.
@@ -331,13 +331,13 @@ impl Worker {
         core.streams.connect(&mut core.io, peer, options)
     }
 
-    /// Whether what is sent right after `connect` to this peer leaves with the SYN: there is a cookie of the peer, and none was lost on
-    /// the way lately (RFC 7413 4.1.3).
-    pub fn allows_syn_text(&self, peer: SocketAddr, options: &TcpOptions) -> bool {
+    /// Bytes of what is sent right after `connect` to this peer that leave with the SYN: none unless there is a cookie of the peer, or
+    /// none is needed, and while SYNs with text have got lost on the way lately (RFC 7413 4.1.3). What is sent beyond them follows.
+    pub fn syn_text_room_bytes(&self, peer: SocketAddr, options: &TcpOptions) -> usize {
         let core = self.core();
         match peer {
-            SocketAddr::V4(peer) => core.streams.allows_syn_text(&core.io, *peer.ip(), options),
-            SocketAddr::V6(_) => false,
+            SocketAddr::V4(peer) => core.streams.syn_text_room_bytes(&core.io, *peer.ip(), options),
+            SocketAddr::V6(_) => 0,
         }
     }
 

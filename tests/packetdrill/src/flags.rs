@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use ringwire::{Cidr, CongestionControl, Ecn, Pacing, TcpOptions};
+use ringwire::{Cidr, CongestionControl, Ecn, FastOpenKeys, Pacing, TcpOptions};
 
 /// Whose clock the test runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct Settings {
 const RECV_BUFFER_MAX_BYTES: u32 = 15_728_640;
 /// Linux's TCP_MAX_QUICKACKS.
 const QUICK_ACKS: u8 = 16;
+/// `tcp_fastopen_key` in Linux's and Google's scripts.
+const FAST_OPEN_KEY: [u8; 16] = *b"\xa1\xa1\xa1\xa1\xb2\xb2\xb2\xb2\xc3\xc3\xc3\xc3\xd4\xd4\xd4\xd4";
 /// Longer than the longest retransmission timeout.
 const PATIENCE: Duration = Duration::from_secs(130);
 
@@ -45,6 +47,7 @@ impl Default for Settings {
         tcp.quick_acks = QUICK_ACKS;
         // As Linux without fq.
         tcp.pacing = Pacing::Off;
+        tcp.fast_open_keys = FastOpenKeys::from_bytes(&FAST_OPEN_KEY);
         let address = Cidr { address: Ipv4Addr::new(192, 168, 0, 1), prefix_len: 16 };
         Settings {
             time: Time::Virtual,
@@ -105,6 +108,11 @@ impl Settings {
             "sack" => tcp.sack = switch(value)?,
             "wscale" => tcp.window_scaling = switch(value)?,
             "fastopen" => tcp.fast_open = switch(value)?,
+            "fastopen_key" => {
+                let keys = value.replace(':', ",").parse();
+                tcp.fast_open_keys = Some(keys.map_err(|_| "not a key such as 1-2-3-4".to_owned())?);
+            }
+            "fastopen_cookie" => tcp.fast_open_no_cookie = !switch(value)?,
             "quickack" => tcp.quick_acks = number(value)?,
             "rcvbuf" => tcp.recv_buffer_bytes = number(value)?,
             "rcvbuf_max" => tcp.recv_buffer_max_bytes = number(value)?,
@@ -114,7 +122,7 @@ impl Settings {
             _ => {
                 return Err(
                     "unknown; there are time, address, gateway, mtu, patience, cc, ecn, timestamps, sack, \
-                            wscale, fastopen, quickack, rcvbuf, rcvbuf_max, sndbuf, sndbuf_max, time_wait"
+                            wscale, fastopen, fastopen_key, fastopen_cookie, quickack, rcvbuf, rcvbuf_max, sndbuf, sndbuf_max, time_wait"
                         .to_owned(),
                 );
             }
@@ -145,7 +153,7 @@ mod tests {
     #[test]
     fn every_flag_is_taken() {
         let all = "time=real,address=10.1.0.1/24, gateway=10.1.0.9,mtu=1280,patience=7,cc=reno,ecn=ask,pacing=on,timestamps=off,\
-                   sack=off,wscale=off,fastopen=on,quickack=0,rcvbuf=1,rcvbuf_max=2,sndbuf=3,sndbuf_max=4,time_wait=5";
+                   sack=off,wscale=off,fastopen=on,fastopen_key=1-0-0-0:0-0-0-80000000,fastopen_cookie=off,quickack=0,rcvbuf=1,rcvbuf_max=2,sndbuf=3,sndbuf_max=4,time_wait=5";
         let settings = Settings::parse(all).unwrap();
         let mut tcp = TcpOptions::default();
         (tcp.congestion_control, tcp.ecn) = (CongestionControl::NewReno, Ecn::Ask);
@@ -153,7 +161,10 @@ mod tests {
         (tcp.recv_buffer_bytes, tcp.recv_buffer_max_bytes) = (1, 2);
         (tcp.send_buffer_bytes, tcp.send_buffer_max_bytes) = (3, 4);
         tcp.time_wait = Duration::from_secs(5);
-        (tcp.fast_open, tcp.pacing) = (true, Pacing::On);
+        (tcp.fast_open, tcp.fast_open_no_cookie, tcp.pacing) = (true, true, Pacing::On);
+        let mut keys = [0; 32];
+        (keys[0], keys[31]) = (1, 0x80);
+        tcp.fast_open_keys = FastOpenKeys::from_bytes(&keys);
         let expected = Settings {
             time: Time::Real,
             address: "10.1.0.1/24".parse().unwrap(),
@@ -174,6 +185,7 @@ mod tests {
             ("mtu=70000", "'mtu=70000': not a number"),
             ("address=1.2.3.4", "prefix length"),
             ("sack", "there are on, off"),
+            ("fastopen_key=1-2-3", "not a key such as"),
             ("address=10.0.0.1/24", "gateway 192.168.0.2 is no neighbour of 10.0.0.1/24"),
         ] {
             let error = Settings::parse(flags).unwrap_err();

@@ -7,11 +7,16 @@
 //! A cookie is a keyed function of both addresses, the same on all workers of an engine. What the text of a SYN asks for may happen
 //! twice: a repeated SYN may outlive the memory of the connection that the first one made (RFC 7413 2.1).
 
+mod keys;
+
 use alloc::collections::BTreeMap;
 use core::net::IpAddr;
 use core::time::Duration;
 
 use ringwire_wire::tcp::{FastOpen, Options};
+
+use keys::MadeBy;
+pub use keys::{InvalidKeys, KEY_LEN, Keys};
 
 use super::ack::Advance;
 use super::cold::{Cold, ColdStore};
@@ -36,7 +41,7 @@ const REST: Duration = Duration::from_secs(60);
 const DEFAULT_MSS: u16 = 536;
 
 /// Bytes of options that a header has room for.
-const MAX_OPTIONS_LEN: u32 = 40;
+const MAX_OPTIONS_LEN: u16 = 40;
 
 /// What a listener that offers Fast Open makes of a SYN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,9 +54,53 @@ pub enum Offer {
     Take(Option<FastOpen>),
 }
 
+/// What a socket's Fast Open rests on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Rules {
+    /// What a listener's cookies are made from; none: from the engine's secret, in another way each hour.
+    pub keys: Option<Keys>,
+    /// Whether there have to be cookies.
+    pub cookies: CookieUse,
+}
+
+/// Whether text in SYNs goes with cookies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum CookieUse {
+    /// As RFC 7413 has it.
+    #[default]
+    Needed,
+    /// A listener takes anybody's text, and a client sends it to anybody (Linux's `TCP_FASTOPEN_NO_COOKIE`). Whoever can send a SYN from
+    /// somebody else's address then makes the application work, and its answer go there: only for networks that let no such SYN in.
+    Waived,
+}
+
+/// A SYN for a listener that offers Fast Open.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    /// Its connection.
+    pub flow: &'a Flow,
+    /// The SYN.
+    pub syn: &'a SegmentIn,
+    /// Bytes of its text.
+    pub text_len: usize,
+}
+
 /// Judges the Fast Open option of a SYN (RFC 7413 4.2.2).
-pub fn judge(prf: &Prf, flow: &Flow, syn: &SegmentIn, now: Instant) -> Offer {
-    let Some(theirs) = syn.options.fast_open else { return Offer::None };
+pub fn judge(prf: &Prf, rules: &Rules, asking: &Asking<'_>, now: Instant) -> Offer {
+    let Asking { flow, syn, text_len } = asking;
+    let theirs = syn.options.fast_open;
+    if rules.cookies == CookieUse::Waived && (theirs.is_some() || *text_len > 0) {
+        return Offer::Take(None);
+    }
+    let Some(theirs) = theirs else { return Offer::None };
+    if let Some(keys) = &rules.keys {
+        let ours = keys.cookie(flow.local, flow.remote);
+        return match keys.maker(theirs, flow.local, flow.remote) {
+            MadeBy::First => Offer::Take(None),
+            MadeBy::Second => Offer::Take(Some(ours)),
+            MadeBy::Nobody => Offer::Cookie(ours),
+        };
+    }
     // 2^32 periods are longer than any host is up.
     let period = (now.as_nanos() / PERIOD_NS) as u32;
     let ours = cookie(prf, flow, period);
@@ -73,7 +122,8 @@ fn cookie(prf: &Prf, flow: &Flow, period: u32) -> FastOpen {
 /// What the first SYN or SYN-ACK carries; later ones do not, for it may be what does not get through (RFC 7413 4.1.3.1).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Opening {
-    option: FastOpen,
+    /// None: text without a cookie.
+    option: Option<FastOpen>,
     /// The peer's MSS, if the cookie allows text.
     text_mss: Option<u16>,
 }
@@ -86,7 +136,7 @@ impl<P, S> Cold<P, S> {
 }
 
 impl Opening {
-    pub(super) fn option(self) -> FastOpen {
+    pub(super) fn option(self) -> Option<FastOpen> {
         self.option
     }
 }
@@ -94,7 +144,7 @@ impl Opening {
 impl Tcb {
     /// After [`Tcb::accept`]: the SYN-ACK carries this cookie.
     pub fn give_cookie<P, S>(&mut self, cold: &mut ColdStore<P, S>, cookie: FastOpen) {
-        self.cold_mut(cold).opening = Some(Opening { option: cookie, text_mss: None });
+        self.cold_mut(cold).opening = Some(Opening { option: Some(cookie), text_mss: None });
     }
 
     /// After [`Tcb::accept`] of a SYN with a valid cookie: the connection is the application's at once, which reads the SYN's text and
@@ -131,7 +181,7 @@ impl Tcb {
 
     /// After [`Tcb::connect`]: the SYN asks for a cookie or, with one, takes along what is written until it leaves.
     pub fn begin_fast_open<P, S>(&mut self, cold: &mut ColdStore<P, S>, offer: ClientOffer) {
-        let text_mss = (!offer.option.is_request()).then_some(offer.mss);
+        let text_mss = offer.allows_text().then_some(offer.mss);
         self.cold_mut(cold).opening = Some(Opening { option: offer.option, text_mss });
     }
 
@@ -140,8 +190,7 @@ impl Tcb {
         self.snd.nxt != self.snd.una
     }
 
-    /// The text that the SYN takes along (RFC 7413 4.2.1); it counts as sent. As on Linux there is room left for all options that a
-    /// box on the way might add.
+    /// The text that the SYN takes along (RFC 7413 4.2.1); it counts as sent.
     pub(super) fn take_syn_text<'c, P: Payload, A: SendPool>(
         &mut self,
         cx: &'c mut Cx<'_, P, A>,
@@ -149,7 +198,8 @@ impl Tcb {
     ) -> Body<'c, A::Buf> {
         let Some(peers) = opening.text_mss else { return Body::None };
         let Some(cold) = cx.cold.get_mut(self.cold) else { return Body::None };
-        let room = u32::from(peers.min(cx.config.mss)).saturating_sub(MAX_OPTIONS_LEN);
+        // Less than 2^16.
+        let room = text_room_bytes(peers, cx.config.mss) as u32;
         let Some((index, record)) = cold.send.first_unsent() else { return Body::None };
         let (is_long, len) = (record.len > room, record.len.min(room));
         if len == 0 || (is_long && !cold.send.split(index, room)) {
@@ -199,10 +249,27 @@ impl Tcb {
 /// What a client's SYN carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientOffer {
-    /// The peer's cookie, or the request for one.
-    pub option: FastOpen,
-    /// The peer's MSS when it gave the cookie.
+    /// The peer's cookie, or the request for one; none: it goes without.
+    pub option: Option<FastOpen>,
+    /// The peer's MSS when it answered last.
     pub mss: u16,
+}
+
+impl ClientOffer {
+    /// Whether text goes along.
+    fn allows_text(&self) -> bool {
+        self.option.is_none_or(|option| !option.is_request())
+    }
+
+    /// Bytes of text that go along at most, as long as segments of ours have `mss` bytes.
+    pub fn text_room_bytes(&self, mss: u16) -> usize {
+        if self.allows_text() { text_room_bytes(self.mss, mss) } else { 0 }
+    }
+}
+
+/// As on Linux there is room left for all options that a box on the way might add.
+fn text_room_bytes(theirs: u16, ours: u16) -> usize {
+    usize::from(theirs.min(ours).saturating_sub(MAX_OPTIONS_LEN))
 }
 
 /// Our address and the peer's: a cookie is for both (RFC 7413 4.1.3).
@@ -217,6 +284,8 @@ pub struct Answer<'a> {
     pub is_first: bool,
     /// See [`Tcb::is_syn_text_refused`].
     pub is_text_refused: bool,
+    /// Whether the SYN was of a socket that has no part in cookies: then nobody has asked for the one that comes.
+    pub cookies: CookieUse,
 }
 
 /// A client's cookies, and where Fast Open does not get through: [`MAX_PEERS`] paths at most, the ones used last.
@@ -240,18 +309,27 @@ struct Peer {
 
 impl Cookies {
     /// What a SYN to this peer is to carry; none while Fast Open rests.
-    pub fn offer(&mut self, path: Path, now: Instant) -> Option<ClientOffer> {
+    pub fn offer(&mut self, path: Path, cookies: CookieUse, now: Instant) -> Option<ClientOffer> {
         let used_at = self.tick();
-        let Some(peer) = self.peers.get_mut(&path) else {
-            return Some(ClientOffer { option: FastOpen::REQUEST, mss: DEFAULT_MSS });
-        };
-        peer.used_at = used_at;
-        (peer.rests_until <= now).then_some(ClientOffer { option: peer.option, mss: peer.mss })
+        if let Some(peer) = self.peers.get_mut(&path) {
+            peer.used_at = used_at;
+        }
+        self.expected_offer(path, cookies, now)
     }
 
-    /// Whether a SYN to this peer may take text along.
-    pub fn allows_text(&self, path: Path, now: Instant) -> bool {
-        self.peers.get(&path).is_some_and(|peer| peer.rests_until <= now && !peer.option.is_request())
+    /// What [`Cookies::offer`] would say.
+    pub fn expected_offer(&self, path: Path, cookies: CookieUse, now: Instant) -> Option<ClientOffer> {
+        let known = self.peers.get(&path);
+        if known.is_some_and(|peer| peer.rests_until > now) {
+            return None;
+        }
+        Some(match (cookies, known) {
+            (CookieUse::Needed, None) => ClientOffer { option: Some(FastOpen::REQUEST), mss: DEFAULT_MSS },
+            (CookieUse::Needed, Some(peer)) => ClientOffer { option: Some(peer.option), mss: peer.mss },
+            // Nobody has said what this peer takes: as Linux, as much as we do.
+            (CookieUse::Waived, None) => ClientOffer { option: None, mss: u16::MAX },
+            (CookieUse::Waived, Some(peer)) => ClientOffer { option: None, mss: peer.mss },
+        })
     }
 
     /// A SYN with the option was not answered, or ICMP said that it did not get through (RFC 7413 4.1.3.1).
@@ -268,9 +346,16 @@ impl Cookies {
         }
     }
 
-    /// A peer that was sent the option has answered.
+    /// A peer that was sent the option, or text without it, has answered.
     pub fn on_answer(&mut self, path: Path, answer: &Answer<'_>) {
         let mss = answer.options.mss.unwrap_or(DEFAULT_MSS);
+        if answer.cookies == CookieUse::Waived {
+            if answer.is_first {
+                let peer = self.peer(path);
+                (peer.mss, peer.losses) = (mss, 0);
+            }
+            return;
+        }
         if let Some(option) = answer.options.fast_open.filter(|option| !option.is_request()) {
             let peer = self.peer(path);
             (peer.option, peer.mss) = (option, mss);

@@ -486,7 +486,7 @@ impl Tcb {
         }
         let opening = cx.cold.get_mut(self.cold).and_then(Cold::take_opening);
         let mut options = self.syn_options(config, now, answer);
-        options.fast_open = opening.map(Opening::option);
+        options.fast_open = opening.and_then(Opening::option);
         if opening.is_some() {
             self.free_idle_cold(cx);
         }

@@ -124,18 +124,18 @@ impl Sockets {
             Kind::Datagram(_) => return self.send_datagram(file, bufs, to),
             Kind::Epoll(_) => return Err(Errno::NOTSOCK),
         };
-        let (conn, is_opening) = self.conn_to_send(id, flags, to)?;
+        let (conn, room) = self.conn_to_send(id, flags, to)?;
         let stream = self.streams.get_mut(&id).ok_or(Errno::BADF)?;
         let is_held_back = std::mem::replace(&mut stream.choices.is_more_to_come, has_more);
         let is_corked = stream.choices.is_corked;
         if has_more && !is_corked {
             self.worker.set_cork(conn, Cork::In)?;
         }
-        let sent = self.write(conn, bufs);
+        let sent = self.write(conn, bufs, room);
         if is_held_back && !has_more && !is_corked {
             self.worker.set_cork(conn, Cork::Out)?;
         }
-        if is_opening && !matches!(sent, Ok(1..)) {
+        if room.is_some() && !matches!(sent, Ok(1..)) {
             return Err(Errno::INPROGRESS);
         }
         let (sent, wanted) = (sent?, bufs.iter().map(|buf| buf.len()).sum());
@@ -150,13 +150,13 @@ impl Sockets {
         if sent == 0 && wanted > 0 { Err(Errno::AGAIN) } else { Ok(sent) }
     }
 
-    /// The connection that a write is for, and whether this write has begun it.
+    /// The connection that a write is for and, if this write has begun it, how many bytes its SYN takes.
     fn conn_to_send(
         &mut self,
         id: StreamId,
         flags: i32,
         to: Option<SocketAddrV4>,
-    ) -> Result<(Conn, bool), Errno> {
+    ) -> Result<(Conn, Option<usize>), Errno> {
         let stream = self.streams.get_mut(&id).ok_or(Errno::BADF)?;
         let is_fast = flags & libc::MSG_FASTOPEN != 0;
         let to = match &stream.phase {
@@ -167,7 +167,7 @@ impl Sockets {
             Phase::Connected { conn, is_told: false } if is_fast => {
                 let conn = *conn;
                 stream.phase = Phase::Connected { conn, is_told: true };
-                return stream.may_send().map(|conn| (conn, false));
+                return stream.may_send().map(|conn| (conn, None));
             }
             Phase::Connected { .. } | Phase::Listening(_) if is_fast => return Err(Errno::ISCONN),
             Phase::Idle
@@ -175,20 +175,21 @@ impl Sockets {
             | Phase::Connecting(_)
             | Phase::Connected { .. }
             | Phase::Failed
-            | Phase::Ended => return stream.may_send().map(|conn| (conn, false)),
+            | Phase::Ended => return stream.may_send().map(|conn| (conn, None)),
         };
         stream.phase = Phase::Idle;
-        self.connect_to_send(id, to).map(|conn| (conn, true))
+        self.connect_to_send(id, to).map(|(conn, room_bytes)| (conn, Some(room_bytes)))
     }
 
-    /// One write, whatever it was gathered from: only its last segment is pushed.
-    fn write(&mut self, conn: Conn, bufs: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    /// One write, whatever it was gathered from: only its last segment is pushed. One that connects takes what the SYN takes, as on Linux.
+    fn write(&mut self, conn: Conn, bufs: &[IoSlice<'_>], room: Option<usize>) -> Result<usize, Errno> {
+        let fitting = |bytes: &'_ [u8]| bytes.len().min(room.unwrap_or(usize::MAX));
         let sent = match bufs {
             [] => Ok(0),
-            [one] => self.worker.send(conn, one),
+            [one] => self.worker.send(conn, one.get(..fitting(one)).unwrap_or(one)),
             several => {
                 let gathered: Vec<u8> = several.iter().flat_map(|buf| buf.iter().copied()).collect();
-                self.worker.send(conn, &gathered)
+                self.worker.send(conn, gathered.get(..fitting(&gathered)).unwrap_or(&gathered))
             }
         };
         match sent {

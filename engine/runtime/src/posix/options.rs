@@ -7,7 +7,7 @@ use super::stream::{Phase, Stream, StreamId};
 use super::stream_calls::MAX_BACKLOG;
 use super::{Errno, Fd, FileId, Kind, Ready, Sockets};
 use crate::config::{Cork, KeepAlive};
-use crate::{CongestionControl, TcpOptions};
+use crate::{CongestionControl, FastOpenKeys, TcpOptions};
 
 /// What a program chooses for a stream socket and the worker's options do not say.
 #[derive(Debug, Clone)]
@@ -135,6 +135,10 @@ impl Sockets {
                 libc::TCP_NODELAY => return self.set_nodelay(id, number(value)? != 0),
                 libc::TCP_CORK => return self.set_cork(id, number(value)? != 0),
                 libc::TCP_QUICKACK => return self.quick_ack(id, number(value)?),
+                libc::TCP_FASTOPEN_KEY => {
+                    stream.options.fast_open_keys =
+                        Some(FastOpenKeys::from_bytes(value).ok_or(Errno::INVAL)?);
+                }
                 libc::TCP_CONGESTION => stream.options.congestion_control = algorithm(value)?,
                 _ => stream.set_tcp_option(name, number(value)?)?,
             },
@@ -339,7 +343,9 @@ impl Stream {
                 0 => self.options.fin_wait2 = DEFAULT_LINGER2,
                 seconds => self.options.fin_wait2 = Duration::from_secs(seconds).min(MAX_LINGER2),
             },
-            libc::TCP_FASTOPEN | libc::TCP_FASTOPEN_CONNECT => self.set_fast_open(name, number)?,
+            libc::TCP_FASTOPEN | libc::TCP_FASTOPEN_CONNECT | libc::TCP_FASTOPEN_NO_COOKIE => {
+                self.set_fast_open(name, number)?
+            }
             libc::TCP_INQ => self.choices.tells_unread = switch(number)?,
             _ => return Err(Errno::NOPROTOOPT),
         }
@@ -362,6 +368,10 @@ impl Stream {
             }
             (libc::TCP_FASTOPEN_CONNECT, 0 | 1) if is_closed => {
                 self.choices.is_connect_deferred = number != 0;
+                Ok(())
+            }
+            (libc::TCP_FASTOPEN_NO_COOKIE, 0 | 1) if is_closed || is_listening => {
+                self.options.fast_open_no_cookie = number != 0;
                 Ok(())
             }
             _ => Err(Errno::INVAL),
@@ -436,6 +446,11 @@ impl Stream {
                 int(if self.choices.takes_syn_text { queue.cast_signed() } else { 0 })
             }
             libc::TCP_FASTOPEN_CONNECT => int(i32::from(self.choices.is_connect_deferred)),
+            libc::TCP_FASTOPEN_NO_COOKIE => int(i32::from(self.options.fast_open_no_cookie)),
+            // Without keys: as on Linux before there are any.
+            libc::TCP_FASTOPEN_KEY => {
+                self.options.fast_open_keys.as_ref().map_or(Vec::new(), |keys| keys.to_bytes().to_vec())
+            }
             libc::TCP_INQ => int(i32::from(self.choices.tells_unread)),
             libc::TCP_USER_TIMEOUT => {
                 let ms = self.options.user_timeout.map_or(0, |time| time.as_millis());

@@ -202,7 +202,7 @@ impl Sockets {
 
     /// `TCP_FASTOPEN_CONNECT`: the first write will connect if it can go along; else the SYN asks for a cookie now.
     fn defer_connection(&mut self, id: StreamId, to: SocketAddrV4) -> Result<(), Errno> {
-        if !self.prepare_fast_open(id, to) {
+        if self.prepare_fast_open(id, to) == 0 {
             return self.open_connection(id, to, Opening::Fast);
         }
         let Some(stream) = self.streams.get_mut(&id) else { return Err(Errno::BADF) };
@@ -210,25 +210,25 @@ impl Sockets {
         Ok(())
     }
 
-    /// Whether what is written with a connect to this peer can leave with its SYN.
-    fn prepare_fast_open(&mut self, id: StreamId, to: SocketAddrV4) -> bool {
-        let Some(stream) = self.streams.get_mut(&id) else { return false };
+    /// Bytes of what is written with a connect to this peer that can leave with its SYN.
+    fn prepare_fast_open(&mut self, id: StreamId, to: SocketAddrV4) -> usize {
+        let Some(stream) = self.streams.get_mut(&id) else { return 0 };
         stream.options.fast_open = true;
         stream.take_local();
-        self.worker.allows_syn_text(to.into(), &stream.options)
+        self.worker.syn_text_room_bytes(to.into(), &stream.options)
     }
 
-    /// A write that connects (`MSG_FASTOPEN`, or the first one after a deferred connect): the connection if it may take text now,
+    /// A write that connects (`MSG_FASTOPEN`, or the first one after a deferred connect): the connection and how many bytes its SYN takes,
     /// [`Errno::INPROGRESS`] if the text has to wait for the handshake.
-    pub(super) fn connect_to_send(&mut self, id: StreamId, to: SocketAddrV4) -> Result<Conn, Errno> {
-        let allows_text = self.prepare_fast_open(id, to);
+    pub(super) fn connect_to_send(&mut self, id: StreamId, to: SocketAddrV4) -> Result<(Conn, usize), Errno> {
+        let room_bytes = self.prepare_fast_open(id, to);
         match self.open_connection(id, to, Opening::Fast) {
             Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error),
             Ok(()) => return Err(Errno::ISCONN),
         }
-        let conn = self.streams.get(&id).and_then(Stream::conn).filter(|_| allows_text);
-        conn.ok_or(Errno::INPROGRESS)
+        let conn = self.streams.get(&id).and_then(Stream::conn).filter(|_| room_bytes > 0);
+        Ok((conn.ok_or(Errno::INPROGRESS)?, room_bytes))
     }
 
     /// How a connect came out, for those who wait for it; none: it goes on.

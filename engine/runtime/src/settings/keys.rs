@@ -83,6 +83,8 @@ pub(super) const TCP: Known = Known {
         "mtu_probing",
         "fast_open",
         "fast_open_backlog",
+        "fast_open_key",
+        "fast_open_no_cookie",
         "syn_retries",
         "fin_wait2",
         "tos",
@@ -146,6 +148,9 @@ fn address(entry: &Entry<'_>) -> Result<Cidr, SetupError> {
 
 /// One key of `[tcp]`.
 pub(super) fn take_tcp(options: &mut TcpOptions, entry: &Entry<'_>) -> Result<(), SetupError> {
+    if entry.key.starts_with("fast_open") {
+        return take_fast_open(options, entry);
+    }
     // Every option has its key; `local` is a matter of one connection.
     let TcpOptions {
         nodelay,
@@ -166,8 +171,10 @@ pub(super) fn take_tcp(options: &mut TcpOptions, entry: &Entry<'_>) -> Result<()
         window_scaling,
         quick_acks,
         mtu_probing,
-        fast_open,
-        fast_open_backlog,
+        fast_open: _,
+        fast_open_backlog: _,
+        fast_open_keys: _,
+        fast_open_no_cookie: _,
         syn_retries,
         fin_wait2,
         tos,
@@ -194,8 +201,6 @@ pub(super) fn take_tcp(options: &mut TcpOptions, entry: &Entry<'_>) -> Result<()
         "window_scaling" => *window_scaling = entry.flag()?,
         "quick_acks" => *quick_acks = entry.count()?,
         "mtu_probing" => *mtu_probing = entry.flag()?,
-        "fast_open" => *fast_open = entry.flag()?,
-        "fast_open_backlog" => *fast_open_backlog = entry.count()?,
         "syn_retries" => *syn_retries = entry.count()?,
         "fin_wait2" => *fin_wait2 = entry.duration()?,
         "tos" => *tos = entry.count()?,
@@ -217,6 +222,22 @@ fn no_time(entry: &Entry<'_>) -> Result<Duration, SetupError> {
 fn algorithm(entry: &Entry<'_>) -> Result<CongestionControl, SetupError> {
     let words = CongestionControl::ALL.map(|algorithm| (algorithm.name(), Is(algorithm)));
     entry.choice(&words)
+}
+
+fn take_fast_open(options: &mut TcpOptions, entry: &Entry<'_>) -> Result<(), SetupError> {
+    match entry.key {
+        "fast_open" => options.fast_open = entry.flag()?,
+        "fast_open_backlog" => options.fast_open_backlog = entry.count()?,
+        "fast_open_key" => {
+            let example =
+                "a key such as \"a1a1a1a1-b2b2b2b2-c3c3c3c3-d4d4d4d4\", or two with a comma between";
+            let keys = entry.text()?.parse().map_err(|_| entry.wrong(&format!("be {example}")))?;
+            options.fast_open_keys = Some(keys);
+        }
+        "fast_open_no_cookie" => options.fast_open_no_cookie = entry.flag()?,
+        _ => return Err(entry.unknown(TCP)),
+    }
+    Ok(())
 }
 
 /// All three, as the setter takes them.

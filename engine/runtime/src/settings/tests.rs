@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::{Config, KeepAlive};
-use crate::{Backend, CongestionControl, Ecn, Pacing};
+use crate::{Backend, CongestionControl, Ecn, FastOpenKeys, Pacing};
 
 fn parse(text: &str) -> Result<Settings, SetupError> {
     Settings::parse(text, "f", TcpOptions::default())
@@ -76,6 +76,8 @@ fn every_key_of_an_interface_reaches_its_setter() {
     assert_eq!(addresses("address = [\"10.0.0.2/24\", \"10.1.0.2/16\"]"), ["10.0.0.2/24", "10.1.0.2/16"]);
 }
 
+const FIRST_KEY: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+
 #[test]
 fn every_key_of_tcp_reaches_its_option() {
     let default = TcpOptions::default;
@@ -98,6 +100,11 @@ fn every_key_of_tcp_reaches_its_option() {
         ("mtu_probing = false", TcpOptions { mtu_probing: false, ..default() }),
         ("fast_open = true", TcpOptions { fast_open: true, ..default() }),
         ("fast_open_backlog = 16", TcpOptions { fast_open_backlog: 16, ..default() }),
+        ("fast_open_no_cookie = true", TcpOptions { fast_open_no_cookie: true, ..default() }),
+        (
+            "fast_open_key = \"3020100-7060504-b0a0908-f0e0d0c\"",
+            TcpOptions { fast_open_keys: FastOpenKeys::from_bytes(&FIRST_KEY), ..default() },
+        ),
         ("syn_retries = 2", TcpOptions { syn_retries: 2, ..default() }),
         ("fin_wait2 = \"5s\"", TcpOptions { fin_wait2: Duration::from_secs(5), ..default() }),
         ("tos = 0xb8", TcpOptions { tos: 0xb8, ..default() }),
@@ -164,6 +171,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("[tcp]\nrecv_buffer = \"8GiB\"", "f:2: 'recv_buffer' in [tcp] must be less than 4 GiB", ""),
     ("[tcp]\nmax_segment = 70000", "f:2: 'max_segment' in [tcp] must be a count from 0 to 65535", ""),
     ("[tcp]\ncongestion_control = \"vegas\"", "f:2: 'congestion_control' in [tcp] must be \"cubic\" or", ""),
+    ("[tcp]\nfast_open_key = \"1-2-3\"", "f:2: 'fast_open_key' in [tcp] must be a key such as", ""),
     ("[tcp]\nkeepalive = { time = \"1s\" }", "f:2: 'keepalive' in [tcp] must have time, interval and", ""),
     ("workers = ", "f:1: ", "toml.io"),
     ("workers = 1\nworkers = 2", "f:2: duplicate key", "toml.io"),

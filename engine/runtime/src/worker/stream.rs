@@ -57,6 +57,7 @@ pub(crate) struct OptionSet {
     pub(crate) mark: IpMark,
     /// Whether it takes part in Fast Open.
     pub(crate) fast_open: bool,
+    pub(crate) fast_open_rules: tcp::fast_open::Rules,
     pub(crate) fast_open_backlog: u32,
 }
 

@@ -202,6 +202,107 @@ fn the_queue_of_a_listener_is_what_was_set_up_to_somaxconn() {
     assert_eq!(int_option(&mut net.a, fd, TCP, libc::TCP_FASTOPEN_CONNECT), 1);
 }
 
+const KEYS: [u8; 32] = *b"0123456789abcdefghijklmnopqrstuv";
+
+/// The keys that a listener of a farm has.
+fn set_keys(sockets: &mut Sockets, fd: Fd, keys: &[u8]) -> Result<(), Errno> {
+    sockets.set_option(fd, TCP, libc::TCP_FASTOPEN_KEY, keys)
+}
+
+#[test]
+fn keys_are_one_or_two_of_sixteen_bytes() {
+    let mut net = Net::new();
+    let fd = net.stream();
+    assert_eq!(net.a.option(fd, TCP, libc::TCP_FASTOPEN_KEY), Ok(Vec::new()));
+    for len in [0, 3, 4, 15, 17, 31] {
+        assert_eq!(set_keys(&mut net.a, fd, &KEYS[..len]), Err(Errno::INVAL), "{len}");
+    }
+    assert_eq!(net.a.option(fd, TCP, libc::TCP_FASTOPEN_KEY), Ok(Vec::new()));
+    for len in [16, 32] {
+        set_keys(&mut net.a, fd, &KEYS[..len]).unwrap();
+        assert_eq!(net.a.option(fd, TCP, libc::TCP_FASTOPEN_KEY), Ok(KEYS[..len].to_vec()));
+    }
+}
+
+/// A server that takes another's place in a farm, and then the keys change.
+#[test]
+fn servers_with_one_key_take_each_other_s_cookies() {
+    let mut net = Net::new();
+    let server = net.fast_server();
+    set_keys(&mut net.b.sockets, server, &KEYS[..16]).unwrap();
+    net.fetch_cookie(server);
+    net.b.sockets.close(server).unwrap();
+    let ask = |net: &mut Net, keys: &[u8]| {
+        let server = net.fast_server();
+        set_keys(&mut net.b.sockets, server, keys).unwrap();
+        let client = net.nonblocking();
+        assert_eq!(send_to(&mut net.a, client, b"GET", Some(server_addr())), Ok(3));
+        net.settle();
+        let (accepted, _) = net.b.sockets.accept(server, Mode::Blocking).unwrap();
+        for fd in [server, accepted] {
+            net.b.sockets.close(fd).unwrap();
+        }
+        net.had_syn_text(client)
+    };
+    assert!(ask(&mut net, &KEYS[..16]));
+    let turned = [&KEYS[16..], &KEYS[..16]].concat();
+    assert!(ask(&mut net, &turned), "the second key's");
+    assert!(ask(&mut net, &KEYS[16..]), "it was renewed");
+    assert!(!ask(&mut net, &KEYS[..16]), "of neither key");
+}
+
+#[test]
+fn both_sides_may_do_without_cookies() {
+    let mut net = Net::new();
+    let server = net.fast_server();
+    set_int(&mut net.b.sockets, server, TCP, libc::TCP_FASTOPEN_NO_COOKIE, 1).unwrap();
+    let client = net.nonblocking();
+    assert_eq!(int_option(&mut net.a, client, TCP, libc::TCP_FASTOPEN_NO_COOKIE), 0);
+    set_int(&mut net.a, client, TCP, libc::TCP_FASTOPEN_NO_COOKIE, 1).unwrap();
+    assert_eq!(int_option(&mut net.a, client, TCP, libc::TCP_FASTOPEN_NO_COOKIE), 1);
+    assert_eq!(send_to(&mut net.a, client, b"GET", Some(server_addr())), Ok(3));
+    net.settle();
+    let (accepted, _) = net.b.sockets.accept(server, Mode::Blocking).unwrap();
+    assert_eq!(read(&mut net.b.sockets, accepted), Ok(b"GET".to_vec()));
+    assert!(net.had_syn_text(client));
+    for fd in [client, server] {
+        let sockets = if fd == client { &mut net.a } else { &mut net.b.sockets };
+        assert_eq!(set_int(sockets, fd, TCP, libc::TCP_FASTOPEN_NO_COOKIE, 2), Err(Errno::INVAL));
+    }
+    assert_eq!(
+        set_int(&mut net.a, client, TCP, libc::TCP_FASTOPEN_NO_COOKIE, 1),
+        Err(Errno::INVAL),
+        "connected"
+    );
+}
+
+/// As Linux: the rest is for another write.
+#[test]
+fn a_write_that_connects_takes_what_its_syn_takes() {
+    let mut net = Net::new();
+    let server = net.fast_server();
+    net.fetch_cookie(server);
+    let client = net.nonblocking();
+    let text = vec![7; 3000];
+    // 1460 bytes, less the room for any options.
+    assert_eq!(send_to(&mut net.a, client, &text, Some(server_addr())), Ok(1420));
+    net.settle();
+    assert_eq!(write(&mut net.a, client, &text[1420..]), Ok(1580));
+    net.settle();
+    let (accepted, _) = net.b.sockets.accept(server, Mode::Blocking).unwrap();
+    let mut got = 0;
+    while let Ok(piece) = read(&mut net.b.sockets, accepted) {
+        got += piece.len();
+    }
+    assert!(net.had_syn_text(client) && got == text.len());
+    // Gathered, and deferred.
+    let second = net.nonblocking();
+    set_int(&mut net.a, second, TCP, libc::TCP_FASTOPEN_CONNECT, 1).unwrap();
+    assert_eq!(net.a.connect(second, at(B, PORT)), Ok(()));
+    let pieces = [IoSlice::new(&text[..1000]), IoSlice::new(&text[1000..])];
+    assert_eq!(net.a.send(second, &pieces, 0, None), Ok(1420));
+}
+
 /// On Linux `TCP_FASTOPEN` is a listener's, and `MSG_FASTOPEN` of one connect.
 #[test]
 fn a_plain_connect_has_no_part_in_it() {

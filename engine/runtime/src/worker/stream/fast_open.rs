@@ -13,7 +13,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
 
 use ringwire_proto::tcp::IcmpError;
-use ringwire_proto::tcp::fast_open::{Answer, Cookies, Offer, Path};
+use ringwire_proto::tcp::fast_open::{Answer, CookieUse, Cookies, Offer, Path};
 
 use super::listen::Syn;
 use super::*;
@@ -124,22 +124,31 @@ impl Streams {
         set.fast_open.then(|| path_of(flow.tuple.local, flow.tuple.remote))
     }
 
+    fn cookie_use(&self, slot: u32) -> CookieUse {
+        let set = self.flows.at(slot).and_then(|flow| self.options.get(usize::from(flow.options)));
+        set.map(|set| set.fast_open_rules.cookies).unwrap_or_default()
+    }
+
     /// An active open has its place, and its SYN has not left.
     pub(super) fn begin_fast_open(&mut self, io: &mut Io, slot: u32) {
         let Some(path) = self.fast_open_path(slot) else { return };
-        if let Some(offer) = self.fast_opens.cookies.offer(path, io.now) {
+        let cookies = self.cookie_use(slot);
+        if let Some(offer) = self.fast_opens.cookies.offer(path, cookies, io.now) {
             with_machine!(self, io, slot, |flow, cx| flow.tcb.begin_fast_open(cx.cold, offer));
         }
     }
 
-    /// Whether what is written to a new connection with this peer at once leaves with its SYN.
-    pub(crate) fn allows_syn_text(&self, io: &Io, peer: Ipv4Addr, options: &crate::TcpOptions) -> bool {
+    /// Bytes of what is written to a new connection with this peer at once that leave with its SYN; none if nothing does.
+    pub(crate) fn syn_text_room_bytes(&self, io: &Io, peer: Ipv4Addr, options: &crate::TcpOptions) -> usize {
         let local = match options.local {
             Some((std::net::IpAddr::V4(local), _)) if !local.is_unspecified() => Some(local),
             _ => io.net.source_for(peer),
         };
-        let allows = |local| self.fast_opens.cookies.allows_text(path_of(local, peer), io.now);
-        options.fast_open && local.is_some_and(allows)
+        let Some(local) = local.filter(|_| options.fast_open) else { return 0 };
+        let cookies = options.fast_open_rules().cookies;
+        let offer = self.fast_opens.cookies.expected_offer(path_of(local, peer), cookies, io.now);
+        let mss = OptionSet::new(options, io.link.mss_bytes()).config.mss;
+        offer.map_or(0, |offer| offer.text_room_bytes(mss))
     }
 
     /// The first SYN of an active open was not answered.
@@ -168,6 +177,7 @@ impl Streams {
             options: &at.seg.options,
             is_first: signals.contains(Signals::CONFIRMED),
             is_text_refused,
+            cookies: self.cookie_use(slot),
         };
         self.fast_opens.cookies.on_answer(path, &answer);
         let is_taken = with_machine!(self, io, slot, |flow, cx| flow.tcb.info(&cx).syn_text);

@@ -10,7 +10,7 @@
 
 use std::net::SocketAddrV4;
 
-use ringwire_proto::tcp::fast_open::{self, Offer};
+use ringwire_proto::tcp::fast_open::{self, Asking, Offer};
 use ringwire_proto::tcp::{ListenVerdict, cookie};
 
 use super::fast_open::Pending;
@@ -191,7 +191,10 @@ impl Streams {
             seed.iss = after + 65_537;
         }
         let tcb = Tcb::accept(&set.config, seed, at.seg, io.now);
-        let judge = || fast_open::judge(&io.prf, &tuple.prf_flow(), at.seg, io.now);
+        let judge = || {
+            let asking = Asking { flow: &tuple.prf_flow(), syn: at.seg, text_len: at.ingress.payload_len() };
+            fast_open::judge(&io.prf, &set.fast_open_rules, &asking, io.now)
+        };
         let offer = if set.fast_open { judge() } else { Offer::None };
         let slot = self.enqueue(io, listener, at, tcb)?;
         match offer {

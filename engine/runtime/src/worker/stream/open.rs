@@ -389,6 +389,7 @@ impl OptionSet {
             backlog: options.backlog,
             mark,
             fast_open: options.fast_open,
+            fast_open_rules: options.fast_open_rules(),
             fast_open_backlog: options.fast_open_backlog,
         }
     }

@@ -315,6 +315,7 @@ fn option_named(name: &str) -> (i32, i32) {
         ("TCP_INQ", libc::IPPROTO_TCP, libc::TCP_INQ),
         ("TCP_FASTOPEN", libc::IPPROTO_TCP, libc::TCP_FASTOPEN),
         ("TCP_FASTOPEN_CONNECT", libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT),
+        ("TCP_FASTOPEN_NO_COOKIE", libc::IPPROTO_TCP, libc::TCP_FASTOPEN_NO_COOKIE),
         ("IP_TOS", libc::IPPROTO_IP, libc::IP_TOS),
         ("IP_TTL", libc::IPPROTO_IP, libc::IP_TTL),
         ("IP_MTU_DISCOVER", libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
