@@ -9,10 +9,12 @@ pub(crate) struct Key {
     pub(crate) generation: u32,
 }
 
+/// On a cache line of its own, so that what is made up of lines can count on them.
 #[derive(Debug)]
-struct Slot<T> {
-    generation: u32,
+#[repr(C, align(64))]
+pub(crate) struct Slot<T> {
     value: Option<T>,
+    generation: u32,
 }
 
 /// Grows up to `limit` slots and reuses the one that was freed longest ago: so each takes its share of the generations.

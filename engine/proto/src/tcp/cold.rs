@@ -15,25 +15,16 @@ use super::recovery::Recovery;
 use super::send_queue::SendQueue;
 use crate::SeqNum;
 
-/// Names a slot of the slab or, from [`ColdId::NONE`] on, none; what that is more is CUBIC's W_max, which outlives the cold part.
+/// Names a slot of the slab, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ColdId(u32);
 
 impl ColdId {
-    /// A worker has fewer than 2^31 connections: its table and its memory end before. No congestion window reaches that either.
-    pub(super) const NONE: Self = Self(1 << 31);
-
-    pub(super) fn none_but(w_max: u32) -> Self {
-        Self(Self::NONE.0 | w_max.min(Self::NONE.0 - 1))
-    }
+    /// A worker has fewer connections: its table and its memory end before.
+    pub(super) const NONE: Self = Self(u32::MAX);
 
     pub(super) fn is_none(self) -> bool {
-        self.0 >= Self::NONE.0
-    }
-
-    /// What [`ColdId::none_but`] was given; 0 where there is a cold part.
-    pub(super) fn w_max(self) -> u32 {
-        if self.is_none() { self.0 - Self::NONE.0 } else { 0 }
+        self == Self::NONE
     }
 }
 

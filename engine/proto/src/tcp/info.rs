@@ -122,8 +122,8 @@ impl Tcb {
     pub fn info<P, A: SendPool>(&self, cx: &Cx<'_, P, A>) -> Info {
         let cold = cx.cold.get(self.cold);
         let unacked_bytes = self.flight();
-        let mut totals = *cx.totals;
-        totals.add(cold.map_or(Tally::default(), |cold| cold.send.tally()));
+        let (totals, incidents) = (&*cx.totals, cx.totals.incidents());
+        let tally = cold.map_or(Tally::default(), |cold| cold.send.tally());
         let fin_acked = self.flags.has(Bits::FIN_SENT) && unacked_bytes == 0;
         let bytes_acked = totals.seqs_acked - u64::from(fin_acked);
         let end = cold.and_then(|cold| cold.send.end());
@@ -151,16 +151,16 @@ impl Tcb {
             held_bytes: self.rcv.held_bytes,
             urgent_bytes: self.urgent_bytes(cold.and_then(|cold| cold.urgent)),
             out_of_order_segs: cold.map_or(0, |cold| cold.reassembly.segs() as u32),
-            retransmits: totals.retransmits,
-            bytes_sent: bytes_acked + u64::from(self.payload_in_flight()) + totals.bytes_retransmitted,
-            bytes_retransmitted: totals.bytes_retransmitted,
+            retransmits: incidents.retransmits,
+            bytes_sent: bytes_acked + u64::from(self.payload_in_flight()) + incidents.bytes_retransmitted,
+            bytes_retransmitted: incidents.bytes_retransmitted,
             bytes_acked,
             bytes_received: totals.bytes_received,
             segs_in: totals.segs_in,
             segs_out: totals.segs_out,
             data_segs_out: totals.data_segs_out,
-            delivered_segs: totals.delivered_segs,
-            lost_segs: totals.lost_segs,
+            delivered_segs: totals.delivered_segs.wrapping_add(tally.delivered_segs),
+            lost_segs: incidents.lost_segs.wrapping_add(tally.lost_segs),
             tries: self.tries,
             soft_error: self.soft_error,
             sacked_segs: cold.map_or(0, |cold| cold.send.sacked_segs()),

@@ -7,6 +7,7 @@ use super::congestion::Window;
 use super::options::effective_mss;
 use super::recovery::Reordering;
 use super::rtt::Rtt;
+use super::totals::PathMemory;
 use super::{Config, Cx, Seed, SendPool, SoftError};
 use crate::SeqNum;
 use crate::time::Instant;
@@ -55,7 +56,7 @@ impl State {
     }
 }
 
-/// One TCP connection, without addresses and ports.
+/// One TCP connection, without addresses and ports: two cache lines, if its owner begins it on one.
 ///
 /// ```
 /// use ringwire_proto::tcp::{Body, ColdStore, Config, Cx, Payload, Recv, RecvTune, Seed, SegmentIn, SendBuf, SendPool, State, Tcb, Totals};
@@ -115,7 +116,7 @@ impl State {
 /// server.release(5);
 /// ```
 #[derive(Debug)]
-#[repr(C, align(64))]
+#[repr(C)]
 pub struct Tcb {
     pub(super) snd: SendSpace,
     pub(super) rcv: RecvSpace,
@@ -429,13 +430,17 @@ impl Tcb {
 
     /// The cold part, taken from the slab if there is none.
     #[inline]
-    pub(super) fn cold_mut<'c, P, S>(&mut self, store: &'c mut ColdStore<P, S>) -> &'c mut Cold<P, S> {
+    pub(super) fn cold_mut<'c, P, S>(
+        &mut self,
+        store: &'c mut ColdStore<P, S>,
+        path: &PathMemory,
+    ) -> &'c mut Cold<P, S> {
         let before = self.cold;
         let (id, cold) = store.get_or_alloc(before);
         self.cold = id;
         if before.is_none() {
-            cold.send.recall_reordering(self.reordering.is_seen());
-            cold.congestion.recall(before.w_max());
+            cold.send.recall_path(self.reordering.is_seen(), path.rack_rtt_ns);
+            cold.congestion.recall(path.w_max);
         }
         cold
     }
@@ -464,9 +469,10 @@ impl Tcb {
                 self.reordering.note_seen();
             }
             cx.totals.add(cold.send.tally());
-            let kept = ColdId::none_but(cold.congestion.memory().w_max());
+            cx.totals.path =
+                PathMemory { rack_rtt_ns: cold.send.rack_rtt_ns(), w_max: cold.congestion.memory().w_max() };
             cx.cold.free(self.cold);
-            self.cold = kept;
+            self.cold = ColdId::NONE;
             self.flags.clear(OF_COLD);
         }
     }

@@ -81,7 +81,7 @@ impl Tcb {
         }
         let here = arrival.has(Flags::FIN) && arrival.seq.before_eq(self.rcv.nxt);
         if arrival.has(Flags::FIN) && !here {
-            self.cold_mut(cx.cold).reassembly.set_fin(arrival.seq);
+            self.cold_mut(cx.cold, &cx.totals.path).reassembly.set_fin(arrival.seq);
             self.flags.set(Bits::HOLES);
             self.owe_duplicate_ack();
         }
@@ -119,7 +119,7 @@ impl Tcb {
     ) -> Step {
         let (config, max_segs) = (cx.config, cx.recv_segs());
         let (filled_hole, nxt_before) = (self.flags.has(Bits::HOLES), self.rcv.nxt);
-        let cold = self.cold_mut(cx.cold);
+        let cold = self.cold_mut(cx.cold, &cx.totals.path);
         if cold.unread.len() >= max_segs {
             // Bytes fit, buffers do not. The peer will try again, and the application may not know how little fits by now.
             self.flags.set(Bits::TX_ACK);
@@ -173,7 +173,8 @@ impl Tcb {
         len: u32,
     ) -> Step {
         let max_segs = cx.reassembly_segs();
-        let stored = self.cold_mut(cx.cold).reassembly.store(arrival.seq - len, payload, max_segs);
+        let stored =
+            self.cold_mut(cx.cold, &cx.totals.path).reassembly.store(arrival.seq - len, payload, max_segs);
         self.owe_duplicate_ack();
         match stored {
             Stored::Kept => {
@@ -196,7 +197,7 @@ impl Tcb {
         right: SeqNum,
     ) {
         if self.flags.has(Bits::SACK) {
-            self.cold_mut(cx.cold).reassembly.report_duplicate(left, right);
+            self.cold_mut(cx.cold, &cx.totals.path).reassembly.report_duplicate(left, right);
             self.flags.set(Bits::DSACK);
         }
     }

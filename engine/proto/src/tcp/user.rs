@@ -85,7 +85,7 @@ impl Tcb {
             return Ok(0);
         }
         let room = self.room(limit_bytes);
-        let cold = self.cold_mut(cx.cold);
+        let cold = self.cold_mut(cx.cold, &cx.totals.path);
         self.note_app_limited(cold);
         let taken = cold.send.append(wanted, room, cx.pool);
         if taken > 0 {
@@ -128,7 +128,7 @@ impl Tcb {
             self.flags.set(Bits::SEND_BLOCKED);
             return Err((buf, SendError::WouldBlock));
         }
-        let cold = self.cold_mut(cx.cold);
+        let cold = self.cold_mut(cx.cold, &cx.totals.path);
         self.note_app_limited(cold);
         cold.send.push_buf(buf, room);
         cold.send.push_last();

@@ -1,5 +1,6 @@
 //! One TCP connection as the worker keeps it: the protocol's hot part, the tuple, the way to the peer.
 
+use core::mem::offset_of;
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::num::NonZeroU32;
@@ -11,7 +12,7 @@ use ringwire_wire::eth::Mac;
 use ringwire_wire::ipv4::Protocol;
 
 use super::io::Ready;
-use crate::slab::Key;
+use crate::slab::{Key, Slot};
 
 /// The 4-tuple of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,38 +60,41 @@ pub(crate) struct CachedHop {
     pub(crate) epoch: u32,
 }
 
-/// 256 bytes at most: an idle established connection has nothing else.
+/// Five cache lines with its generation in the slab, which begins it on one: an idle established connection has nothing else.
+///
+/// The machine takes the first two, what the worker knows of it the third, what it has counted the fourth and part of the fifth.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Flow {
     pub(crate) tcb: Tcb,
     pub(crate) tuple: Tuple,
     pub(crate) hop: Option<CachedHop>,
+    pub(crate) owner: Owner,
+    /// When the wheel calls next; never later than the machine wants, perhaps earlier.
+    pub(crate) armed_at: Instant,
     /// The queue it came in by, and leaves by.
     pub(crate) port: u16,
     /// Index of its interned options.
     pub(crate) options: u16,
-    pub(crate) owner: Owner,
-    /// How much the peer may send ahead.
-    pub(crate) tune: RecvTune,
-    /// For TCP_INFO.
-    pub(crate) totals: Totals,
-    /// When the wheel calls next; never later than the machine wants, perhaps earlier.
-    pub(crate) armed_at: Instant,
     /// Not yet turned into events.
     pub(crate) signals: Signals,
-    pub(crate) close_reason: Option<ringwire_proto::tcp::CloseReason>,
     /// In the transmit queue.
     pub(crate) is_queued: bool,
     /// In the ready queue.
     pub(crate) is_ready: bool,
     /// Waits for a local port or a neighbour; looked at again when news arrive.
     pub(crate) is_parked: bool,
-    /// A write found no memory: WRITABLE follows when there is some.
-    pub(crate) wanted: Option<Wanted>,
-    /// When the application closed it, if it is counted as such: on a clock of milliseconds, which turns every 49 days.
-    pub(crate) orphaned_ms: Option<NonZeroU32>,
     /// Over, and only here for what is unread: its tuple and its port are others'.
     pub(crate) is_unlisted: bool,
+    /// A write found no memory: WRITABLE follows when there is some.
+    pub(crate) wanted: Option<Wanted>,
+    pub(crate) close_reason: Option<ringwire_proto::tcp::CloseReason>,
+    /// When the application closed it, if it is counted as such: on a clock of milliseconds, which turns every 49 days.
+    pub(crate) orphaned_ms: Option<NonZeroU32>,
+    /// For TCP_INFO, and what it remembers while it is idle.
+    pub(crate) totals: Totals,
+    /// How much the peer may send ahead.
+    pub(crate) tune: RecvTune,
 }
 
 impl Flow {
@@ -104,4 +108,7 @@ impl Flow {
     }
 }
 
-const _: () = assert!(size_of::<Flow>() <= 256);
+const _: () = {
+    assert!(size_of::<Slot<Flow>>() == 320 && size_of::<Option<Flow>>() == size_of::<Flow>());
+    assert!(offset_of!(Flow, tcb) == 0 && offset_of!(Flow, tuple) == 128 && offset_of!(Flow, totals) == 192);
+};

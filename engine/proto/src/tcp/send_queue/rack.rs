@@ -23,7 +23,7 @@ pub(super) struct Rack {
     /// RACK.xmit_ts and RACK.end_seq.
     sent_at: Instant,
     end: SeqNum,
-    /// RACK.rtt; 0: nothing has arrived.
+    /// RACK.rtt, of an earlier queue until something of this one arrives; 0: nothing has arrived.
     rtt_ns: u64,
     /// Smallest round trip of a segment sent once, or what was known before; `u64::MAX` before the first.
     min_rtt_ns: u64,
@@ -118,9 +118,14 @@ impl<S> SendQueue<S> {
         segs.clamp(DUP_THRESHOLD, MAX_REORDERING_SEGS)
     }
 
-    /// What was known before the queue began.
-    pub(in crate::tcp) fn recall_reordering(&mut self, is_seen: bool) {
-        self.rack.is_reordering_seen = is_seen;
+    /// What was known before the queue began (RFC 8985 6.2): of the path, not of what it carries now.
+    pub(in crate::tcp) fn recall_path(&mut self, is_reordering_seen: bool, rtt_ns: u64) {
+        (self.rack.is_reordering_seen, self.rack.rtt_ns) = (is_reordering_seen, rtt_ns);
+    }
+
+    /// RACK.rtt; 0: nothing has ever arrived.
+    pub(in crate::tcp) fn rack_rtt_ns(&self) -> u64 {
+        self.rack.rtt_ns
     }
 
     /// Smallest round trip seen: nanoseconds.

@@ -12,7 +12,7 @@ fn a_clean_link_costs_no_retransmission_and_no_waiting() {
     let elapsed =
         Transfer::new(pattern(1 << 20, 1), pattern(1 << 20, 2)).run(&mut net, Duration::from_secs(10));
     assert!(elapsed < Duration::from_millis(50), "{elapsed:?}");
-    assert_eq!(net.a.totals.retransmits, 0);
+    assert_eq!(net.a.totals.incidents().retransmits, 0);
     assert_eq!(net.a.cold.in_use() + net.b.as_ref().map_or(0, |b| b.cold.in_use()), 0);
 }
 

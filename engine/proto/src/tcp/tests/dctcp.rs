@@ -151,7 +151,7 @@ fn a_mark_costs_by_how_much_was_marked_and_once_for_a_window() {
     let sent = host.exchange(&with(peer(ACK, 0, acked + 1000), ECE));
     let after = host.tcb.window.cwnd;
     assert!((before * 67 / 100..before * 78 / 100).contains(&after), "{before} {after}");
-    assert!(sent.len() <= 1 && host.totals.retransmits == 0);
+    assert!(sent.len() <= 1 && host.totals.incidents().retransmits == 0);
     let mut told = 0;
     let end = host.tcb.snd.nxt.distance(ISS + 1);
     while acked + 1000 < end {

@@ -96,7 +96,7 @@ fn an_echoed_mark_reduces_the_window_once_and_nothing_is_sent_again() {
     let sent = host.exchange(&with(peer(ACK, 0, 1000), ECE));
     let reduced = host.tcb.window;
     assert_eq!((reduced.cwnd, reduced.ssthresh), (5000, 5000));
-    assert!(sent.is_empty() && host.totals.retransmits == 0);
+    assert!(sent.is_empty() && host.totals.incidents().retransmits == 0);
     let phase = |host: &mut Host| host.call(|tcb, cx| tcb.info(cx)).congestion;
     assert_eq!(phase(&mut host), CongestionPhase::WindowReduced);
     for segs in 2..=9 {

@@ -408,7 +408,7 @@ fn bytes_are_counted_beyond_four_gibibytes() {
     const BEFORE: u64 = u32::MAX as u64 - 500;
     let mut host = connected(&config());
     (host.totals.seqs_acked, host.totals.bytes_received) = (BEFORE, BEFORE);
-    host.totals.bytes_retransmitted = BEFORE;
+    host.totals.incidents_mut().bytes_retransmitted = BEFORE;
     (host.totals.segs_in, host.totals.segs_out) = (u32::MAX, u32::MAX);
     host.write(&[1; 1_000]);
     let _ = host.deliver(&peer(ACK, 0, 1_000).text(&[1; 1_000]));

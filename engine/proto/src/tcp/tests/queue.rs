@@ -241,12 +241,22 @@ fn a_late_arrival_does_not_hide_that_something_newer_had_arrived() {
     assert_eq!(queue.lost_bytes(), 1000);
 }
 
-/// RFC 8985 6.3: how old is too old is known from what has arrived.
+/// RFC 8985 6.3: how old is too old is known from what has arrived, in this queue or in an earlier one.
 #[test]
-fn a_timeout_before_anything_has_arrived_loses_everything() {
+fn a_timeout_before_anything_has_arrived_loses_what_is_too_old_for_the_path() {
+    for (rack_rtt_ms, lost_bytes) in [(0, 3000), (80, 3000), (81, 1000)] {
+        let mut queue = three_out();
+        queue.recall_path(false, rack_rtt_ms * 1_000_000);
+        queue.mark_lost_by_timeout(at(100), Some(20_000_000));
+        assert_eq!(queue.lost_bytes(), lost_bytes, "{rack_rtt_ms} ms");
+    }
+    // What arrives says how long it takes now.
     let mut queue = three_out();
-    queue.mark_lost_by_timeout(at(10), Some(20_000_000));
-    assert_eq!(queue.lost_bytes(), 3000);
+    queue.recall_path(false, 80_000_000);
+    assert!(!queue.detect_losses(at(90), 0).is_lost, "nothing that left later has arrived");
+    let evidence = Evidence { now: at(100), ack: SeqNum(1000), echo_ms: None, srtt_ns: 0 };
+    queue.on_ack(SeqNum(1000), &evidence);
+    assert_eq!(queue.rack_rtt_ns(), 100_000_000);
 }
 
 /// RFC 2018 8: what had arrived may have been given up since, and was looked at before.

@@ -322,13 +322,13 @@ fn what_arrives_before_it_could_go_again_was_not_lost() {
     let mut host = in_flight(&sacking(), 12, 0);
     let before = host.tcb.window;
     host.exchange(&peer(ACK, 0, 0).sack(at(8), at(11)));
-    let resent = host.totals.retransmits;
+    let resent = host.totals.incidents().retransmits;
     assert!(resent >= 1 && host.tcb.window.ssthresh < before.cwnd);
     // Without a single retransmission in the episode:
     let mut host = in_flight(&sacking(), 12, 0);
     host.completion = super::host::Completion::Later;
     let _ = host.deliver(&peer(ACK, 0, 0).sack(at(8), at(11)));
-    assert_eq!((phase(&mut host), host.totals.retransmits), (CongestionPhase::Recovery, 0));
+    assert_eq!((phase(&mut host), host.totals.incidents().retransmits), (CongestionPhase::Recovery, 0));
     let _ = host.deliver(&peer(ACK, 0, 11_000));
     assert_eq!(phase(&mut host), CongestionPhase::Open);
     assert!(host.tcb.window.cwnd >= before.cwnd && host.tcb.window.ssthresh == before.ssthresh);
@@ -435,7 +435,7 @@ fn what_may_be_late_is_still_judged_after_a_retransmission() {
     host.write(&[1; 1_000]);
     host.now += Duration::from_millis(2);
     host.write(&[1; 4_000]);
-    host.call(|tcb, cx| cx.cold.get_mut(tcb.cold).unwrap().send.recall_reordering(true));
+    host.call(|tcb, cx| cx.cold.get_mut(tcb.cold).unwrap().send.recall_path(true, 0));
     host.now += ROUND_TRIP;
     host.exchange(&peer(ACK, 0, 1000).sack(at(5), at(6)));
     let first = host.run_timer();

@@ -136,7 +136,7 @@ fn the_third_duplicate_retransmits_and_halves_the_window() {
     assert_eq!(ack(&mut host, 8), []);
     assert_eq!(phase(&mut host), CongestionPhase::Open);
     assert_eq!(host.tcb.window.cwnd, 2000, "RFC 6582: min(ssthresh, max(flight, SMSS) + SMSS)");
-    assert_eq!(host.totals.retransmits, 1);
+    assert_eq!(host.totals.incidents().retransmits, 1);
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn a_partial_acknowledgement_retransmits_the_next_hole_at_once() {
     assert_eq!(ack(&mut host, 10), []);
     assert_eq!(phase(&mut host), CongestionPhase::Open);
     assert_eq!(
-        (host.totals.retransmits, host.tcb.window.ssthresh),
+        (host.totals.incidents().retransmits, host.tcb.window.ssthresh),
         (3, 5000),
         "one reduction for the whole episode"
     );
@@ -316,7 +316,11 @@ fn forged_duplicates_bring_the_same_segment_again_a_few_times_at_most() {
     for _ in 0..1000 {
         ack(&mut host, 0);
     }
-    assert!((1..=3).contains(&host.totals.retransmits), "{}", host.totals.retransmits);
+    assert!(
+        (1..=3).contains(&host.totals.incidents().retransmits),
+        "{}",
+        host.totals.incidents().retransmits
+    );
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn reordering_is_remembered_when_everything_has_arrived() {
 #[test]
 fn a_retransmission_is_waited_for_like_any_other_segment() {
     let mut host = in_flight(&sacking(), 10, 20);
-    host.call(|tcb, cx| cx.cold.get_mut(tcb.cold).unwrap().send.recall_reordering(true));
+    host.call(|tcb, cx| cx.cold.get_mut(tcb.cold).unwrap().send.recall_path(true, 0));
     host.exchange(&peer(ACK, 0, 0).sack(at(1), at(5)));
     assert_eq!(number(&host.run_timer()[0]), 0);
     let resent_at = host.now;

@@ -138,7 +138,7 @@ fn three_segments_above_a_hole_retransmit_it_and_nothing_else() {
     assert_eq!((host.tcb.window.cwnd, host.tcb.window.ssthresh), (7000, 5000));
     assert_eq!(ack(&mut host, 4, &[]), []);
     assert_eq!(ack(&mut host, 10, &[]), []);
-    assert_eq!((phase(&mut host), host.totals.retransmits), (CongestionPhase::Open, 1));
+    assert_eq!((phase(&mut host), host.totals.incidents().retransmits), (CongestionPhase::Open, 1));
     assert_eq!(host.tcb.window.cwnd, 5000);
 }
 
@@ -153,7 +153,7 @@ fn several_holes_are_repaired_in_one_round_trip_and_one_reduction() {
     assert_eq!(ack(&mut host, 3, &[(6, 10), (4, 5)]), []);
     assert_eq!(ack(&mut host, 10, &[]), []);
     assert_eq!(
-        (phase(&mut host), host.totals.retransmits, host.tcb.window.ssthresh),
+        (phase(&mut host), host.totals.incidents().retransmits, host.tcb.window.ssthresh),
         (CongestionPhase::Open, 3, 5000)
     );
 }
@@ -166,7 +166,7 @@ fn reordering_by_two_is_no_loss() {
         assert_eq!(ack(&mut host, una, &[(una + 1, una + 3)]), []);
     }
     assert_eq!(ack(&mut host, 10, &[]), []);
-    assert_eq!((host.totals.retransmits, phase(&mut host)), (0, CongestionPhase::Open));
+    assert_eq!((host.totals.incidents().retransmits, phase(&mut host)), (0, CongestionPhase::Open));
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn with_few_segments_out_less_evidence_suffices_after_a_while() {
             (1..=2_500_000).contains(&host.now.nanos_since(before)),
             "at most a quarter of the round trip"
         );
-        assert_eq!((phase(&mut host), host.totals.retransmits), (CongestionPhase::Recovery, 1));
+        assert_eq!((phase(&mut host), host.totals.incidents().retransmits), (CongestionPhase::Recovery, 1));
     }
 }
 
@@ -205,7 +205,7 @@ fn duplicates_without_news_are_ignored() {
     for _ in 0..20 {
         assert_eq!(ack(&mut host, 0, &[(5, 6)]), []);
     }
-    assert_eq!(host.totals.retransmits, 0);
+    assert_eq!(host.totals.incidents().retransmits, 0);
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn a_lost_retransmission_is_found_by_what_left_after_it() {
     for to in 2..6 {
         ack(&mut host, 0, &[(1, to)]);
     }
-    assert_eq!(host.totals.retransmits, 1);
+    assert_eq!(host.totals.incidents().retransmits, 1);
     // New data that left after the retransmission arrives, the hole stays.
     let mut resent = 0;
     for to in 6..16 {
@@ -321,7 +321,7 @@ fn alternating_holes_cost_no_more_than_they_are() {
     let hole = |n: u32| (1 + 2 * (n % 499), 2 + 2 * (n % 499));
     let (mut host, most) = costs((0..1000).map(|n| [hole(n), hole(n + 167), hole(n + 333)]));
     assert!(most <= VISITS, "{most} records for one ACK");
-    assert!(host.totals.retransmits > 0);
+    assert!(host.totals.incidents().retransmits > 0);
     ack(&mut host, 1000, &[]);
     assert_eq!(host.cold.in_use(), 0);
 }
@@ -362,6 +362,26 @@ fn a_timeout_leaves_what_has_just_left_in_flight() {
     let info = host.call(|tcb, cx| tcb.info(cx));
     assert_eq!((info.congestion, info.lost_bytes), (CongestionPhase::Loss, 3000));
     assert_eq!(info.unacked_bytes, 6000);
+}
+
+/// RFC 8985 6.3: so it is after a pause, for RACK.rtt is the path's.
+#[test]
+fn a_timeout_after_a_pause_leaves_what_has_just_left_in_flight_too() {
+    let mut host = in_flight(4, 0);
+    host.now += Duration::from_millis(100);
+    ack(&mut host, 4, &[]);
+    assert_eq!(host.cold.in_use(), 0, "idle");
+    host.tcb.window.cwnd = 20_000;
+    host.write(&[1; 3000]);
+    while host.tcb.timer != Timer::Retransmit {
+        host.run_timer();
+    }
+    host.now = host.tcb.next_timer().unwrap() - Duration::from_millis(1);
+    assert_eq!(host.write(&[1; 2000]).len(), 2);
+    host.run_timer();
+    let info = host.call(|tcb, cx| tcb.info(cx));
+    assert_eq!((info.congestion, info.lost_bytes), (CongestionPhase::Loss, 3000));
+    assert_eq!(info.unacked_bytes, 5000);
 }
 
 #[test]

@@ -519,10 +519,10 @@ fn a_fin_is_new_when_it_first_leaves() {
     let mut host = established(&plain());
     host.now += Duration::from_secs(5);
     host.shutdown_write();
-    assert_eq!((host.totals.retransmits, host.tcb.waits_since()), (0, Some(host.now)));
+    assert_eq!((host.totals.incidents().retransmits, host.tcb.waits_since()), (0, Some(host.now)));
     let left = host.now;
     host.run_timer();
-    assert_eq!((host.totals.retransmits, host.tcb.waits_since()), (1, Some(left)));
+    assert_eq!((host.totals.incidents().retransmits, host.tcb.waits_since()), (1, Some(left)));
 }
 
 #[test]

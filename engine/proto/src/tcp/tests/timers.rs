@@ -43,7 +43,7 @@ fn data_is_retransmitted_at_doubling_intervals_until_the_limit() {
     }
     assert_eq!(host.closed, Some(CloseReason::TimedOut));
     assert!(host.tcb.is_closed());
-    assert_eq!((host.cold.in_use(), host.totals.retransmits), (0, 5));
+    assert_eq!((host.cold.in_use(), host.totals.incidents().retransmits), (0, 5));
 }
 
 #[test]
