@@ -194,7 +194,7 @@ impl From<ringwire_proto::tcp::CloseReason> for CloseReason {
     fn from(reason: ringwire_proto::tcp::CloseReason) -> CloseReason {
         use ringwire_proto::tcp::CloseReason as Machine;
         match reason {
-            Machine::Finished | Machine::Reopened => CloseReason::Finished,
+            Machine::Finished => CloseReason::Finished,
             Machine::Refused => CloseReason::Refused,
             Machine::TimedOut => CloseReason::TimedOut,
             Machine::HostUnreachable | Machine::NetUnreachable => CloseReason::Unreachable,

@@ -52,10 +52,13 @@ impl Signals {
     /// The connection is over, but something is unread: [`Signals::CLOSED`] follows when it was taken. Another connection may have its
     /// addresses.
     pub const ENDED: Self = Self(1 << 8);
+    /// In TIME-WAIT a SYN for a new connection arrived: if there is a listener, [`super::Tcb::give_way`] and give it the SYN, else
+    /// [`super::Tcb::refuse_new_syn`].
+    pub const NEW_SYN: Self = Self(1 << 9);
 
     /// What is between the machine and its owner.
     pub const NOT_FOR_THE_APPLICATION: Self =
-        Self(Self::SEND_RESET.0 | Self::SYN_LOST.0 | Self::CONFIRMED.0 | Self::ENDED.0);
+        Self(Self::SEND_RESET.0 | Self::SYN_LOST.0 | Self::CONFIRMED.0 | Self::ENDED.0 | Self::NEW_SYN.0);
 
     /// Whether all of `other` are in the set.
     pub const fn contains(self, other: Self) -> bool {
@@ -107,15 +110,13 @@ pub enum CloseReason {
     NoPorts,
     /// The application aborted, or closed while data was unread.
     Aborted,
-    /// In TIME-WAIT a SYN for a new connection arrived: free this entry and give the SYN to the listener.
-    Reopened,
 }
 
 impl CloseReason {
     /// The errno a socket would report, in Linux's numbers; none for an orderly end.
     pub const fn errno(self) -> Option<i32> {
         match self {
-            Self::Finished | Self::Reopened => None,
+            Self::Finished => None,
             Self::Reset => Some(104),
             Self::Refused => Some(111),
             Self::TimedOut => Some(110),
@@ -143,6 +144,7 @@ mod tests {
             Signals::SYN_LOST,
             Signals::CONFIRMED,
             Signals::ENDED,
+            Signals::NEW_SYN,
         ];
         let mut set = Signals::NONE;
         for signal in all {
@@ -151,7 +153,8 @@ mod tests {
             assert!(set.contains(signal));
         }
         assert!(all.into_iter().fold(set, Signals::without).is_empty());
-        let between = [Signals::SEND_RESET, Signals::SYN_LOST, Signals::CONFIRMED, Signals::ENDED];
+        let between =
+            [Signals::SEND_RESET, Signals::SYN_LOST, Signals::CONFIRMED, Signals::ENDED, Signals::NEW_SYN];
         for signal in all {
             assert_eq!(
                 Signals::NOT_FOR_THE_APPLICATION.contains(signal),
@@ -176,7 +179,6 @@ mod tests {
     fn the_ends_of_a_connection_have_the_numbers_of_linux() {
         let numbers = [
             (CloseReason::Finished, None),
-            (CloseReason::Reopened, None),
             (CloseReason::Reset, Some(104)),
             (CloseReason::Refused, Some(111)),
             (CloseReason::TimedOut, Some(110)),

@@ -41,8 +41,9 @@ pub enum Reaction {
     Answer(DropReason),
     /// The same, and the time begins anew.
     AnswerAndRestart(DropReason),
-    /// A SYN for a new connection: forget this one and give the SYN to the listener (RFC 6191 2).
-    Reopen,
+    /// A SYN for a new connection: if there is a listener, forget this one and give it the SYN (RFC 6191 2), else
+    /// [`TimeWait::refuse_new_syn`].
+    NewSyn,
 }
 
 /// A piece in a connection's queues.
@@ -125,6 +126,11 @@ impl TimeWait {
         }
     }
 
+    /// After [`Reaction::NewSyn`]: nobody listens. What nothing new follows is not ended either (RFC 5961 4.2).
+    pub fn refuse_new_syn(&mut self, now: Instant) -> Reaction {
+        self.challenge(DropReason::TcpTimeWait, now)
+    }
+
     /// The numbers of the connection's successor come after this one (RFC 6191 2).
     pub fn snd_nxt(&self) -> SeqNum {
         self.snd_nxt
@@ -154,7 +160,7 @@ impl TimeWait {
             (false, Some(_)) => true,
             (true | false, None) => newer_seq,
         };
-        if newer { Reaction::Reopen } else { self.challenge(DropReason::TcpTimeWait, now) }
+        if newer { Reaction::NewSyn } else { self.challenge(DropReason::TcpTimeWait, now) }
     }
 
     /// RFC 7323 5.3 (R1). TS.Recent does not grow old here: TIME-WAIT is shorter than 24 days.

@@ -6,7 +6,7 @@ use super::arrival::{Arrival, Step};
 use super::config::after;
 use super::tcb::{Bits, NEVER, State, Tcb, Timer};
 use super::{CloseReason, ColdStore, Cx, Outcome, Payload, SendPool, Signals, SoftError};
-use crate::DropReason;
+use crate::{DropReason, Instant, SeqNum};
 
 impl Tcb {
     /// What may arrive in TIME-WAIT apart from the ordinary: the peer's FIN again, or a SYN for a new connection.
@@ -32,7 +32,11 @@ impl Tcb {
     }
 
     /// RFC 9293 3.10.7.4 and RFC 6191 2: a SYN that cannot be an old duplicate opens a new connection.
-    fn on_time_wait_syn<P: Payload, A: SendPool>(&mut self, arrival: &Arrival<P>, cx: &Cx<'_, P, A>) -> Step {
+    fn on_time_wait_syn<P: Payload, A: SendPool>(
+        &mut self,
+        arrival: &mut Arrival<P>,
+        cx: &Cx<'_, P, A>,
+    ) -> Step {
         let newer_seq = arrival.seq.after(self.rcv.nxt);
         let newer = match (self.flags.has(Bits::TIMESTAMPS), arrival.timestamps) {
             (true, Some(timestamps)) if timestamps.value == self.ts_recent => newer_seq,
@@ -42,10 +46,24 @@ impl Tcb {
             (true | false, None) => newer_seq,
         };
         if newer {
-            return Step::Close(CloseReason::Reopened);
+            arrival.outcome.signals |= Signals::NEW_SYN;
+            return Step::Done;
         }
         self.challenge(cx.now);
         Step::Drop(DropReason::TcpTimeWait)
+    }
+
+    /// After [`Signals::NEW_SYN`]: the SYN has a listener, and TIME-WAIT ends. The new connection's numbers come after the one returned.
+    pub fn give_way<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) -> (Outcome, SeqNum) {
+        let mut outcome = Outcome::default();
+        self.close_with(cx, CloseReason::Finished, &mut outcome);
+        (outcome, self.snd.nxt)
+    }
+
+    /// After [`Signals::NEW_SYN`]: nobody listens. What nothing new follows is not ended either (RFC 5961 4.2).
+    pub fn refuse_new_syn(&mut self, now: Instant) -> Outcome {
+        self.challenge(now);
+        Outcome { drop: Some(DropReason::TcpTimeWait), ..Outcome::default() }
     }
 
     /// Nothing long is sent any more.
@@ -135,7 +153,6 @@ fn report_of(reason: CloseReason) -> Option<Timer> {
         | CloseReason::HostUnreachable
         | CloseReason::NetUnreachable
         | CloseReason::NoPorts
-        | CloseReason::Aborted
-        | CloseReason::Reopened => None,
+        | CloseReason::Aborted => None,
     }
 }

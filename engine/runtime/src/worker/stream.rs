@@ -258,13 +258,8 @@ impl Streams {
     /// The segment was dropped, or has begun or ended something.
     fn on_flow_change(&mut self, io: &mut Io, slot: u32, at: Arrived<'_>, outcome: Outcome) {
         let is_application = self.flows.at(slot).is_some_and(|flow| flow.owner == Owner::Application);
-        if outcome.closed == Some(tcp::CloseReason::Reopened) && !is_application {
-            // RFC 9293 3.10.7.4 (MAY-2): a new SYN ends TIME-WAIT and is treated as if it had met the listener.
-            self.remove(io, slot);
-            return match self.listener_for(io, at.ingress) {
-                Some(listener) => self.on_syn(io, listener, Syn { at, after: None, packet: None }),
-                None => self.refuse(io, at),
-            };
+        if outcome.signals.contains(Signals::NEW_SYN) {
+            return self.on_new_syn(io, slot, at);
         }
         match outcome.drop {
             Some(reason) => io.counters.drop_packet(reason),
@@ -277,6 +272,26 @@ impl Streams {
             self.learn_cookie(io, slot, at, outcome.signals);
         }
         self.settle(io, slot, outcome);
+    }
+
+    /// RFC 9293 3.10.7.4 (MAY-2): a new SYN ends TIME-WAIT, whoever still holds the connection, and is treated as if it had met the
+    /// listener. Without one, nothing ends.
+    #[cold]
+    fn on_new_syn(&mut self, io: &mut Io, slot: u32, at: Arrived<'_>) {
+        let Some(listener) = self.listener_for(io, at.ingress) else {
+            if let Some(outcome) = with_machine!(self, io, slot, |flow, cx| flow.tcb.refuse_new_syn(cx.now)) {
+                io.counters.drop_packet(DropReason::TcpTimeWait);
+                self.settle(io, slot, outcome);
+            }
+            return;
+        };
+        let Some((outcome, after)) = with_machine!(self, io, slot, |flow, cx| flow.tcb.give_way(&mut cx))
+        else {
+            return;
+        };
+        self.settle(io, slot, outcome);
+        self.unlist(io, slot);
+        self.on_syn(io, listener, Syn { at, after: Some(after), packet: None });
     }
 
     /// An ICMP error that quoted a segment of this connection.

@@ -260,6 +260,44 @@ fn rfc6191_2_syn_with_a_higher_number_reopens_time_wait() {
     });
 }
 
+/// The same while the application still holds the old connection: it learns that that one is over, and reads what was unread.
+#[test]
+fn rfc6191_2_who_holds_the_old_connection_does_not_keep_the_new_one_away() {
+    script(|s| {
+        s.establish();
+        s.inject(data("unread").seq(1).ack(1));
+        s.ignore_sent();
+        s.shutdown_write();
+        s.expect_only(fin().seq(1).ack(7));
+        s.inject(fin().seq(7).ack(2));
+        s.expect_only(ack().seq(2).ack(8));
+        s.expect_state(TcpState::TimeWait);
+        s.irs = s.irs.wrapping_add(1000);
+        s.inject(s.peer_syn());
+        s.expect_only(syn_ack().ack(1));
+        s.expect_read_to_end("unread");
+        s.expect_closed(CloseReason::Finished);
+        s.inject(ack());
+        s.accept();
+        s.expect_alive();
+    });
+}
+
+/// RFC 5961 4.2: a SYN that nobody listens for does not end TIME-WAIT, it is challenged.
+#[test]
+fn rfc5961_4_2_a_syn_that_nobody_listens_for_does_not_end_time_wait() {
+    script(|s| {
+        s.reach(TcpState::TimeWait);
+        s.close_listener();
+        s.inject(syn().seq(1000));
+        s.expect_only(ack().seq(2).ack(2));
+        s.inject(syn().seq(1000));
+        s.expect_nothing();
+        s.expect_state(TcpState::TimeWait);
+        s.expect_open();
+    });
+}
+
 /// A SYN that may be old does not (RFC 6191 2): it is acknowledged.
 #[test]
 fn rfc6191_2_old_syn_does_not_reopen_time_wait() {

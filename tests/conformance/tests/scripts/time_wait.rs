@@ -95,6 +95,21 @@ fn rfc6191_2_by_timestamps_an_older_number_reopens_too() {
 }
 
 #[test]
+fn rfc5961_4_2_a_syn_that_nobody_listens_for_does_not_end_what_is_remembered() {
+    script(|s| {
+        remembered(s);
+        s.close_listener();
+        for _ in 0..2 {
+            s.inject(syn().seq(1000));
+        }
+        s.expect_only(ack().seq(2).ack(2));
+        assert_eq!(s.counters().time_waits, 1);
+        s.wait_long(Duration::from_secs(61));
+        gone(s);
+    });
+}
+
+#[test]
 fn rfc6191_2_an_old_syn_is_only_acknowledged() {
     script(|s| {
         remembered(s);

@@ -4,7 +4,7 @@ use ringwire_wire::tcp::{Flags, Options};
 
 use crate::library::Drill;
 use crate::packets::{HERE, PEER_PORT, PORT, THERE, segment};
-use crate::peer::{ACK, Peer, receive};
+use crate::peer::{ACK, Peer, listening, receive};
 
 const FIN: Flags = Flags::FIN;
 
@@ -72,6 +72,22 @@ fn reset() {
     assert_eq!(peer.drill.read(peer.fd), Ok(vec![]));
     assert_eq!(peer.drill.write(peer.fd, b"x"), Err(libc::EPIPE));
     assert_eq!(peer.drill.shutdown(peer.fd, libc::SHUT_RDWR), Err(libc::ENOTCONN));
+}
+
+/// A connection that the program still holds in TIME-WAIT does not keep a new one away from the listener.
+#[test]
+fn a_new_connection_over_one_that_is_held_in_time_wait() {
+    let peer = Peer::accepted("");
+    assert_eq!(peer.drill.shutdown(peer.fd, libc::SHUT_WR), Ok(0));
+    peer.expect(FIN | ACK, (1, 1), b"");
+    peer.inject(FIN | ACK, (1, 2), b"unread");
+    peer.expect(ACK, (2, 8), b"");
+    listening(&peer.drill);
+    peer.inject(Flags::SYN, (100_000, 0), b"");
+    let answer = peer.receive();
+    assert_eq!(answer.header.flags, Flags::SYN | ACK);
+    assert_eq!(peer.drill.read(peer.fd), Ok(b"unread".to_vec()));
+    assert_eq!((peer.drill.read(peer.fd), peer.drill.so_error(peer.fd)), (Ok(vec![]), 0));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::host::{Host, Wire};
 use super::script::{
     ACK, FIN, IRS, ISS, RST, SYN, established, established_by, in_state, peer, peer_syn_ack, plain,
 };
-use crate::tcp::{CloseReason, Config, Reaction, Signals, State, TimeWait};
+use crate::tcp::{Config, Reaction, Signals, State, TimeWait};
 use crate::{DropReason, Instant};
 
 /// xorshift
@@ -45,9 +45,8 @@ fn by_machine(host: &mut Host, wire: &Wire) -> Reaction {
     let before = host.tcb.next_timer();
     let outcome = host.deliver(wire);
     let is_answered = !host.transmit().is_empty();
-    if outcome.signals.contains(Signals::CLOSED) {
-        assert_eq!(outcome.closed, Some(CloseReason::Reopened), "{wire:?}");
-        return Reaction::Reopen;
+    if outcome.signals.contains(Signals::NEW_SYN) {
+        return Reaction::NewSyn;
     }
     let reason = outcome.drop.expect("nothing is delivered in TIME-WAIT");
     match (is_answered, host.tcb.next_timer() != before) {
@@ -91,7 +90,7 @@ fn what_is_remembered_reacts_as_the_connection_does() {
             if !seen.contains(&got) {
                 seen.push(got);
             }
-            if got == Reaction::Reopen {
+            if got == Reaction::NewSyn {
                 break;
             }
         }

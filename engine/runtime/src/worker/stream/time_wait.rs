@@ -254,28 +254,43 @@ impl Streams {
         // Text comes out of an IP packet, which fits 16 bits.
         let text_len = at.ingress.payload_len() as u32;
         let reaction = entry.state.on_segment(at.seg, text_len, io.now);
-        let (header, options) = entry.state.ack(io.now, io.prf.timestamp_offset(&entry.tuple.prf_flow()));
         match reaction {
-            Reaction::Drop(reason) => io.counters.drop_packet(reason),
-            Reaction::Answer(reason) => {
-                io.counters.drop_packet(reason);
-                answer(io, at, header, &options, IpMark::PLAIN);
+            Reaction::NewSyn => match self.listener_for(io, at.ingress) {
+                Some(listener) => self.reopen(io, slot, listener, at),
+                None => self.refuse_new_syn(io, slot, at),
+            },
+            Reaction::Drop(_) | Reaction::Answer(_) | Reaction::AnswerAndRestart(_) => {
+                self.react(io, slot, at, reaction);
             }
-            Reaction::AnswerAndRestart(reason) => {
-                io.counters.drop_packet(reason);
-                answer(io, at, header, &options, IpMark::PLAIN);
-                self.time_waits.restart(slot, io.now);
-            }
-            Reaction::Reopen => {
-                let after = entry.state.snd_nxt();
-                self.forget(io, slot);
-                match self.listener_for(io, at.ingress) {
-                    Some(listener) => {
-                        self.on_syn(io, listener, Syn { at, after: Some(after), packet: None });
-                    }
-                    None => self.refuse(io, at),
-                }
-            }
+        }
+    }
+
+    /// The new connection's numbers come after those of the old one.
+    fn reopen(&mut self, io: &mut Io, slot: u32, listener: u32, at: Arrived<'_>) {
+        let after = self.time_waits.at_mut(slot).map(|entry| entry.state.snd_nxt());
+        self.forget(io, slot);
+        self.on_syn(io, listener, Syn { at, after, packet: None });
+    }
+
+    fn refuse_new_syn(&mut self, io: &mut Io, slot: u32, at: Arrived<'_>) {
+        let Some(entry) = self.time_waits.at_mut(slot) else { return };
+        let reaction = entry.state.refuse_new_syn(io.now);
+        self.react(io, slot, at, reaction);
+    }
+
+    fn react(&mut self, io: &mut Io, slot: u32, at: Arrived<'_>, reaction: Reaction) {
+        let (reason, restarts) = match reaction {
+            Reaction::Drop(reason) => return io.counters.drop_packet(reason),
+            Reaction::Answer(reason) => (reason, false),
+            Reaction::AnswerAndRestart(reason) => (reason, true),
+            Reaction::NewSyn => return,
+        };
+        io.counters.drop_packet(reason);
+        let Some(entry) = self.time_waits.at_mut(slot) else { return };
+        let (header, options) = entry.state.ack(io.now, io.prf.timestamp_offset(&entry.tuple.prf_flow()));
+        answer(io, at, header, &options, IpMark::PLAIN);
+        if restarts {
+            self.time_waits.restart(slot, io.now);
         }
     }
 
