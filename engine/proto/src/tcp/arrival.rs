@@ -326,12 +326,18 @@ impl Tcb {
             | State::FinWait1
             | State::FinWait2
             | State::CloseWait => Step::Close(CloseReason::Reset),
-            // Everything was delivered both ways, or the peer will never tell.
-            State::Closing | State::LastAck => Step::Close(CloseReason::Finished),
+            State::Closing | State::LastAck => Step::Close(self.end_of_a_closed_stream(cx)),
             // RFC 1337 3 (F1): our own answer to an old duplicate can draw it, and the next duplicate would meet a new connection.
             State::TimeWait => Step::Drop(DropReason::TcpTimeWait),
             State::Closed | State::SynSent => Step::Done,
         }
+    }
+
+    /// Both have closed. RFC 9293 3.10.7.4 has nothing to say of a reset then, for nothing more can come; but text that is not
+    /// acknowledged is a SEND outstanding, and its sender learns that it may be lost.
+    fn end_of_a_closed_stream<P: Payload, A: SendPool>(&self, cx: &Cx<'_, P, A>) -> CloseReason {
+        let is_delivered = cx.cold.get(self.cold).is_none_or(|cold| cold.send.is_empty());
+        if is_delivered { CloseReason::Finished } else { CloseReason::Reset }
     }
 
     /// Fourth: SYN (RFC 5961 4.2). The third step, security, does not exist here.

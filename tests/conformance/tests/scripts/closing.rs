@@ -378,6 +378,39 @@ fn rfc9293_3_6_half_closed_fin_wait_2_has_no_end() {
     });
 }
 
+/// RFC 9293 3.10.7.4, second: outstanding SENDs learn of the reset, even when both ends have closed.
+#[test]
+fn rfc9293_3_10_7_4_a_reset_in_last_ack_tells_of_text_that_was_not_acknowledged() {
+    script(|s| {
+        s.reach(TcpState::CloseWait);
+        s.send("last words");
+        s.expect_only(data("last words").seq(1).ack(2).psh());
+        s.shutdown_write();
+        s.expect_only(fin().seq(11).ack(2));
+        s.expect_state(TcpState::LastAck);
+        s.inject(rst().seq(2));
+        s.expect_nothing();
+        s.expect_closed(CloseReason::Reset);
+    });
+}
+
+/// The same in CLOSING.
+#[test]
+fn rfc9293_3_10_7_4_a_reset_in_closing_tells_of_text_that_was_not_acknowledged() {
+    script(|s| {
+        s.establish();
+        s.send("last words");
+        s.expect_only(data("last words").seq(1).ack(1).psh());
+        s.shutdown_write();
+        s.expect_only(fin().seq(11).ack(1));
+        s.inject(fin().ack(1));
+        s.expect_only(ack().seq(12).ack(2));
+        s.expect_state(TcpState::Closing);
+        s.inject(rst().seq(2));
+        s.expect_closed(CloseReason::Reset);
+    });
+}
+
 /// LAST-ACK and FIN-WAIT-1 with a vanished peer end too.
 #[test]
 fn rfc9293_3_6_last_ack_does_not_stay_for_ever() {
