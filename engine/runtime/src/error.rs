@@ -170,9 +170,12 @@ pub enum CloseReason {
     /// Nothing was heard from the peer for too long.
     #[error("timed out")]
     TimedOut,
-    /// The network or the peer's host said that it cannot be reached.
+    /// The peer's host cannot be reached: so a router said, or nobody answers for it.
     #[error("unreachable")]
     Unreachable,
+    /// A router said that there is no way to the peer's network.
+    #[error("network unreachable")]
+    NetUnreachable,
     /// Every local port is taken for this peer, which turned out after the connect had begun.
     #[error("no local port is left for this peer")]
     NoPorts,
@@ -197,7 +200,8 @@ impl From<ringwire_proto::tcp::CloseReason> for CloseReason {
             Machine::Finished => CloseReason::Finished,
             Machine::Refused => CloseReason::Refused,
             Machine::TimedOut => CloseReason::TimedOut,
-            Machine::HostUnreachable | Machine::NetUnreachable => CloseReason::Unreachable,
+            Machine::HostUnreachable => CloseReason::Unreachable,
+            Machine::NetUnreachable => CloseReason::NetUnreachable,
             Machine::NoPorts => CloseReason::NoPorts,
             _ => CloseReason::Reset,
         }
@@ -260,6 +264,7 @@ impl CloseReason {
             CloseReason::Reset => rustix::io::Errno::CONNRESET.raw_os_error(),
             CloseReason::TimedOut => rustix::io::Errno::TIMEDOUT.raw_os_error(),
             CloseReason::Unreachable => rustix::io::Errno::HOSTUNREACH.raw_os_error(),
+            CloseReason::NetUnreachable => rustix::io::Errno::NETUNREACH.raw_os_error(),
             CloseReason::NoPorts => EADDRNOTAVAIL,
             CloseReason::ShuttingDown => rustix::io::Errno::SHUTDOWN.raw_os_error(),
         }

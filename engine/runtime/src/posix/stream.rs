@@ -270,8 +270,8 @@ impl Stream {
         self.leftover = self.conn();
         self.error = match (super::errno::of_end(reason), &self.phase) {
             (None, Phase::Connecting(_)) => Some(Errno::CONNABORTED),
-            // Linux: a reset after the peer's FIN can only hit what is written.
-            (Some(Errno::CONNRESET), _) if self.is_eof => Some(Errno::PIPE),
+            // Linux: a reset in CLOSE-WAIT can only hit what is still to be written.
+            (Some(Errno::CONNRESET), _) if self.is_eof && !self.is_write_shut => Some(Errno::PIPE),
             (errno, _) => errno,
         };
         self.phase = match self.phase {

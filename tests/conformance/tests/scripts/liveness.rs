@@ -267,7 +267,7 @@ fn rfc5927_5_2_hard_errors_are_soft_once_established() {
 #[test]
 fn rfc9293_3_9_2_2_unreachable_fails_a_connect() {
     for (code, reason) in
-        [(0, CloseReason::Unreachable), (1, CloseReason::Unreachable), (3, CloseReason::Refused)]
+        [(0, CloseReason::NetUnreachable), (1, CloseReason::Unreachable), (3, CloseReason::Refused)]
     {
         ringwire_conformance::run("rfc9293_3_9_2_2_unreachable_fails_a_connect", |s| {
             s.connect();

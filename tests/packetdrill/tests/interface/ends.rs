@@ -3,7 +3,7 @@
 use ringwire_wire::tcp::{Flags, Options};
 
 use crate::library::Drill;
-use crate::packets::{HERE, PEER_PORT, PORT, THERE, segment};
+use crate::packets::{HERE, PEER_PORT, PORT, THERE, icmp_error, segment};
 use crate::peer::{ACK, Peer, listening, receive};
 
 const FIN: Flags = Flags::FIN;
@@ -51,6 +51,29 @@ fn refused() {
     assert_eq!(drill.so_error(fd), libc::ECONNREFUSED);
 }
 
+/// Linux has a number for each of them; some of the same meaning share one here.
+#[test]
+fn what_icmp_says_of_a_syn() {
+    for (code, errno) in [
+        (0, libc::ENETUNREACH),
+        (1, libc::EHOSTUNREACH),
+        (3, libc::ECONNREFUSED),
+        (6, libc::ENETUNREACH),
+        (10, libc::EHOSTUNREACH),
+        (11, libc::ENETUNREACH),
+        (12, libc::EHOSTUNREACH),
+        (13, libc::EHOSTUNREACH),
+    ] {
+        let drill = Drill::new("");
+        let fd = drill.stream();
+        drill.make_nonblocking(fd);
+        assert_eq!(drill.connect(fd, (THERE, PEER_PORT)), Err(libc::EINPROGRESS));
+        let syn = receive(&drill);
+        drill.inject(&icmp_error((3, code), &syn)).unwrap();
+        assert_eq!(drill.so_error(fd), errno, "code {code}");
+    }
+}
+
 #[test]
 fn nobody_answers() {
     let drill = Drill::new("");
@@ -72,6 +95,21 @@ fn reset() {
     assert_eq!(peer.drill.read(peer.fd), Ok(vec![]));
     assert_eq!(peer.drill.write(peer.fd, b"x"), Err(libc::EPIPE));
     assert_eq!(peer.drill.shutdown(peer.fd, libc::SHUT_RDWR), Err(libc::ENOTCONN));
+}
+
+/// As Linux has it: EPIPE is for CLOSE-WAIT; who has closed too learns that what was written may be lost.
+#[test]
+fn reset_after_both_have_closed() {
+    let peer = Peer::accepted("");
+    peer.inject(FIN | ACK, (1, 1), b"");
+    peer.expect(ACK, (1, 2), b"");
+    peer.drill.write(peer.fd, b"last").unwrap();
+    peer.expect(Flags::PSH | ACK, (1, 2), b"last");
+    assert_eq!(peer.drill.shutdown(peer.fd, libc::SHUT_WR), Ok(0));
+    peer.expect(FIN | ACK, (5, 2), b"");
+    peer.inject(Flags::RST, (2, 0), b"");
+    assert_eq!(peer.drill.so_error(peer.fd), libc::ECONNRESET);
+    assert_eq!(peer.drill.read(peer.fd), Ok(vec![]));
 }
 
 /// A connection that the program still holds in TIME-WAIT does not keep a new one away from the listener.

@@ -50,6 +50,15 @@ pub(crate) fn ip(protocol: Protocol, payload: &[u8]) -> Vec<u8> {
     [&bytes[..], payload].concat()
 }
 
+/// An ICMP error about a segment that left the stack: its IP header and first 8 bytes are quoted.
+pub(crate) fn icmp_error((kind, code): (u8, u8), about: &Out) -> Vec<u8> {
+    let quoted = about.packet.iter().take(ipv4::HEADER_LEN + 8);
+    let mut bytes: Vec<u8> = [kind, code, 0, 0, 0, 0, 0, 0].into_iter().chain(quoted.copied()).collect();
+    let checksum = Sum::of(&bytes).finish();
+    bytes[2..4].copy_from_slice(&checksum.to_be_bytes());
+    ip(Protocol::ICMP, &bytes)
+}
+
 /// A segment that left the stack.
 #[derive(Debug)]
 pub(crate) struct Out {
@@ -58,6 +67,8 @@ pub(crate) struct Out {
     /// As they stand on the wire.
     pub(crate) option_bytes: Vec<u8>,
     pub(crate) text: Vec<u8>,
+    /// The whole of it.
+    packet: Vec<u8>,
     pub(crate) at_us: i64,
 }
 
@@ -76,6 +87,7 @@ impl Out {
             options: segment.options(),
             option_bytes: bytes[tcp::HEADER_LEN..segment.header_len()].to_vec(),
             text: segment.payload().to_vec(),
+            packet: packet.to_vec(),
             at_us,
         }
     }
