@@ -4,6 +4,7 @@
 //! and only as often as a token bucket allows (RFC 1812 4.3.2.8). The bucket's level is blurred: an exact
 //! shared limit tells an off-path prober which of its spoofed probes were answered (CVE-2020-25705).
 
+use core::fmt;
 use core::net::Ipv4Addr;
 
 use ringwire_wire::icmp::{Echo, Error, HEADER_LEN, Header, Quoted, Reason, unreachable};
@@ -181,22 +182,34 @@ pub struct ErrorIn {
 /// What an ICMP error means for a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// No route to the network.
-    Net,
-    /// No neighbour, or no such host.
-    Host,
-    /// Nobody takes the protocol.
-    Protocol,
-    /// Nobody takes the port.
-    Port,
+    /// What was sent does not arrive.
+    Unreachable(Unreachable),
     /// Too long for a link on the way, which takes `mtu` bytes of IP packet: at least 68, or 0 if the router did not say (RFC 1191 4).
     FragmentationNeeded {
         /// Bytes, header included.
         mtu: u16,
     },
-    /// A source route failed.
+}
+
+/// Why a packet did not arrive, as a router or the peer's host said (RFC 792, RFC 1122 3.2.2.1, RFC 1812 5.2.7.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Unreachable {
+    /// No route to the network, or it is unknown or closed to us (codes 0, 6, 9, 11).
+    Net,
+    /// No neighbour, or none for this service (codes 1, 12).
+    Host,
+    /// There is no such host (code 7).
+    HostUnknown,
+    /// The source host is isolated (code 8).
+    HostIsolated,
+    /// Nobody takes the protocol (code 2).
+    Protocol,
+    /// Nobody takes the port (code 3).
+    Port,
+    /// A source route failed (code 5).
     SourceRoute,
-    /// Administratively prohibited.
+    /// Prohibited by the host's or a router's administration (codes 10, 13 to 15).
     Prohibited,
     /// The TTL ran out, or reassembly took too long.
     TimeExceeded,
@@ -204,21 +217,41 @@ pub enum ErrorKind {
     ParameterProblem,
 }
 
-impl ErrorKind {
-    /// RFC 1122 4.2.3.9: protocol and port unreachable are hard errors; net, host, source route, time and parameter are soft.
-    ///
-    /// Fragmentation needed is listed as hard there, but RFC 1191 made it a hint for the segment size.
-    pub const fn is_hard(self) -> bool {
+impl Unreachable {
+    /// Whether a packet that follows would fare no better for all that is known: loops and odd routers come and go.
+    pub const fn is_lasting(self) -> bool {
+        !matches!(self, Self::TimeExceeded | Self::ParameterProblem)
+    }
+
+    /// The errno that a socket reports, in Linux's numbers.
+    pub const fn errno(self) -> i32 {
         match self {
-            Self::Protocol | Self::Port => true,
-            Self::Net
-            | Self::Host
-            | Self::FragmentationNeeded { .. }
-            | Self::SourceRoute
-            | Self::Prohibited
-            | Self::TimeExceeded
-            | Self::ParameterProblem => false,
+            Self::Net => 101,
+            Self::Host | Self::Prohibited | Self::TimeExceeded => 113,
+            Self::HostUnknown => 112,
+            Self::HostIsolated => 64,
+            Self::Protocol => 92,
+            Self::Port => 111,
+            Self::SourceRoute => 95,
+            Self::ParameterProblem => 71,
         }
+    }
+}
+
+impl fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Net => "network unreachable",
+            Self::Host => "host unreachable",
+            Self::HostUnknown => "host unknown",
+            Self::HostIsolated => "source host isolated",
+            Self::Protocol => "protocol unreachable",
+            Self::Port => "port unreachable",
+            Self::SourceRoute => "source route failed",
+            Self::Prohibited => "prohibited on the way",
+            Self::TimeExceeded => "time exceeded on the way",
+            Self::ParameterProblem => "header refused on the way",
+        })
     }
 }
 
@@ -243,26 +276,30 @@ pub fn on_error(scope: Scope, packet: &Packet<'_>, error: &Error<'_>) -> Result<
     })
 }
 
-/// RFC 1122 3.2.2.1 gives the meaning of codes 6 to 12, RFC 1812 5.2.7.1 that of 13 to 15.
 fn kind_of(reason: Reason) -> Result<ErrorKind, DropReason> {
-    match reason {
+    let why = match reason {
         Reason::Unreachable { code, next_hop_mtu } => match code {
-            unreachable::NET | 6 | 11 => Ok(ErrorKind::Net),
-            unreachable::HOST | 7 | 8 | 12 => Ok(ErrorKind::Host),
-            unreachable::PROTOCOL => Ok(ErrorKind::Protocol),
-            unreachable::PORT => Ok(ErrorKind::Port),
+            unreachable::NET | 6 | 9 | 11 => Unreachable::Net,
+            unreachable::HOST | 12 => Unreachable::Host,
+            unreachable::PROTOCOL => Unreachable::Protocol,
+            unreachable::PORT => Unreachable::Port,
             unreachable::FRAGMENTATION_NEEDED if (1..MIN_MTU).contains(&next_hop_mtu) => {
-                Err(DropReason::IcmpBadMtu)
+                return Err(DropReason::IcmpBadMtu);
             }
-            unreachable::FRAGMENTATION_NEEDED => Ok(ErrorKind::FragmentationNeeded { mtu: next_hop_mtu }),
-            5 => Ok(ErrorKind::SourceRoute),
-            9 | 10 | 13..=15 => Ok(ErrorKind::Prohibited),
-            16.. => Err(DropReason::IcmpUnknownType),
+            unreachable::FRAGMENTATION_NEEDED => {
+                return Ok(ErrorKind::FragmentationNeeded { mtu: next_hop_mtu });
+            }
+            5 => Unreachable::SourceRoute,
+            7 => Unreachable::HostUnknown,
+            8 => Unreachable::HostIsolated,
+            10 | 13..=15 => Unreachable::Prohibited,
+            16.. => return Err(DropReason::IcmpUnknownType),
         },
-        Reason::TimeExceeded { code: 0 | 1 } => Ok(ErrorKind::TimeExceeded),
-        Reason::TimeExceeded { .. } => Err(DropReason::IcmpUnknownType),
-        Reason::ParameterProblem { .. } => Ok(ErrorKind::ParameterProblem),
-    }
+        Reason::TimeExceeded { code: 0 | 1 } => Unreachable::TimeExceeded,
+        Reason::TimeExceeded { .. } => return Err(DropReason::IcmpUnknownType),
+        Reason::ParameterProblem { .. } => Unreachable::ParameterProblem,
+    };
+    Ok(ErrorKind::Unreachable(why))
 }
 
 #[cfg(test)]

@@ -56,7 +56,6 @@ pub use congestion::{
 };
 pub use ecn::Codepoint;
 pub use handshake::{ListenVerdict, on_listen, reset_for};
-pub use icmp::{IcmpError, SoftError};
 pub use info::{CongestionPhase, Info};
 pub use outcome::{CloseReason, Outcome, Signals};
 pub use poll_transmit::{Body, Transmit, TransmitKind};

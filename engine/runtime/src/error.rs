@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use ringwire_proto::icmp::Unreachable;
+
 /// Why an engine could not be set up. `Display` is `what: cause`, then a line `hint: ..` that says what to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -147,8 +149,8 @@ pub enum ConnError {
     #[error("nobody listens on the peer's port")]
     Refused,
     /// A router or the peer's host said that a datagram cannot be delivered (connected sockets only).
-    #[error("the peer cannot be reached")]
-    Unreachable,
+    #[error("the peer cannot be reached: {0}")]
+    Unreachable(Unreachable),
     /// The worker's sockets have 65,536 other sets of options.
     #[error("the worker's sockets have too many different options")]
     TooManyOptions,
@@ -170,12 +172,9 @@ pub enum CloseReason {
     /// Nothing was heard from the peer for too long.
     #[error("timed out")]
     TimedOut,
-    /// The peer's host cannot be reached: so a router said, or nobody answers for it.
-    #[error("unreachable")]
-    Unreachable,
-    /// A router said that there is no way to the peer's network.
-    #[error("network unreachable")]
-    NetUnreachable,
+    /// A router or the peer's host said that what is sent does not arrive, or no neighbour answers.
+    #[error("{0}")]
+    Unreachable(Unreachable),
     /// Every local port is taken for this peer, which turned out after the connect had begun.
     #[error("no local port is left for this peer")]
     NoPorts,
@@ -200,8 +199,7 @@ impl From<ringwire_proto::tcp::CloseReason> for CloseReason {
             Machine::Finished => CloseReason::Finished,
             Machine::Refused => CloseReason::Refused,
             Machine::TimedOut => CloseReason::TimedOut,
-            Machine::HostUnreachable => CloseReason::Unreachable,
-            Machine::NetUnreachable => CloseReason::NetUnreachable,
+            Machine::Unreachable(why) => CloseReason::Unreachable(why),
             Machine::NoPorts => CloseReason::NoPorts,
             _ => CloseReason::Reset,
         }
@@ -249,7 +247,7 @@ impl ConnError {
             ConnError::NoRoute => rustix::io::Errno::NETUNREACH.raw_os_error(),
             ConnError::Reset => rustix::io::Errno::CONNRESET.raw_os_error(),
             ConnError::Refused => rustix::io::Errno::CONNREFUSED.raw_os_error(),
-            ConnError::Unreachable => rustix::io::Errno::HOSTUNREACH.raw_os_error(),
+            ConnError::Unreachable(why) => why.errno(),
             ConnError::TooManyOptions => rustix::io::Errno::NOBUFS.raw_os_error(),
         }
     }
@@ -263,8 +261,7 @@ impl CloseReason {
             CloseReason::Refused => rustix::io::Errno::CONNREFUSED.raw_os_error(),
             CloseReason::Reset => rustix::io::Errno::CONNRESET.raw_os_error(),
             CloseReason::TimedOut => rustix::io::Errno::TIMEDOUT.raw_os_error(),
-            CloseReason::Unreachable => rustix::io::Errno::HOSTUNREACH.raw_os_error(),
-            CloseReason::NetUnreachable => rustix::io::Errno::NETUNREACH.raw_os_error(),
+            CloseReason::Unreachable(why) => why.errno(),
             CloseReason::NoPorts => EADDRNOTAVAIL,
             CloseReason::ShuttingDown => rustix::io::Errno::SHUTDOWN.raw_os_error(),
         }

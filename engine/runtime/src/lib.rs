@@ -94,9 +94,10 @@ pub use metrics::{Metrics, SteeringCounters, WorkerCounters};
 /// Frames and in-memory ports, for those who hold the other end of a wire.
 pub use ringwire_frame as frame;
 pub use ringwire_proto::DropReason;
+pub use ringwire_proto::icmp::Unreachable;
 pub use ringwire_proto::tcp::fast_open::{InvalidKeys as InvalidFastOpenKeys, Keys as FastOpenKeys};
 pub use ringwire_proto::tcp::{
-    Algorithm as CongestionControl, Ecn, Info as TcpInfo, Pacing, SoftError, State as TcpState,
+    Algorithm as CongestionControl, Ecn, Info as TcpInfo, Pacing, State as TcpState,
 };
 #[cfg(feature = "config")]
 pub use settings::{Settings, units};

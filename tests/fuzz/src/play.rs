@@ -412,9 +412,7 @@ impl Play {
     fn has_given_up(&self) -> bool {
         match self.ended {
             Some(CloseReason::TimedOut) => true,
-            Some(CloseReason::Unreachable | CloseReason::NetUnreachable | CloseReason::Refused) => {
-                self.has_sent_errors
-            }
+            Some(CloseReason::Unreachable(_) | CloseReason::Refused) => self.has_sent_errors,
             _ => false,
         }
     }

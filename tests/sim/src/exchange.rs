@@ -222,7 +222,7 @@ impl<'a> World<'a> {
     }
 
     fn excuse(&self, told: Told, side: &Side, peer: &Side) -> Option<Excuse> {
-        let is_silence = matches!(told.reason, CloseReason::TimedOut | CloseReason::Unreachable);
+        let is_silence = matches!(told.reason, CloseReason::TimedOut | CloseReason::Unreachable(_));
         let is_reset = told.reason == CloseReason::Reset;
         let has_few = self.plan.frames == SCARCE_FRAMES;
         let gave_up = has_few && side.given_up() > 0 && told.reason == CloseReason::TimedOut;

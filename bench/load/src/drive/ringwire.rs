@@ -126,7 +126,7 @@ impl Streams for WorkerStreams {
 fn fault_of(reason: CloseReason) -> Fault {
     match reason {
         CloseReason::Refused => Fault::Refused,
-        CloseReason::TimedOut | CloseReason::Unreachable | CloseReason::NetUnreachable => Fault::Timeout,
+        CloseReason::TimedOut | CloseReason::Unreachable(_) => Fault::Timeout,
         _ => Fault::Reset,
     }
 }

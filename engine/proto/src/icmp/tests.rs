@@ -163,36 +163,54 @@ fn an_error_names_the_flow_as_seen_from_here() {
     assert_eq!(error.protocol, Protocol::TCP);
     assert_eq!((error.flow.local, error.flow.local_port), (IpAddr::V4(OURS), 0x1234));
     assert_eq!((error.flow.remote, error.flow.remote_port), (IpAddr::V4(PEER), 80));
-    assert_eq!((error.seq, error.kind), (0x0102_0304, ErrorKind::Port));
+    assert_eq!((error.seq, error.kind), (0x0102_0304, ErrorKind::Unreachable(Unreachable::Port)));
 }
 
+/// The errors are Linux's for a socket that hears of them.
 #[test]
-fn types_and_codes_map_to_kinds() {
-    let mtu = |mtu| Ok(ErrorKind::FragmentationNeeded { mtu });
-    let table = [
-        (3, 0, 0, Ok(ErrorKind::Net)),
-        (3, 1, 0, Ok(ErrorKind::Host)),
-        (3, 2, 0, Ok(ErrorKind::Protocol)),
-        (3, 3, 0, Ok(ErrorKind::Port)),
-        (3, 4, 1400, mtu(1400)),
-        (3, 4, 68, mtu(68)),
-        (3, 4, 0, mtu(0)),
-        (3, 4, 67, Err(DropReason::IcmpBadMtu)),
-        (3, 4, 1, Err(DropReason::IcmpBadMtu)),
-        (3, 5, 0, Ok(ErrorKind::SourceRoute)),
-        (3, 6, 0, Ok(ErrorKind::Net)),
-        (3, 7, 0, Ok(ErrorKind::Host)),
-        (3, 13, 0, Ok(ErrorKind::Prohibited)),
-        (3, 16, 0, Err(DropReason::IcmpUnknownType)),
-        (3, 255, 0, Err(DropReason::IcmpUnknownType)),
-        (11, 0, 0, Ok(ErrorKind::TimeExceeded)),
-        (11, 1, 0, Ok(ErrorKind::TimeExceeded)),
-        (11, 2, 0, Err(DropReason::IcmpUnknownType)),
-        (12, 0, 0, Ok(ErrorKind::ParameterProblem)),
+fn types_and_codes_map_to_kinds_and_these_to_errors() {
+    const ENONET: i32 = 64;
+    const EPROTO: i32 = 71;
+    const ENOPROTOOPT: i32 = 92;
+    const EOPNOTSUPP: i32 = 95;
+    const ENETUNREACH: i32 = 101;
+    const ECONNREFUSED: i32 = 111;
+    const EHOSTDOWN: i32 = 112;
+    const EHOSTUNREACH: i32 = 113;
+    let kind = |message: &[u8]| read_error(message, Scope::Unicast).map(|error| error.kind);
+    let unreachable = [
+        (3, 0, Unreachable::Net, ENETUNREACH),
+        (3, 1, Unreachable::Host, EHOSTUNREACH),
+        (3, 2, Unreachable::Protocol, ENOPROTOOPT),
+        (3, 3, Unreachable::Port, ECONNREFUSED),
+        (3, 5, Unreachable::SourceRoute, EOPNOTSUPP),
+        (3, 6, Unreachable::Net, ENETUNREACH),
+        (3, 7, Unreachable::HostUnknown, EHOSTDOWN),
+        (3, 8, Unreachable::HostIsolated, ENONET),
+        (3, 9, Unreachable::Net, ENETUNREACH),
+        (3, 10, Unreachable::Prohibited, EHOSTUNREACH),
+        (3, 11, Unreachable::Net, ENETUNREACH),
+        (3, 12, Unreachable::Host, EHOSTUNREACH),
+        (3, 13, Unreachable::Prohibited, EHOSTUNREACH),
+        (3, 14, Unreachable::Prohibited, EHOSTUNREACH),
+        (3, 15, Unreachable::Prohibited, EHOSTUNREACH),
+        (11, 0, Unreachable::TimeExceeded, EHOSTUNREACH),
+        (11, 1, Unreachable::TimeExceeded, EHOSTUNREACH),
+        (12, 0, Unreachable::ParameterProblem, EPROTO),
     ];
-    for (icmp_type, code, mtu, expected) in table {
-        let verdict = read_error(&message(icmp_type, code, mtu, &quote()), Scope::Unicast);
-        assert_eq!(verdict.map(|error| error.kind), expected, "type {icmp_type} code {code} mtu {mtu}");
+    for (icmp_type, code, why, errno) in unreachable {
+        let verdict = kind(&message(icmp_type, code, 0, &quote()));
+        assert_eq!(verdict, Ok(ErrorKind::Unreachable(why)), "type {icmp_type} code {code}");
+        assert_eq!(why.errno(), errno, "{why}");
+        assert_eq!(why.is_lasting(), icmp_type == 3, "{why}");
+    }
+    for (mtu, known) in [(1400, true), (68, true), (0, true), (67, false), (1, false)] {
+        let expected =
+            if known { Ok(ErrorKind::FragmentationNeeded { mtu }) } else { Err(DropReason::IcmpBadMtu) };
+        assert_eq!(kind(&message(3, 4, mtu, &quote())), expected, "{mtu}");
+    }
+    for (icmp_type, code) in [(3, 16), (3, 255), (11, 2)] {
+        assert_eq!(kind(&message(icmp_type, code, 0, &quote())), Err(DropReason::IcmpUnknownType));
     }
 }
 
@@ -221,13 +239,4 @@ fn quotes_that_prove_nothing_are_dropped() {
     }
     let to_group = read_error(&message(3, 3, 0, &quote()), Scope::Group);
     assert_eq!(to_group, Err(DropReason::IcmpToGroup));
-}
-
-#[test]
-fn only_port_and_protocol_unreachable_are_hard() {
-    assert!(ErrorKind::Port.is_hard() && ErrorKind::Protocol.is_hard());
-    for soft in [ErrorKind::Net, ErrorKind::Host, ErrorKind::Prohibited, ErrorKind::TimeExceeded] {
-        assert!(!soft.is_hard(), "{soft:?}");
-    }
-    assert!(!ErrorKind::FragmentationNeeded { mtu: 1400 }.is_hard());
 }

@@ -2,49 +2,8 @@
 
 use super::tcb::{Bits, State, Tcb};
 use super::{CloseReason, Cx, Outcome, Payload, SendPool};
+use crate::icmp::ErrorKind;
 use crate::{DropReason, SeqNum};
-
-/// An ICMP error that quotes a segment of ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum IcmpError {
-    /// Port or protocol unreachable.
-    PortUnreachable,
-    /// Host unreachable, unknown or prohibited.
-    HostUnreachable,
-    /// Network unreachable, unknown or prohibited.
-    NetUnreachable,
-    /// Fragmentation needed: the next hop takes packets of `mtu` bytes.
-    PacketTooBig {
-        /// MTU of the next hop, with the IP header.
-        mtu: u16,
-    },
-    /// Anything else, like time exceeded.
-    Other,
-}
-
-/// What the network has said of a connection that goes on all the same: the latest ICMP error since data was last acknowledged (RFC 9293
-/// 3.9.1.8, MUST-47). If the retries run out, it is the reason told for the end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum SoftError {
-    /// Port or protocol unreachable.
-    Refused,
-    /// Host unreachable, the TTL ran out on the way, or a router refused the packet.
-    HostUnreachable,
-    /// Network unreachable.
-    NetUnreachable,
-}
-
-impl SoftError {
-    pub(super) const fn reason(self) -> CloseReason {
-        match self {
-            Self::Refused => CloseReason::Refused,
-            Self::HostUnreachable => CloseReason::HostUnreachable,
-            Self::NetUnreachable => CloseReason::NetUnreachable,
-        }
-    }
-}
 
 /// RFC 1191 3: below this, no honest router answers "fragmentation needed" (Linux's min_pmtu).
 const MIN_PATH_MTU: u16 = 552;
@@ -57,7 +16,7 @@ impl Tcb {
     pub fn on_icmp_error<P: Payload, A: SendPool>(
         &mut self,
         cx: &mut Cx<'_, P, A>,
-        error: IcmpError,
+        error: ErrorKind,
         seq: SeqNum,
     ) -> Outcome {
         let mut outcome = Outcome::default();
@@ -66,19 +25,15 @@ impl Tcb {
             outcome.drop = Some(DropReason::IcmpUnknownFlow);
             return outcome;
         }
-        let (soft, is_final) = match error {
-            IcmpError::PortUnreachable => (SoftError::Refused, true),
-            IcmpError::HostUnreachable => (SoftError::HostUnreachable, true),
-            IcmpError::NetUnreachable => (SoftError::NetUnreachable, true),
-            IcmpError::PacketTooBig { mtu } => {
+        let why = match error {
+            ErrorKind::FragmentationNeeded { mtu } => {
                 self.on_packet_too_big(cx, mtu);
                 return outcome;
             }
-            // Loops and odd routers come and go.
-            IcmpError::Other => (SoftError::HostUnreachable, false),
+            ErrorKind::Unreachable(why) => why,
         };
-        self.soft_error = Some(soft);
-        let reason = soft.reason();
+        self.soft_error = Some(why);
+        let (reason, is_final) = (CloseReason::told(why), why.is_lasting());
         match self.state {
             // RFC 5461 4.1: during connect an unreachable peer is news for the application.
             State::SynSent if is_final => self.close_with(cx, reason, &mut outcome),

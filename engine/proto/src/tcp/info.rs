@@ -5,8 +5,9 @@ use super::options::now_ms;
 use super::recovery::{DUP_THRESHOLD, Phase};
 use super::send_queue::Tally;
 use super::tcb::Bits;
-use super::{Cx, SendPool, SoftError, State, Tcb};
+use super::{Cx, SendPool, State, Tcb};
 use crate::Instant;
+use crate::icmp::Unreachable;
 use core::time::Duration;
 
 /// Where congestion control stands (Linux's `tcpi_ca_state`).
@@ -98,7 +99,7 @@ pub struct Info {
     /// Retransmissions, window probes or keepalive probes in a row without an answer that counts.
     pub tries: u8,
     /// What ICMP has said since data was last acknowledged.
-    pub soft_error: Option<SoftError>,
+    pub soft_error: Option<Unreachable>,
     /// Segments that the peer holds out of order.
     pub sacked_segs: u32,
     /// Sent, not acknowledged and presumed lost.

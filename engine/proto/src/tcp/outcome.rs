@@ -3,6 +3,7 @@
 use core::ops::{BitOr, BitOrAssign};
 
 use crate::DropReason;
+use crate::icmp::Unreachable;
 
 /// What happened, for the owner of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -102,10 +103,8 @@ pub enum CloseReason {
     Refused,
     /// Retries, keepalive probes or the user timeout ran out, and ICMP had said nothing.
     TimedOut,
-    /// ICMP said that the host cannot be reached: during connect, or before time ran out.
-    HostUnreachable,
-    /// The same of the network.
-    NetUnreachable,
+    /// ICMP said that what is sent does not arrive: during connect, or before time ran out; or no neighbour answers.
+    Unreachable(Unreachable),
     /// No local port was left to connect from, as its owner says.
     NoPorts,
     /// The application aborted, or closed while data was unread.
@@ -113,6 +112,11 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// The end of a connection of which ICMP said this.
+    pub(super) const fn told(why: Unreachable) -> Self {
+        if matches!(why, Unreachable::Port) { Self::Refused } else { Self::Unreachable(why) }
+    }
+
     /// The errno a socket would report, in Linux's numbers; none for an orderly end.
     pub const fn errno(self) -> Option<i32> {
         match self {
@@ -120,8 +124,7 @@ impl CloseReason {
             Self::Reset => Some(104),
             Self::Refused => Some(111),
             Self::TimedOut => Some(110),
-            Self::HostUnreachable => Some(113),
-            Self::NetUnreachable => Some(101),
+            Self::Unreachable(why) => Some(why.errno()),
             Self::NoPorts => Some(99),
             Self::Aborted => Some(103),
         }
@@ -182,8 +185,8 @@ mod tests {
             (CloseReason::Reset, Some(104)),
             (CloseReason::Refused, Some(111)),
             (CloseReason::TimedOut, Some(110)),
-            (CloseReason::HostUnreachable, Some(113)),
-            (CloseReason::NetUnreachable, Some(101)),
+            (CloseReason::Unreachable(Unreachable::Host), Some(113)),
+            (CloseReason::Unreachable(Unreachable::Net), Some(101)),
             (CloseReason::Aborted, Some(103)),
         ];
         for (reason, number) in numbers {

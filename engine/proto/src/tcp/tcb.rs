@@ -8,8 +8,9 @@ use super::options::effective_mss;
 use super::recovery::Reordering;
 use super::rtt::Rtt;
 use super::totals::PathMemory;
-use super::{Config, Cx, Seed, SendPool, SoftError};
+use super::{Config, Cx, Seed, SendPool};
 use crate::SeqNum;
+use crate::icmp::Unreachable;
 use crate::time::Instant;
 
 /// The state of a connection (RFC 9293 3.3.2). LISTEN belongs to the listener's owner, see [`super::on_listen`].
@@ -154,7 +155,8 @@ pub struct Tcb {
     pub(super) tries: u8,
     pub(super) quick_acks: u8,
     pub(super) fast_open: FastOpenStage,
-    pub(super) soft_error: Option<SoftError>,
+    /// What ICMP said last since data was acknowledged: shown, and the reason of the end if the retries run out (RFC 9293 3.9.1.8, MUST-47).
+    pub(super) soft_error: Option<Unreachable>,
 }
 
 /// Send sequence space (RFC 9293 3.3.1, figure 3).

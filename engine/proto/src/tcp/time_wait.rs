@@ -5,7 +5,7 @@ use ringwire_wire::tcp::Flags;
 use super::arrival::{Arrival, Step};
 use super::config::after;
 use super::tcb::{Bits, NEVER, State, Tcb, Timer};
-use super::{CloseReason, ColdStore, Cx, Outcome, Payload, SendPool, Signals, SoftError};
+use super::{CloseReason, ColdStore, Cx, Outcome, Payload, SendPool, Signals};
 use crate::{DropReason, Instant, SeqNum};
 
 impl Tcb {
@@ -116,7 +116,7 @@ impl Tcb {
 
     /// Why a connection ends whose retries, probes or time ran out: what the network had said of it, if anything.
     pub(super) fn given_up(&self) -> CloseReason {
-        self.soft_error.map_or(CloseReason::TimedOut, SoftError::reason)
+        self.soft_error.map_or(CloseReason::TimedOut, CloseReason::told)
     }
 
     /// Whether the connection has ended and what was unread has been taken: [`Tcb::on_timer`] says so, now as well as later.
@@ -149,10 +149,8 @@ fn report_of(reason: CloseReason) -> Option<Timer> {
         CloseReason::Finished => Some(Timer::Finished),
         CloseReason::Reset => Some(Timer::Reset),
         CloseReason::TimedOut => Some(Timer::TimedOut),
-        CloseReason::Refused
-        | CloseReason::HostUnreachable
-        | CloseReason::NetUnreachable
-        | CloseReason::NoPorts
-        | CloseReason::Aborted => None,
+        CloseReason::Refused | CloseReason::Unreachable(_) | CloseReason::NoPorts | CloseReason::Aborted => {
+            None
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! ARP, ICMP and chains: what is rare, kept off the batch path.
 
-use ringwire_proto::icmp::{self, Complaint, ErrorKind, Offender};
+use ringwire_proto::icmp::{self, Complaint, Offender};
 use ringwire_proto::ip::Scope;
 use ringwire_proto::neigh::{Released, Verdict};
-use ringwire_proto::{DropReason, SeqNum, tcp};
+use ringwire_proto::{DropReason, SeqNum};
 use ringwire_wire::checksum::Sum;
 use ringwire_wire::eth::{self, Mac};
 use ringwire_wire::icmp::Kind;
@@ -136,7 +136,7 @@ fn on_icmp_error(
     let reader = io.table.reader();
     match reader.lookup(&key).or_else(|| reader.lookup_listener(&key)).map(Socket::unpack) {
         Some(Socket::Flow(slot)) => {
-            let (error, seq) = (tcp_error(error.kind), SeqNum(error.seq));
+            let (error, seq) = (error.kind, SeqNum(error.seq));
             sockets.streams.on_icmp_error(io, slot, error, seq).map(|()| None)
         }
         Some(Socket::Udp(slot)) => {
@@ -207,17 +207,4 @@ fn send_icmp(io: &mut Io, hop: &Hop, header: ringwire_wire::icmp::Header, data: 
     let sum = Sum::copy(frame.append(len), data);
     io.link.emit_icmp(&mut frame, hop, header, sum);
     io.link.submit_or_drop(hop.port, frame, &mut io.counters);
-}
-
-/// The same error in TCP's terms.
-fn tcp_error(kind: ErrorKind) -> tcp::IcmpError {
-    match kind {
-        ErrorKind::Protocol | ErrorKind::Port => tcp::IcmpError::PortUnreachable,
-        ErrorKind::Host | ErrorKind::Prohibited => tcp::IcmpError::HostUnreachable,
-        ErrorKind::Net => tcp::IcmpError::NetUnreachable,
-        ErrorKind::FragmentationNeeded { mtu } => tcp::IcmpError::PacketTooBig { mtu },
-        ErrorKind::SourceRoute | ErrorKind::TimeExceeded | ErrorKind::ParameterProblem => {
-            tcp::IcmpError::Other
-        }
-    }
 }

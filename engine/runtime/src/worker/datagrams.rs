@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use ringwire_frame::{Class, Frame};
 use ringwire_proto::DropReason;
-use ringwire_proto::icmp::ErrorKind;
+use ringwire_proto::icmp::{ErrorKind, Unreachable};
 use ringwire_table::FlowKey;
 use ringwire_wire::ipv4::Protocol;
 
@@ -179,14 +179,9 @@ impl Datagrams {
             return;
         }
         socket.error = Some(match kind {
-            ErrorKind::Port | ErrorKind::Protocol => ConnError::Refused,
+            ErrorKind::Unreachable(Unreachable::Port) => ConnError::Refused,
+            ErrorKind::Unreachable(why) => ConnError::Unreachable(why),
             ErrorKind::FragmentationNeeded { .. } => ConnError::TooLong,
-            ErrorKind::Net
-            | ErrorKind::Host
-            | ErrorKind::Prohibited
-            | ErrorKind::SourceRoute
-            | ErrorKind::TimeExceeded
-            | ErrorKind::ParameterProblem => ConnError::Unreachable,
         });
         if !socket.is_ready {
             socket.is_ready = true;

@@ -299,7 +299,7 @@ impl Streams {
         &mut self,
         io: &mut Io,
         slot: u32,
-        error: tcp::IcmpError,
+        error: ringwire_proto::icmp::ErrorKind,
         seq: SeqNum,
     ) -> Result<(), DropReason> {
         let was_opening = self.flows.at(slot).is_some_and(|flow| flow.tcb.state() == tcp::State::SynSent);

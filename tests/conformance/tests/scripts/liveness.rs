@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringwire::{CloseReason, KeepAlive, SoftError, TcpState};
+use ringwire::{CloseReason, KeepAlive, TcpState, Unreachable};
 use ringwire_conformance::{Script, ack, data, fin, rst, script, syn, syn_ack};
 
 fn keepalive(s: &mut Script) {
@@ -224,12 +224,12 @@ fn rfc9293_3_9_1_8_soft_errors_are_told() {
         s.options.user_timeout = Some(Duration::from_secs(10));
         s.establish();
         for (kind, code, soft) in [
-            (3, 0, SoftError::NetUnreachable),
-            (3, 1, SoftError::HostUnreachable),
-            (3, 3, SoftError::Refused),
-            (3, 5, SoftError::HostUnreachable),
-            (11, 0, SoftError::HostUnreachable),
-            (12, 0, SoftError::HostUnreachable),
+            (3, 0, Unreachable::Net),
+            (3, 1, Unreachable::Host),
+            (3, 3, Unreachable::Port),
+            (3, 5, Unreachable::SourceRoute),
+            (11, 0, Unreachable::TimeExceeded),
+            (12, 0, Unreachable::ParameterProblem),
         ] {
             s.send("x");
             let sent = s.expect_only(data("x"));
@@ -244,7 +244,7 @@ fn rfc9293_3_9_1_8_soft_errors_are_told() {
         s.inject_icmp_error((3, 1), 0, &sent);
         s.wait(10_100);
         s.ignore_sent();
-        s.expect_closed(CloseReason::Unreachable);
+        s.expect_closed(CloseReason::Unreachable(Unreachable::Host));
     });
 }
 
@@ -266,9 +266,15 @@ fn rfc5927_5_2_hard_errors_are_soft_once_established() {
 /// MUST-54: a connect fails at once when the network says that there is no way.
 #[test]
 fn rfc9293_3_9_2_2_unreachable_fails_a_connect() {
-    for (code, reason) in
-        [(0, CloseReason::NetUnreachable), (1, CloseReason::Unreachable), (3, CloseReason::Refused)]
-    {
+    let reasons = [
+        (0, CloseReason::Unreachable(Unreachable::Net)),
+        (1, CloseReason::Unreachable(Unreachable::Host)),
+        (2, CloseReason::Unreachable(Unreachable::Protocol)),
+        (3, CloseReason::Refused),
+        (5, CloseReason::Unreachable(Unreachable::SourceRoute)),
+        (13, CloseReason::Unreachable(Unreachable::Prohibited)),
+    ];
+    for (code, reason) in reasons {
         ringwire_conformance::run("rfc9293_3_9_2_2_unreachable_fails_a_connect", |s| {
             s.connect();
             let sent = s.expect_only(syn());

@@ -1,6 +1,6 @@
 //! Opening a connection: RFC 9293 3.5, 3.10.7.1 to 3.10.7.3.
 
-use ringwire::{CloseReason, TcpState};
+use ringwire::{CloseReason, TcpState, Unreachable};
 use ringwire_conformance::{WORKER, ack, bare, data, fin, rst, rst_ack, script, syn, syn_ack};
 use ringwire_wire::tcp::Flags;
 
@@ -396,7 +396,7 @@ fn section5_state_self_connect() {
             assert_eq!(s.connect_to("10.0.0.1:81"), Ok(()));
             s.wait(5000);
             s.expect_nothing();
-            s.expect_closed(CloseReason::Unreachable);
+            s.expect_closed(CloseReason::Unreachable(Unreachable::Host));
             assert_eq!(s.connections(), 1);
         });
     });

@@ -51,26 +51,45 @@ fn refused() {
     assert_eq!(drill.so_error(fd), libc::ECONNREFUSED);
 }
 
-/// Linux has a number for each of them; some of the same meaning share one here.
+/// RFC 1122 3.2.2.1, 4.2.3.9: each code of "destination unreachable" is an error of its own to who connects, and none to who is
+/// connected: there it is the reason if the peer stays silent.
 #[test]
-fn what_icmp_says_of_a_syn() {
-    for (code, errno) in [
+fn unreachable() {
+    let errors = [
         (0, libc::ENETUNREACH),
         (1, libc::EHOSTUNREACH),
+        (2, libc::ENOPROTOOPT),
         (3, libc::ECONNREFUSED),
+        (5, libc::EOPNOTSUPP),
         (6, libc::ENETUNREACH),
+        (7, libc::EHOSTDOWN),
+        (8, libc::ENONET),
+        (9, libc::ENETUNREACH),
         (10, libc::EHOSTUNREACH),
         (11, libc::ENETUNREACH),
         (12, libc::EHOSTUNREACH),
         (13, libc::EHOSTUNREACH),
-    ] {
+        (14, libc::EHOSTUNREACH),
+        (15, libc::EHOSTUNREACH),
+    ];
+    for (code, errno) in errors {
         let drill = Drill::new("");
         let fd = drill.stream();
+        drill.bind(fd, (HERE, PORT)).unwrap();
         drill.make_nonblocking(fd);
         assert_eq!(drill.connect(fd, (THERE, PEER_PORT)), Err(libc::EINPROGRESS));
-        let syn = receive(&drill);
-        drill.inject(&icmp_error((3, code), &syn)).unwrap();
+        drill.inject(&icmp_error((3, code), &receive(&drill))).unwrap();
         assert_eq!(drill.so_error(fd), errno, "code {code}");
+
+        let peer = Peer::accepted("");
+        let ms = 3_000_i32.to_ne_bytes();
+        peer.drill.set_option(peer.fd, (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT), &ms).unwrap();
+        peer.drill.make_nonblocking(peer.fd);
+        peer.drill.write(peer.fd, b"x").unwrap();
+        peer.drill.inject(&icmp_error((3, code), &peer.receive())).unwrap();
+        assert_eq!(peer.drill.read(peer.fd), Err(libc::EAGAIN), "code {code}");
+        peer.drill.usleep(10_000_000);
+        assert_eq!(peer.drill.read(peer.fd), Err(errno), "code {code}");
     }
 }
 

@@ -8,11 +8,12 @@ use ringwire_wire::tcp::{FastOpen, Options};
 
 use super::host::{Bytes, Host, Wire};
 use super::script::*;
+use crate::icmp::{ErrorKind, Unreachable};
 use crate::prf::Prf;
 use crate::tcp::fast_open::{
     Answer, Asking, ClientOffer, CookieUse, Cookies, KEY_LEN, Keys, MAX_PEERS, Offer, Path, Rules, judge,
 };
-use crate::tcp::{CloseReason, Config, IcmpError, SegmentIn, SendError, Signals, State};
+use crate::tcp::{CloseReason, Config, SegmentIn, SendError, Signals, State};
 use crate::{DropReason, Flow, Instant, SeqNum};
 
 const COOKIE: [u8; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
@@ -107,7 +108,7 @@ fn what_goes_again_before_the_end_of_the_handshake_is_followed_by_no_fin() {
     host.read();
     host.send(&[7; 12_000]);
     assert_eq!(host.shutdown_write().len(), 10);
-    let _ = host.call(|tcb, cx| tcb.on_icmp_error(cx, IcmpError::PacketTooBig { mtu: 600 }, ISS + 1));
+    let _ = host.call(|tcb, cx| tcb.on_icmp_error(cx, ErrorKind::FragmentationNeeded { mtu: 600 }, ISS + 1));
     let again = host.transmit();
     assert!(!again.is_empty() && again.iter().all(|wire| !wire.has(FIN)), "{again:?}");
     assert_eq!(host.state(), State::SynReceived);
@@ -116,7 +117,7 @@ fn what_goes_again_before_the_end_of_the_handshake_is_followed_by_no_fin() {
 #[test]
 fn a_connection_of_the_application_is_not_ended_by_icmp_nor_by_another_syn() {
     let mut host = server(b"GET");
-    let outcome = host.call(|tcb, cx| tcb.on_icmp_error(cx, IcmpError::HostUnreachable, ISS));
+    let outcome = host.call(|tcb, cx| tcb.on_icmp_error(cx, ErrorKind::Unreachable(Unreachable::Host), ISS));
     assert_eq!((outcome.closed, host.state()), (None, State::SynReceived));
     host.refuse(&Wire::new(SYN, IRS + 20, SeqNum(0)), DropReason::TcpSynChallenged);
     // A reset does, and what came before it is read first.
@@ -255,7 +256,7 @@ fn icmp_too_big_sends_a_plain_syn() {
     let mut host = client(&plain());
     host.send(&[7; 900]);
     assert_eq!(one(host.transmit()).payload.len(), 900);
-    let _ = host.call(|tcb, cx| tcb.on_icmp_error(cx, IcmpError::PacketTooBig { mtu: 600 }, ISS));
+    let _ = host.call(|tcb, cx| tcb.on_icmp_error(cx, ErrorKind::FragmentationNeeded { mtu: 600 }, ISS));
     let again = one(host.transmit());
     assert_eq!((again.header.flags, again.payload.len()), (SYN, 0));
     let sent = host.exchange(&peer_syn_ack());

@@ -8,8 +8,9 @@ use ringwire_wire::tcp::Flags;
 use super::host::{Buf, Completion, Host, Wire};
 use super::net::Rng;
 use super::script::*;
+use crate::icmp::{ErrorKind, Unreachable};
 use crate::tcp::tcb::Bits;
-use crate::tcp::{Config, IcmpError, Keepalive, State};
+use crate::tcp::{Config, Keepalive, State};
 use crate::{Instant, SeqNum};
 
 /// A number near one that matters.
@@ -79,9 +80,9 @@ fn any_call(rng: &mut Rng, host: &mut Host) {
         32 => host.complete(),
         33 => {
             let error = [
-                IcmpError::PacketTooBig { mtu: rng.next() as u16 },
-                IcmpError::HostUnreachable,
-                IcmpError::Other,
+                ErrorKind::FragmentationNeeded { mtu: rng.next() as u16 },
+                ErrorKind::Unreachable(Unreachable::Host),
+                ErrorKind::Unreachable(Unreachable::TimeExceeded),
             ][rng.below(3) as usize];
             let seq = near(rng, &[host.tcb.snd.una, host.tcb.snd.nxt]);
             let _ = host.call(|tcb, cx| tcb.on_icmp_error(cx, error, seq));

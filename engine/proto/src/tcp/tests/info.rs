@@ -4,9 +4,8 @@ use core::time::Duration;
 
 use super::host::{Buf, Bytes, Host, Wire};
 use super::script::*;
-use crate::tcp::{
-    Algorithm, Config, CongestionPhase, Ecn, Held, IcmpError, Info, Pacing, Payload, SendBuf, State,
-};
+use crate::icmp::ErrorKind;
+use crate::tcp::{Algorithm, Config, CongestionPhase, Ecn, Held, Info, Pacing, Payload, SendBuf, State};
 
 const ROUND_TRIP: Duration = Duration::from_millis(80);
 /// With a shift of 2.
@@ -422,7 +421,7 @@ fn bytes_are_counted_beyond_four_gibibytes() {
 fn a_smaller_path_shows_in_the_segment() {
     let (mut host, _) = sending();
     let seq = host.tcb.snd.una;
-    let _ = host.call(|tcb, cx| tcb.on_icmp_error(cx, IcmpError::PacketTooBig { mtu: 640 }, seq));
+    let _ = host.call(|tcb, cx| tcb.on_icmp_error(cx, ErrorKind::FragmentationNeeded { mtu: 640 }, seq));
     assert_eq!(info(&mut host).mss, 600);
 }
 

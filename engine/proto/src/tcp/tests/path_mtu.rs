@@ -320,7 +320,7 @@ fn icmp_bounds_the_search() {
     path.write(60_000);
     path.queue(1000);
     path.host.transmit();
-    let error = crate::tcp::IcmpError::PacketTooBig { mtu: 1100 + 40 };
+    let error = crate::icmp::ErrorKind::FragmentationNeeded { mtu: 1100 + 40 };
     let seq = path.host.tcb.snd.una;
     let outcome = path.host.call(|tcb, cx| tcb.on_icmp_error(cx, error, seq));
     assert_eq!(outcome.drop, None);
@@ -354,7 +354,7 @@ fn a_probe_that_icmp_cut_up_has_not_got_through() {
     let mut host = healed();
     let sent = host.write(&[1; 10_000]);
     assert_eq!(sent[0].payload.len(), 1212);
-    let error = crate::tcp::IcmpError::PacketTooBig { mtu: 988 };
+    let error = crate::icmp::ErrorKind::FragmentationNeeded { mtu: 988 };
     let outcome = host.call(|tcb, cx| tcb.on_icmp_error(cx, error, sent[0].seq()));
     assert_eq!((outcome.drop, host.tcb.mss), (None, 948));
     host.transmit();

@@ -6,6 +6,7 @@ use super::host::Host;
 use super::script::*;
 use crate::DropReason;
 use crate::SeqNum;
+use crate::icmp::{ErrorKind, Unreachable};
 use crate::tcp::{CloseReason, Config, ListenVerdict, Recv, RecvError, SendError, Signals, State, on_listen};
 
 #[test]
@@ -517,10 +518,10 @@ fn a_connection_is_not_gone_before_its_reset_has_left() {
 #[test]
 fn icmp_ends_a_passive_opening_and_no_fast_one() {
     let unreachable = |host: &mut Host| {
-        host.call(|tcb, cx| tcb.on_icmp_error(cx, crate::tcp::IcmpError::HostUnreachable, ISS)).closed
+        host.call(|tcb, cx| tcb.on_icmp_error(cx, ErrorKind::Unreachable(Unreachable::Host), ISS)).closed
     };
     let mut host = syn_received(&plain());
-    assert_eq!(unreachable(&mut host), Some(CloseReason::HostUnreachable));
+    assert_eq!(unreachable(&mut host), Some(CloseReason::Unreachable(Unreachable::Host)));
     let mut host = Host::accept(&plain(), ISS.0, &peer_syn());
     let _ = host.call(|tcb, cx| tcb.open_fast(cx, Some(super::host::Bytes::new(b"GET"))));
     host.transmit();

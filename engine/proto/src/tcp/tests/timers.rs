@@ -5,9 +5,8 @@ use std::{vec, vec::Vec};
 
 use super::host::{Host, Wire};
 use super::script::*;
-use crate::tcp::{
-    Algorithm, CloseReason, Config, IcmpError, Keepalive, Signals, SoftError, State, TransmitKind, Window,
-};
+use crate::icmp::{ErrorKind, Unreachable};
+use crate::tcp::{Algorithm, CloseReason, Config, Keepalive, Signals, State, TransmitKind, Window};
 use crate::{DropReason, Instant};
 
 const MS: Duration = Duration::from_millis(1);
@@ -335,14 +334,15 @@ fn early_timer_calls_do_nothing() {
 fn icmp_errors_fail_a_connect_and_nothing_else() {
     // RFC 9293 3.9.2.2, RFC 5927
     for (error, reason) in [
-        (IcmpError::PortUnreachable, CloseReason::Refused),
-        (IcmpError::HostUnreachable, CloseReason::HostUnreachable),
-        (IcmpError::NetUnreachable, CloseReason::NetUnreachable),
+        (ErrorKind::Unreachable(Unreachable::Port), CloseReason::Refused),
+        (ErrorKind::Unreachable(Unreachable::Host), CloseReason::Unreachable(Unreachable::Host)),
+        (ErrorKind::Unreachable(Unreachable::Net), CloseReason::Unreachable(Unreachable::Net)),
     ] {
         let mut host = in_state(State::SynSent, &plain());
         let forged = host.call(|tcb, cx| tcb.on_icmp_error(cx, error, ISS + 1));
         assert_eq!((forged.drop, forged.closed), (Some(DropReason::IcmpUnknownFlow), None));
-        let soft = host.call(|tcb, cx| tcb.on_icmp_error(cx, IcmpError::Other, ISS));
+        let soft = host
+            .call(|tcb, cx| tcb.on_icmp_error(cx, ErrorKind::Unreachable(Unreachable::TimeExceeded), ISS));
         assert_eq!((soft.drop, soft.closed), (None, None));
         assert_eq!(host.call(|tcb, cx| tcb.on_icmp_error(cx, error, ISS)).closed, Some(reason));
         assert!(host.tcb.is_closed());
@@ -357,9 +357,10 @@ fn icmp_errors_fail_a_connect_and_nothing_else() {
 #[test]
 fn a_soft_error_of_the_handshake_does_not_outlive_it() {
     let mut host = in_state(State::SynSent, &plain());
-    let _ = host.call(|tcb, cx| tcb.on_icmp_error(cx, IcmpError::Other, ISS));
+    let _ =
+        host.call(|tcb, cx| tcb.on_icmp_error(cx, ErrorKind::Unreachable(Unreachable::TimeExceeded), ISS));
     let info = host.call(|tcb, cx| tcb.info(cx));
-    assert_eq!(info.soft_error, Some(SoftError::HostUnreachable));
+    assert_eq!(info.soft_error, Some(Unreachable::TimeExceeded));
     host.exchange(&peer_syn_ack());
     let info = host.call(|tcb, cx| tcb.info(cx));
     assert_eq!((info.state, info.soft_error), (State::Established, None));
@@ -369,12 +370,14 @@ fn a_soft_error_of_the_handshake_does_not_outlive_it() {
 #[test]
 fn a_soft_error_is_shown_until_the_peer_is_heard_and_names_the_end() {
     let said = |host: &mut Host| host.call(|tcb, cx| tcb.info(cx)).soft_error;
-    for (error, soft, reason) in [
-        (IcmpError::PortUnreachable, SoftError::Refused, CloseReason::Refused),
-        (IcmpError::HostUnreachable, SoftError::HostUnreachable, CloseReason::HostUnreachable),
-        (IcmpError::NetUnreachable, SoftError::NetUnreachable, CloseReason::NetUnreachable),
-        (IcmpError::Other, SoftError::HostUnreachable, CloseReason::HostUnreachable),
-    ] {
+    let reasons = [
+        (Unreachable::Port, CloseReason::Refused),
+        (Unreachable::Host, CloseReason::Unreachable(Unreachable::Host)),
+        (Unreachable::Net, CloseReason::Unreachable(Unreachable::Net)),
+        (Unreachable::TimeExceeded, CloseReason::Unreachable(Unreachable::TimeExceeded)),
+    ];
+    for (soft, reason) in reasons {
+        let error = ErrorKind::Unreachable(soft);
         for unread in [&b""[..], b"unread"] {
             let mut host = established(&plain());
             host.exchange(&peer(ACK, 0, 0).text(unread));
@@ -401,9 +404,10 @@ fn a_soft_error_is_shown_until_the_peer_is_heard_and_names_the_end() {
         }
     }
     let mut host = in_state(State::SynSent, &plain());
-    let _ = host.call(|tcb, cx| tcb.on_icmp_error(cx, IcmpError::Other, ISS));
+    let _ =
+        host.call(|tcb, cx| tcb.on_icmp_error(cx, ErrorKind::Unreachable(Unreachable::TimeExceeded), ISS));
     run_out(&mut host);
-    assert_eq!(host.closed, Some(CloseReason::HostUnreachable));
+    assert_eq!(host.closed, Some(CloseReason::Unreachable(Unreachable::TimeExceeded)));
 }
 
 #[test]
@@ -412,7 +416,7 @@ fn a_smaller_path_mtu_cuts_what_is_in_flight_and_sends_it_again() {
     let bytes: Vec<u8> = (0..3000_u32).map(|n| (n / 7) as u8).collect();
     host.write(&bytes);
     let too_big = |host: &mut Host, mtu: u16, seq: u32| {
-        host.call(|tcb, cx| tcb.on_icmp_error(cx, IcmpError::PacketTooBig { mtu }, ISS + seq)).drop
+        host.call(|tcb, cx| tcb.on_icmp_error(cx, ErrorKind::FragmentationNeeded { mtu }, ISS + seq)).drop
     };
     // Larger than now, or for something that is not in flight: ignored.
     assert_eq!(too_big(&mut host, 1500, 1), None);
@@ -560,7 +564,7 @@ fn options_come_off_a_smaller_path_mtu_too() {
     // RFC 1191 6.3, RFC 6691 2
     let mut host = established_by(&Config { timestamps: true, ..plain() }, &peer_syn_ack().stamp(7, 0));
     host.write(&[1; 900]);
-    let error = IcmpError::PacketTooBig { mtu: 640 };
+    let error = ErrorKind::FragmentationNeeded { mtu: 640 };
     assert_eq!(host.call(|tcb, cx| tcb.on_icmp_error(cx, error, ISS + 1)).drop, None);
     assert_eq!(host.tcb.mss, 640 - 40 - 12);
 }

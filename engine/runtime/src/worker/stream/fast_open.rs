@@ -12,7 +12,7 @@ use core::time::Duration;
 use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
 
-use ringwire_proto::tcp::IcmpError;
+use ringwire_proto::icmp::{ErrorKind, Unreachable};
 use ringwire_proto::tcp::fast_open::{Answer, CookieUse, Cookies, Offer, Path};
 
 use super::listen::Syn;
@@ -161,9 +161,14 @@ impl Streams {
 
     /// RFC 7413 4.1.3.1: an ICMP error about a SYN is a negative response too.
     #[cold]
-    pub(super) fn note_syn_error(&mut self, io: &Io, slot: u32, error: IcmpError) {
-        use IcmpError::{HostUnreachable, NetUnreachable, PacketTooBig};
-        if matches!(error, HostUnreachable | NetUnreachable | PacketTooBig { .. }) {
+    pub(super) fn note_syn_error(&mut self, io: &Io, slot: u32, error: ErrorKind) {
+        let is_of_the_way = match error {
+            ErrorKind::Unreachable(why) => {
+                why.is_lasting() && !matches!(why, Unreachable::Port | Unreachable::Protocol)
+            }
+            ErrorKind::FragmentationNeeded { .. } => true,
+        };
+        if is_of_the_way {
             self.on_syn_lost(io, slot);
         }
     }

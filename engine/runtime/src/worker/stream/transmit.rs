@@ -1,6 +1,7 @@
 //! The transmit queue: machine by machine, as long as the rings and the pool have room.
 
 use ringwire_frame::Class;
+use ringwire_proto::icmp::Unreachable;
 use ringwire_proto::tcp::{Body, SendBuf, SendPool, Transmit};
 
 use super::*;
@@ -73,7 +74,7 @@ impl Streams {
             }
             Way::Broken if flow.tcb.state() == tcp::State::SynSent => {
                 // A connect fails with that news.
-                self.fail_open(io, slot, tcp::CloseReason::HostUnreachable);
+                self.fail_open(io, slot, tcp::CloseReason::Unreachable(Unreachable::Host));
                 return Progress::Done;
             }
             Way::Broken => None,
