@@ -84,7 +84,7 @@ pub(crate) struct Flow {
     pub(crate) is_ready: bool,
     /// Waits for a local port or a neighbour; looked at again when news arrive.
     pub(crate) is_parked: bool,
-    /// Over, and only here for what is unread: its tuple and its port are others'.
+    /// Over, and only here for what is unread or untold: its tuple and its port are others'.
     pub(crate) is_unlisted: bool,
     /// A write found no memory: WRITABLE follows when there is some.
     pub(crate) wanted: Option<Wanted>,

@@ -290,7 +290,6 @@ impl Streams {
             return;
         };
         self.settle(io, slot, outcome);
-        self.unlist(io, slot);
         self.on_syn(io, listener, Syn { at, after: Some(after), packet: None });
     }
 
@@ -371,11 +370,12 @@ impl Streams {
         flow.signals |= Signals::CLOSED;
         self.schedule.disarm(slot, flow);
         match flow.owner {
-            Owner::Application if !flow.is_ready => {
-                flow.is_ready = true;
-                io.ready.push_back(Ready::Flow(slot));
+            Owner::Application => {
+                if !core::mem::replace(&mut flow.is_ready, true) {
+                    io.ready.push_back(Ready::Flow(slot));
+                }
+                self.give_tuple_back(io, slot);
             }
-            Owner::Application => {}
             Owner::Listener(_) | Owner::Nobody => self.let_go(io, slot),
         }
     }
@@ -412,17 +412,26 @@ impl Streams {
         io.counters.now.closed += 1;
     }
 
-    /// A connection that is over and not read to its end gives its tuple back, as Linux unhashes it: the peer may come again from there.
+    /// A connection that is over and not read to its end.
     #[cold]
     fn unlist(&mut self, io: &mut Io, slot: u32) {
         self.transmit_flow(io, slot);
-        let Some(flow) = self.flows.at_mut(slot) else { return };
-        if !core::mem::replace(&mut flow.is_unlisted, true) {
-            io.table.remove(&flow.tuple.key());
-            self.ports.on_flow_gone(&mut io.net, flow.tuple.local_port);
-            let reason = flow.tcb.ended();
+        if self.give_tuple_back(io, slot) {
+            let reason = self.flows.at(slot).and_then(|flow| flow.tcb.ended());
             self.leave_pending(slot, reason, io.now);
         }
+    }
+
+    /// Of a connection that is over, though its owner has not heard of it or has something left to read: as Linux unhashes it, for the
+    /// peer may come again from there. False if it has.
+    fn give_tuple_back(&mut self, io: &mut Io, slot: u32) -> bool {
+        let Some(flow) = self.flows.at_mut(slot) else { return false };
+        if core::mem::replace(&mut flow.is_unlisted, true) {
+            return false;
+        }
+        io.table.remove(&flow.tuple.key());
+        self.ports.on_flow_gone(&mut io.net, flow.tuple.local_port);
+        true
     }
 
     /// Deadlines that have passed.

@@ -464,3 +464,16 @@ fn rfc9293_3_10_4_close_before_established_is_queued() {
         s.expect_state(TcpState::FinWait2);
     });
 }
+
+/// A peer that resets and begins anew at once meets the listener, although the application has not heard of the reset yet.
+#[test]
+fn rfc9293_3_10_7_4_a_new_syn_right_behind_a_reset_meets_the_listener() {
+    script(|s| {
+        s.establish();
+        let syn = s.peer_syn().seq(5000);
+        s.inject_all([rst().seq(1), syn]);
+        s.expect_only(syn_ack().ack(5001));
+        s.expect_closed(CloseReason::Reset);
+        assert_eq!(s.connections(), 1);
+    });
+}
