@@ -136,8 +136,16 @@ impl Tcb {
             return;
         }
         cold.congestion.on_mark(config.congestion, &mut self.window, flight_bytes, self.mss);
-        cold.recovery.cwr_end = Some(self.snd.nxt);
-        self.flags.set(Bits::CWR_DUE);
+        self.tell_of_reduction(cold);
+    }
+
+    /// The window was reduced, for whatever reason: the next new data says so, and what else the path has to say of this window of data
+    /// is answered (RFC 3168 6.1.2).
+    pub(super) fn tell_of_reduction<P, S>(&mut self, cold: &mut Cold<P, S>) {
+        if self.flags.has(Bits::ECN) {
+            cold.recovery.cwr_end = Some(self.snd.nxt);
+            self.flags.set(Bits::CWR_DUE);
+        }
     }
 
     /// What a segment that carries an ACK says beside it.

@@ -63,7 +63,7 @@ pub(super) struct Recovery {
     pub small_end: Option<SeqNum>,
     /// What was sent in a row since the last PSH.
     pub run_bytes: u32,
-    /// ECE is not answered again before this is acknowledged (RFC 3168 6.1.2).
+    /// ECE is not answered before this is acknowledged, for the window was reduced when it was sent (RFC 3168 6.1.2).
     pub cwr_end: Option<SeqNum>,
     /// When the last acknowledgement of new data came, and what was in flight before those that came with it.
     batch: (Instant, u32),
@@ -152,6 +152,20 @@ impl Recovery {
         if self.batch.0 != now {
             self.batch = (now, flight_bytes);
         }
+    }
+
+    /// Whether the window was reduced for a mark, and `una` has not passed what was out then. A loss is over with its repair.
+    pub(super) fn is_reduced_for_mark(&self, una: SeqNum) -> bool {
+        self.cwr_end.is_some_and(|end| una.before_eq(end) && end != self.recover)
+    }
+
+    /// The reduction of this episode is taken back. False if it was not the last one.
+    fn withdraw_reduction(&mut self) -> bool {
+        let is_ours = self.cwr_end == Some(self.recover);
+        if is_ours {
+            self.cwr_end = None;
+        }
+        is_ours
     }
 
     /// Bytes in flight when the episode began.
@@ -390,6 +404,7 @@ impl Tcb {
             self.remember_for_undo(cold);
             let flight_bytes = self.flight();
             cold.congestion.on_timeout(config.congestion, &mut self.window, flight_bytes, self.mss);
+            self.tell_of_reduction(cold);
         } else {
             self.window.cwnd = u32::from(self.mss);
         }
@@ -442,6 +457,7 @@ impl Tcb {
             Reduction::begin(flight_bytes, unreplaced_bytes, cold.send.delivered_bytes());
         if !self.loses_only_path_probe(cold, self.flags.has(Bits::SACK)) {
             cold.congestion.on_loss(config.congestion, &mut self.window, flight_bytes, self.mss);
+            self.tell_of_reduction(cold);
         }
         self.end_probe(cold);
         cold.recovery.begin(Phase::FastRecovery, self.snd.nxt);

@@ -172,6 +172,46 @@ fn rfc3168_6_1_2_ece_reduces_the_window() {
     });
 }
 
+/// 6.1.2: a reduction for a loss is told of as one for a mark is, by the first new data and not by what is sent again.
+#[test]
+fn rfc3168_6_1_2_a_reduction_for_a_loss_is_told_of() {
+    script(|s| {
+        negotiated(s);
+        s.send(vec![1; 5 * 1460]);
+        assert_eq!(s.take_sent().len(), 5);
+        s.wait(100);
+        for _ in 0..3 {
+            s.inject(ack().ack(1));
+        }
+        s.expect(bare(Flags::ACK).len(1460).seq(1).without(ecn_setup()).tos(0));
+        s.wait(100);
+        s.inject(ack().ack(1 + 5 * MSS));
+        s.ignore_sent();
+        s.send("new");
+        s.expect_only(data("new").with(Flags::CWR).tos(ECT_0));
+        s.inject(ack());
+        s.send("newer");
+        s.expect_only(data("newer").without(Flags::CWR));
+        s.inject(ack());
+    });
+}
+
+/// The same after a timeout.
+#[test]
+fn rfc3168_6_1_2_a_reduction_for_a_timeout_is_told_of() {
+    script(|s| {
+        negotiated(s);
+        s.send("lost");
+        s.expect_only(data("lost"));
+        s.expect_after(100..=1500, data("lost").without(Flags::CWR));
+        s.expect_after(100..=3000, data("lost").without(Flags::CWR));
+        s.inject(ack());
+        s.send("new");
+        s.expect_only(data("new").with(Flags::CWR).tos(ECT_0));
+        s.inject(ack());
+    });
+}
+
 /// 6.1.2: ECE without agreement means nothing.
 #[test]
 fn rfc3168_6_1_2_ece_without_agreement_is_ignored() {

@@ -120,6 +120,7 @@ impl Tcb {
         cold.congestion.on_loss(config.congestion, &mut self.window, flight_bytes, self.mss);
         // RFC 5681 4.1: it may be the one of a restart by now, and less than half of what was in flight.
         self.window.cwnd = self.window.cwnd.min(cwnd);
+        self.tell_of_reduction(cold);
     }
 
     pub(super) fn end_probe<P, S>(&mut self, cold: &mut Cold<P, S>) {

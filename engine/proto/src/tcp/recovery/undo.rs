@@ -73,6 +73,9 @@ impl Tcb {
         self.window.cwnd = self.window.cwnd.max(undo.window.cwnd);
         self.window.ssthresh = self.window.ssthresh.max(undo.window.ssthresh);
         cold.congestion.on_undo(&mut self.window, undo.congestion);
+        if cold.recovery.withdraw_reduction() {
+            self.flags.clear(Bits::CWR_DUE);
+        }
         cold.send.forget_losses();
         cold.recovery.end();
         self.backoff = 0;

@@ -1,5 +1,7 @@
 //! Explicit congestion notification (RFC 3168).
 
+use std::vec::Vec;
+
 use ringwire_wire::tcp::Flags;
 
 use super::host::{Host, Wire};
@@ -148,7 +150,27 @@ fn a_mark_beside_a_loss_costs_nothing_more() {
     host.exchange(&peer(ACK, 0, 0).sack(ISS + 1001, ISS + 4001));
     let reduced = host.tcb.window.ssthresh;
     assert_eq!(reduced, 5_000);
-    let sent = host.exchange(&with(peer(ACK, 0, 0).sack(ISS + 1001, ISS + 5001), ECE));
+    // The peer repeats ECE until it hears of a reduction, which is the one for the loss.
+    let mut sent = host.exchange(&with(peer(ACK, 0, 0).sack(ISS + 1001, ISS + 5001), ECE));
+    sent.extend(host.exchange(&with(peer(ACK, 0, 10_000), ECE)));
+    sent.extend(host.exchange(&with(peer(ACK, 0, 10_000), ECE)));
     assert_eq!(host.tcb.window.ssthresh, reduced);
-    assert!(sent.iter().all(|wire| !wire.has(CWR)), "and is not told of");
+    assert_eq!(host.call(|tcb, cx| tcb.info(cx)).congestion, CongestionPhase::Open);
+    let told: Vec<u32> = sent.iter().filter(|wire| wire.has(CWR)).map(|wire| wire.header.seq).collect();
+    assert_eq!(told, [(ISS + 10_001).0], "by the first new data, and once");
+}
+
+#[test]
+fn a_loss_that_was_none_is_not_told_of() {
+    let mut host = agreed();
+    host.tcb.window.cwnd = 5000;
+    host.write(&[1; 5000]);
+    host.now += core::time::Duration::from_millis(10);
+    let before = host.tcb.window.cwnd;
+    host.exchange(&peer(ACK, 0, 0).sack(ISS + 1001, ISS + 4001));
+    assert!(host.tcb.window.cwnd < before);
+    // Both copies have arrived.
+    host.exchange(&peer(ACK, 0, 4000).sack(ISS + 1, ISS + 1001));
+    assert!(host.tcb.window.cwnd >= before);
+    assert!(!one(host.write(&[1; 1000])).has(CWR));
 }
