@@ -135,6 +135,7 @@ impl Tcb {
         if is_answered || cold.recovery.phase != Phase::Open {
             return;
         }
+        cold.recovery.forbid_undo();
         cold.congestion.on_mark(config.congestion, &mut self.window, flight_bytes, self.mss);
         self.tell_of_reduction(cold);
     }

@@ -144,6 +144,9 @@ impl Recovery {
                 *mark = None;
             }
         }
+        if self.phase == Phase::Open && self.undo.is_some_and(|undo| undo.until.before(una)) {
+            self.undo = None;
+        }
     }
 
     /// New data was acknowledged while `flight_bytes` were out; acknowledgements of one batch share their time.
@@ -178,14 +181,19 @@ impl Recovery {
         self.reduction.on_sent(len);
     }
 
-    fn end(&mut self) {
+    fn end(&mut self, nxt: SeqNum) {
         // Every ACK since the beginning accounts for at least one retransmission that arrived.
         let acks = self.acks.wrapping_sub(self.episode_acks);
         self.stale_dup_acks = self.resent_segs.saturating_sub(acks);
         self.phase = Phase::Open;
         self.dup_acks = 0;
-        self.undo = None;
+        self.undo = self.undo.and_then(|mut undo| undo.outlives(nxt).then_some(undo));
         self.frto = Frto::Off;
+    }
+
+    /// The window was reduced for another reason since: what the last episode took stays taken.
+    pub(super) fn forbid_undo(&mut self) {
+        self.undo = None;
     }
 }
 
@@ -228,7 +236,7 @@ impl Tcb {
             }
             Phase::FastRecovery if self.snd.una.after_eq(recovery.recover) => {
                 cold.congestion.on_recovery_ack(acked);
-                recovery.end();
+                recovery.end(self.snd.nxt);
                 self.reordering.age();
                 let mss = u32::from(self.mss);
                 self.window.cwnd = if config.congestion.is_model() {
@@ -257,7 +265,7 @@ impl Tcb {
             Phase::Loss => {
                 recovery.dup_acks = recovery.dup_acks.saturating_sub(records.segs.saturating_sub(1));
                 if self.snd.una.after_eq(recovery.recover) {
-                    recovery.end();
+                    recovery.end(self.snd.nxt);
                     self.leave_recovery(cold, config, acked.now);
                 } else {
                     self.advance_frto(cold, records.retransmitted, config);
@@ -321,8 +329,8 @@ impl Tcb {
             if news.bytes > 0 && advanced_bytes == 0 {
                 self.refuse_frto(cold);
             }
-            if duplicate.is_some() {
-                self.on_duplicate_reported(cold);
+            if let Some((_, end)) = duplicate {
+                self.on_duplicate_reported(cold, end);
             }
         }
         let is_bare = advanced_bytes == 0 && blocks.is_empty() && evidence.ack == self.snd.una;
@@ -383,9 +391,9 @@ impl Tcb {
     }
 
     /// The peer got something twice: what was sent again had not been lost (RFC 2883, RFC 8985 6.2, RFC 3708).
-    fn on_duplicate_reported<P, S>(&mut self, cold: &mut Cold<P, S>) {
+    fn on_duplicate_reported<P, S>(&mut self, cold: &mut Cold<P, S>, end: SeqNum) {
         self.wait_longer(cold);
-        self.undo_on_duplicate(cold);
+        self.undo_on_duplicate(cold, end);
     }
 
     /// What was late would not have been presumed lost with a wider reordering window: once in a round trip.
@@ -418,6 +426,9 @@ impl Tcb {
 
     /// Everything in flight is lost and goes again as the window allows; nothing is said about the window.
     pub(super) fn resend_all<P, S>(&mut self, cold: &mut Cold<P, S>) {
+        if cold.recovery.phase == Phase::Open {
+            cold.recovery.forbid_undo();
+        }
         self.begin_repair(cold);
         cold.send.mark_all_lost();
     }
@@ -432,7 +443,9 @@ impl Tcb {
     /// A record was sent again.
     pub(super) fn recover_on_retransmit<P, S>(&mut self, cold: &mut Cold<P, S>, now_ms: u32) {
         cold.recovery.resent_segs += 1;
-        if let Some(undo) = &mut cold.recovery.undo {
+        // A probe of the tail is none of the episode before it.
+        let is_over = cold.recovery.phase == Phase::Open;
+        if let Some(undo) = cold.recovery.undo.as_mut().filter(|_| !is_over) {
             undo.on_retransmit(now_ms);
         }
     }

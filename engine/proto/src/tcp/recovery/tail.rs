@@ -117,6 +117,7 @@ impl Tcb {
 
     fn blame_repaired_loss<P, S>(&mut self, cold: &mut Cold<P, S>, flight_bytes: u32, config: &Config) {
         let cwnd = self.window.cwnd;
+        cold.recovery.forbid_undo();
         cold.congestion.on_loss(config.congestion, &mut self.window, flight_bytes, self.mss);
         // RFC 5681 4.1: it may be the one of a restart by now, and less than half of what was in flight.
         self.window.cwnd = self.window.cwnd.min(cwnd);

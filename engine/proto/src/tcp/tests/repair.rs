@@ -96,6 +96,38 @@ fn a_recovery_is_taken_back_when_the_last_of_its_retransmissions_was_needless() 
     assert_eq!((phase(&mut host), host.tcb.window.ssthresh), (CongestionPhase::Open, u32::MAX));
 }
 
+/// RFC 3708: on a path that keeps the order, what was in flight is acknowledged before the copy that was needless is reported.
+#[test]
+fn a_recovery_is_taken_back_by_a_report_that_comes_when_it_is_over() {
+    let reduced = || {
+        let mut host = in_flight(&sacking(), 8, 30);
+        let before = host.tcb.window;
+        let sent = host.exchange(&peer(ACK, 0, 0).sack(at(1), at(4)));
+        assert_eq!(sent.iter().filter(|wire| is_again(wire)).map(number).collect::<Vec<_>>(), [0]);
+        host.now += ROUND_TRIP / 10;
+        ack(&mut host, 8);
+        assert_eq!(phase(&mut host), CongestionPhase::Open);
+        assert!(host.tcb.window.cwnd < before.cwnd);
+        host
+    };
+    let mut host = reduced();
+    let twice = peer(ACK, 0, 8000).sack(at(0), at(1));
+    let sent = host.exchange(&twice);
+    assert_eq!((host.tcb.window.cwnd, host.tcb.window.ssthresh), (8_000, u32::MAX));
+    assert!(sent.iter().all(is_new) && !sent.is_empty(), "{sent:?}");
+    host.exchange(&twice);
+    assert_eq!(host.tcb.window.cwnd, 8_000, "once");
+    // Nor is it for what was reported before, or for a report that comes when nothing is expected any more.
+    let mut host = reduced();
+    host.exchange(&peer(ACK, 0, 8000).sack(ISS, at(0)));
+    assert!(host.tcb.window.ssthresh < 8_000);
+    let until = host.tcb.snd.nxt.distance(ISS + 1);
+    host.exchange(&peer(ACK, 0, until));
+    host.exchange(&peer(ACK, 0, until + 1));
+    host.exchange(&peer(ACK, 0, until + 1).sack(at(0), at(1)));
+    assert!(host.tcb.window.ssthresh < 8_000);
+}
+
 #[test]
 fn reordering_is_remembered_when_everything_has_arrived() {
     let mut host = in_flight(&sacking(), 20, 0);
