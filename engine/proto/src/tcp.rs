@@ -17,10 +17,12 @@
 
 mod ack;
 mod arrival;
+mod brake;
 mod cold;
 mod config;
 mod congestion;
 pub mod cookie;
+mod delivery;
 mod ecn;
 pub mod fast_open;
 mod fast_path;

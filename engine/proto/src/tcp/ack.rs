@@ -8,7 +8,7 @@ use super::options::now_ms;
 use super::recovery::{Phase, are_marks_due};
 use super::send_queue::{AckedRecords, Evidence, duplicate_of};
 use super::tcb::{Bits, NEVER, State, Tcb, Timer};
-use super::{Acked, CloseReason, Config, Cx, Outcome, Payload, SendPool, Signals};
+use super::{Acked, CloseReason, Config, Cx, Outcome, Payload, SendPool, Totals};
 use crate::{DropReason, Instant, SeqNum};
 
 /// An acknowledgement of something new, and what its segment says beside it.
@@ -78,11 +78,35 @@ impl Tcb {
                 self.recover_on_dup_ack(cold, cx.config, cx.now);
             }
         }
+        self.note_incidents(cx, arrival);
         self.steer(cx);
         if !arrival.is_overtaken {
             self.update_window(arrival.seq, arrival.ack, window);
         }
         self.after_ack(cx)
+    }
+
+    /// What an acknowledgement out of the ordinary has told, or ended.
+    fn note_incidents<P: Payload, A: SendPool>(&self, cx: &mut Cx<'_, P, A>, arrival: &Arrival<P>) {
+        let mut is_repairing = self.tries > 0;
+        if let Some(cold) = cx.cold.get_mut(self.cold) {
+            is_repairing |= cold.recovery.phase == Phase::Loss;
+            if cold.send.take_reordering_news() {
+                let incidents = cx.totals.incidents_mut();
+                incidents.reorderings = incidents.reorderings.wrapping_add(1);
+            }
+        }
+        if let Some((left, right)) = duplicate_of(arrival.sack.as_slice(), arrival.ack)
+            && self.flags.has(Bits::SACK)
+            && right.distance(left) <= self.snd.max_wnd
+        {
+            let incidents = cx.totals.incidents_mut();
+            let segs = right.distance(left).div_ceil(u32::from(self.mss).max(1));
+            incidents.duplicate_segs = incidents.duplicate_segs.wrapping_add(segs);
+        }
+        if !is_repairing {
+            cx.totals.end_repair(cx.now);
+        }
     }
 
     /// RFC 5961 5.2: what acknowledges less is too old to be from this connection's recent life, or (as in Linux) from before it: else
@@ -160,13 +184,14 @@ impl Tcb {
         let evidence = self.evidence(cx.now, ack, timestamps);
         cold.recovery.note_batch(cx.now, flight_bytes);
         let records = cold.send.on_ack(ack, &evidence);
+        cold.gauge(ack, cx.totals, cx.now);
         // What has arrived twice was acknowledged before, and that was lost: the echo is as old as the first copy.
         let rtt_us = self.measure(cx.now, &records, timestamps.filter(|_| !is_about_duplicate));
         if records.retransmitted {
             self.settle_path_probe(cold);
         }
         if let Some(rtt_us) = rtt_us {
-            self.rtt.on_sample(rtt_us, cx.config);
+            self.on_round_trip(rtt_us, cx.totals, cx.config);
             // RFC 6298 (5.7), Karn: the back-off lasts until a measurement that is not ambiguous.
             self.backoff = 0;
         }
@@ -189,6 +214,7 @@ impl Tcb {
         self.recover_on_ack(cold, &records, &acked, cx.config);
         if cold.send.has_unsent() {
             self.flags.set(Bits::TX_DATA);
+            cold.begin_round(self.snd.nxt, cx.now);
             if cold.path.is_some() {
                 self.queue_path_probe(cold, cx.pool, cx.now);
             }
@@ -197,8 +223,7 @@ impl Tcb {
         if self.flags.has(Bits::SEND_BLOCKED)
             && cold.send.bytes() <= cx.send_limit_bytes(self.window.cwnd) / 3 * 2
         {
-            self.flags.clear(Bits::SEND_BLOCKED);
-            outcome.signals |= Signals::WRITABLE;
+            outcome.signals |= self.unblock_writer(cx);
         }
         self.rearm_retransmit(cx.now, cx.config);
     }
@@ -268,6 +293,15 @@ impl Tcb {
             .filter(|_| self.flags.has(Bits::TIMESTAMPS))
             .map(|timestamps| timestamps.echo.wrapping_sub(self.ts_offset));
         Evidence { now, ack, echo_ms, srtt_ns: u64::from(self.rtt.srtt_us()) * 1_000 }
+    }
+
+    /// A round trip was measured.
+    #[inline]
+    pub(super) fn on_round_trip(&mut self, rtt_us: u32, totals: &mut Totals, config: &Config) {
+        self.rtt.on_sample(rtt_us, config);
+        if rtt_us < totals.min_rtt_us {
+            totals.on_smallest(rtt_us);
+        }
     }
 
     /// A round-trip time by the segment's own send time or, where that is ambiguous, by the echoed timestamp.

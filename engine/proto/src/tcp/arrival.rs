@@ -126,15 +126,15 @@ impl Tcb {
         seg: &SegmentIn,
     ) -> Outcome {
         let refused = Outcome { drop: Some(DropReason::NoMemory), ..Outcome::default() };
+        cx.totals.segs_in = cx.totals.segs_in.wrapping_add(1);
+        cx.totals.data_segs_in = cx.totals.data_segs_in.wrapping_add(1);
         // Without its text it would look like a duplicate.
         if SeqNum(seg.header.ack) == self.snd.una {
-            cx.totals.segs_in = cx.totals.segs_in.wrapping_add(1);
             return refused;
         }
         let mut seg = *seg;
         seg.header.flags = seg.header.flags.without(Flags::FIN);
         seg.is_marked = false;
-        cx.totals.segs_in = cx.totals.segs_in.wrapping_add(1);
         let outcome = self.on_any_segment(cx, &seg, None);
         Outcome { drop: outcome.drop.or(refused.drop), ..outcome }
     }
@@ -146,6 +146,7 @@ impl Tcb {
         payload: Option<P>,
     ) -> Outcome {
         let mut arrival = Arrival::new(seg, payload);
+        cx.totals.data_segs_in = cx.totals.data_segs_in.wrapping_add(arrival.had_text.into());
         let nxt_before = self.rcv.nxt;
         let step = match self.state {
             State::Closed => self.on_closed(&mut arrival),

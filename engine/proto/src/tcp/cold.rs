@@ -6,7 +6,9 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use super::brake::Braked;
 use super::congestion::Congestion;
+use super::delivery::Round;
 use super::fast_open::Opening;
 use super::pacing::Pacer;
 use super::path_mtu::Search;
@@ -45,6 +47,10 @@ pub(super) struct Cold<P, S> {
     pub path: Option<Search>,
     /// Until the first SYN or SYN-ACK has left.
     pub opening: Option<Opening>,
+    /// What keeps it from sending.
+    pub braked: Option<Braked>,
+    /// The round trip under way, if it is measured.
+    pub round: Option<Round>,
 }
 
 impl<P, S> Cold<P, S> {
@@ -60,6 +66,8 @@ impl<P, S> Cold<P, S> {
             run_ends: VecDeque::new(),
             path: None,
             opening: None,
+            braked: None,
+            round: None,
         }
     }
 
@@ -75,9 +83,9 @@ impl<P, S> Cold<P, S> {
 
     /// Drops what is queued and keeps the memory.
     fn reset(&mut self) {
-        let Self { send, unread, reassembly, urgent, recovery, congestion, pacer, path, run_ends, opening } =
-            self;
-        (*urgent, *path, *opening) = (None, None, None);
+        let Self { send, unread, reassembly, urgent, recovery, congestion, pacer, path, run_ends, .. } = self;
+        (*urgent, *path) = (None, None);
+        (self.opening, self.braked, self.round) = (None, None, None);
         send.clear();
         unread.clear();
         reassembly.clear();

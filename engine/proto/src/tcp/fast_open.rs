@@ -153,6 +153,7 @@ impl Tcb {
     /// may write. [`Signals::CONFIRMED`] follows when the handshake is over.
     pub fn open_fast<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>, text: Option<P>) -> Outcome {
         let mut outcome = Outcome::default();
+        cx.totals.on_open(cx.now);
         self.fast_open = FastOpenStage::Unconfirmed;
         self.window = Window::initial(self.mss, cx.config.initial_window_segs);
         // What is in flight counts our SYN.
@@ -211,6 +212,7 @@ impl Tcb {
         self.snd.nxt += len;
         cold.recovery.on_sent(len);
         cx.totals.data_segs_out = cx.totals.data_segs_out.wrapping_add(1);
+        cx.totals.data_sent_at = cx.now;
         cold.send.body(index).unwrap_or(Body::None)
     }
 

@@ -33,13 +33,24 @@ impl Tcb {
             self.steer(cx);
         }
         self.update_window(seq, ack, u32::from(seg.header.window) << self.shifts.snd());
-        match payload.map(|payload| self.take_in_order(cx, payload, &mut outcome)) {
+        match payload.map(|payload| self.take_next(cx, payload, &mut outcome)) {
             Some(Step::Next | Step::Done | Step::Close(_)) => return Ok(outcome),
             Some(Step::Drop(reason)) => outcome.drop = Some(reason),
             None => {}
         }
         self.free_idle_cold(cx);
         Ok(outcome)
+    }
+
+    #[inline]
+    fn take_next<P: Payload, A: SendPool>(
+        &mut self,
+        cx: &mut Cx<'_, P, A>,
+        payload: P,
+        outcome: &mut Outcome,
+    ) -> Step {
+        cx.totals.data_segs_in = cx.totals.data_segs_in.wrapping_add(1);
+        self.take_in_order(cx, payload, outcome)
     }
 
     #[inline]

@@ -203,10 +203,14 @@ impl Tcb {
         };
         match rtt_us {
             _ if is_cookie => {}
-            Some(rtt_us) => self.rtt.on_sample(rtt_us, cx.config),
+            Some(rtt_us) => self.on_round_trip(rtt_us, cx.totals, cx.config),
             None => self.rtt.on_unmeasured_handshake(cx.config),
         }
         let is_known = self.is_fast_opened();
+        cx.totals.end_repair(cx.now);
+        if !is_known {
+            cx.totals.on_open(cx.now);
+        }
         if resent || !is_known {
             // RFC 6928 2: one lost SYN or SYN-ACK says little about the path, unless data went with it; after several the initial
             // window is one segment (RFC 5681 3.1).

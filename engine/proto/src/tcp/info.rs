@@ -1,6 +1,8 @@
 //! What TCP_INFO shows.
 
+use super::brake::Brake;
 use super::cold::Cold;
+use super::delivery::Delivery;
 use super::options::now_ms;
 use super::recovery::{DUP_THRESHOLD, Phase};
 use super::send_queue::Tally;
@@ -11,9 +13,10 @@ use crate::icmp::Unreachable;
 use core::time::Duration;
 
 /// Where congestion control stands (Linux's `tcpi_ca_state`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum CongestionPhase {
     /// Nothing is suspected lost.
+    #[default]
     Open,
     /// Something has arrived out of order, and nothing is known to be lost.
     Disorder,
@@ -25,8 +28,8 @@ pub enum CongestionPhase {
     Loss,
 }
 
-/// A snapshot of one connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A snapshot of one connection. Lengths are of payload and in bytes, times as exact as the turns of the worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Info {
     /// State.
@@ -37,10 +40,22 @@ pub struct Info {
     pub mss: u16,
     /// What our SYN said or says: the most that the peer may send in one, without options.
     pub advertised_mss: u16,
+    /// How long ago a segment with text last left, again or for the first time; before the first one, how long ago the handshake ended.
+    /// Zero during the handshake.
+    pub last_sent: Duration,
+    /// How long ago text last came in order; likewise.
+    pub last_received: Duration,
     /// How long ago the peer was last heard: the last acceptable segment, to a millisecond; zero before the first one.
     pub heard: Duration,
     /// Smoothed round-trip time; zero before the first measurement.
     pub srtt: Duration,
+    /// Smallest of the connection's round trips, as far as they were measured for the RTO; none before the first. Linux forgets those
+    /// that are older than five minutes.
+    pub min_rtt: Option<Duration>,
+    /// The round trip by which the receive buffer grows: the smoothed one, from the first text on.
+    pub rcv_rtt: Option<Duration>,
+    /// What may come in one before the receive buffer has to grow.
+    pub rcv_space_bytes: u32,
     /// Round-trip time variation.
     pub rttvar: Duration,
     /// Retransmission timeout without back-off.
@@ -53,6 +68,16 @@ pub struct Info {
     pub ssthresh_bytes: u32,
     /// Bytes per second at which segments leave at most; none: they leave as the window allows.
     pub pacing_rate: Option<u64>,
+    /// Bytes per second that the path delivered in the last round trip that began while more waited than might leave; none: it never did,
+    /// so what arrived says what the application wrote, not what the path can do.
+    pub delivery_rate: Option<u64>,
+    /// How long something written, or our FIN, has waited to be sent or acknowledged.
+    pub busy: Duration,
+    /// Part of that in which the peer's receive window kept back what was to be sent.
+    pub rwnd_limited: Duration,
+    /// Part of `busy` in which all that was written was in flight, the congestion window had room, and the application had been told that
+    /// the send buffer has none.
+    pub sndbuf_limited: Duration,
     /// The peer's receive window.
     pub snd_wnd_bytes: u32,
     /// Our announced receive window.
@@ -66,8 +91,10 @@ pub struct Info {
     /// By how many segments the path was seen to reorder while data was in flight without a pause; three at least, as without SACK so many
     /// duplicate ACKs tell of a loss.
     pub reordering_segs: u32,
-    /// Whether the path was seen to reorder (RFC 8985 6.2).
-    pub is_reordering_seen: bool,
+    /// Acknowledgements that showed a segment arriving behind one that had left later (RFC 8985 6.2).
+    pub reorderings: u32,
+    /// Segments of ours that the peer has reported as come twice (RFC 2883).
+    pub duplicate_segs: u32,
     /// Written and not sent.
     pub unsent_bytes: u32,
     /// Received in order and not given back by the application.
@@ -76,6 +103,14 @@ pub struct Info {
     pub urgent_bytes: u32,
     /// Pieces held out of order.
     pub out_of_order_segs: u32,
+    /// Data segments that came ahead of a gap, kept or not.
+    pub early_segs: u32,
+    /// Times that the retransmission timer fired, for SYNs too.
+    pub timeouts: u32,
+    /// Repairs that a timeout began; each lasts until everything sent before it has been acknowledged, or was found not to be lost.
+    pub timeout_repairs: u32,
+    /// How long they took, the one under way included.
+    pub repairing: Duration,
     /// SYNs, data segments and FINs sent again in the connection's life.
     pub retransmits: u32,
     /// Payload bytes sent, each time they were.
@@ -88,6 +123,8 @@ pub struct Info {
     pub bytes_received: u64,
     /// Segments received, but for a SYN that a listener took; this and the numbers of segments below wrap.
     pub segs_in: u32,
+    /// Of these, with payload, of use or not.
+    pub data_segs_in: u32,
     /// Segments sent.
     pub segs_out: u32,
     /// Of these, with payload.
@@ -123,10 +160,6 @@ impl Tcb {
     pub fn info<P, A: SendPool>(&self, cx: &Cx<'_, P, A>) -> Info {
         let cold = cx.cold.get(self.cold);
         let unacked_bytes = self.flight();
-        let (totals, incidents) = (&*cx.totals, cx.totals.incidents());
-        let tally = cold.map_or(Tally::default(), |cold| cold.send.tally());
-        let fin_acked = self.flags.has(Bits::FIN_SENT) && unacked_bytes == 0;
-        let bytes_acked = totals.seqs_acked - u64::from(fin_acked);
         let end = cold.and_then(|cold| cold.send.end());
         Info {
             state: self.state,
@@ -135,6 +168,8 @@ impl Tcb {
             advertised_mss: cx.config.mss,
             heard: self.silence(cx.now),
             srtt: Duration::from_micros(self.rtt.srtt_us().into()),
+            rcv_rtt: cx.tune.is_counting().then(|| Duration::from_micros(self.rtt.srtt_us().into())),
+            rcv_space_bytes: cx.tune.space_bytes(cx.config, self.mss),
             rttvar: Duration::from_micros(self.rtt.rttvar_us().into()),
             rto: Duration::from_micros(self.rtt.rto_us().into()),
             backoff: self.backoff,
@@ -147,21 +182,10 @@ impl Tcb {
             pipe_bytes: cold.map_or(unacked_bytes, |cold| self.pipe(cold)),
             sacked_bytes: cold.map_or(0, |cold| cold.send.sacked_bytes()),
             reordering_segs: cold.map_or(DUP_THRESHOLD, |cold| cold.send.reordering_segs(self.mss)),
-            is_reordering_seen: cold.map_or(self.reordering.is_seen(), |cold| cold.send.is_reordering_seen()),
             unsent_bytes: end.map_or(0, |end| u32::try_from(end.offset_from(self.snd.nxt)).unwrap_or(0)),
             held_bytes: self.rcv.held_bytes,
             urgent_bytes: self.urgent_bytes(cold.and_then(|cold| cold.urgent)),
             out_of_order_segs: cold.map_or(0, |cold| cold.reassembly.segs() as u32),
-            retransmits: incidents.retransmits,
-            bytes_sent: bytes_acked + u64::from(self.payload_in_flight()) + incidents.bytes_retransmitted,
-            bytes_retransmitted: incidents.bytes_retransmitted,
-            bytes_acked,
-            bytes_received: totals.bytes_received,
-            segs_in: totals.segs_in,
-            segs_out: totals.segs_out,
-            data_segs_out: totals.data_segs_out,
-            delivered_segs: totals.delivered_segs.wrapping_add(tally.delivered_segs),
-            lost_segs: incidents.lost_segs.wrapping_add(tally.lost_segs),
             tries: self.tries,
             soft_error: self.soft_error,
             sacked_segs: cold.map_or(0, |cold| cold.send.sacked_segs()),
@@ -172,6 +196,49 @@ impl Tcb {
             sack: self.flags.has(Bits::SACK),
             ecn: self.flags.has(Bits::ECN),
             syn_text: self.has_syn_text(),
+            ..self.history(cx)
+        }
+    }
+
+    /// What is counted in a connection's life.
+    fn history<P, A: SendPool>(&self, cx: &Cx<'_, P, A>) -> Info {
+        let cold = cx.cold.get(self.cold);
+        let (now, totals, incidents) = (cx.now, &*cx.totals, cx.totals.incidents());
+        let tally = cold.map_or(Tally::default(), |cold| cold.send.tally());
+        let fin_acked = self.flags.has(Bits::FIN_SENT) && self.flight() == 0;
+        let bytes_acked = totals.seqs_acked - u64::from(fin_acked);
+        let since = |at: Instant| if at == Instant::ZERO { Duration::ZERO } else { now.saturating_since(at) };
+        let braked = |by: Brake, sum_ns: u64| {
+            Duration::from_nanos(sum_ns + cold.map_or(0, |cold| cold.braked_ns(by, now)))
+        };
+        let [rwnd_ns, sndbuf_ns] = incidents.braked_ns;
+        let repair_ns = incidents.repair_from.map_or(0, |from| now.nanos_since(from));
+        Info {
+            last_sent: since(totals.data_sent_at),
+            last_received: since(totals.data_received_at),
+            min_rtt: (totals.min_rtt_us != u32::MAX).then(|| Duration::from_micros(totals.min_rtt_us.into())),
+            delivery_rate: incidents.delivery.and_then(Delivery::rate),
+            busy: totals.busy(if self.is_busy(cold) { now } else { self.progress_at }),
+            rwnd_limited: braked(Brake::ReceiveWindow, rwnd_ns),
+            sndbuf_limited: braked(Brake::SendBuffer, sndbuf_ns),
+            reorderings: incidents.reorderings,
+            duplicate_segs: incidents.duplicate_segs,
+            early_segs: incidents.early_segs,
+            timeouts: incidents.timeouts,
+            timeout_repairs: incidents.repairs,
+            repairing: Duration::from_nanos(incidents.repair_ns + repair_ns),
+            retransmits: incidents.retransmits,
+            bytes_sent: bytes_acked + u64::from(self.payload_in_flight()) + incidents.bytes_retransmitted,
+            bytes_retransmitted: incidents.bytes_retransmitted,
+            bytes_acked,
+            bytes_received: totals.bytes_received,
+            segs_in: totals.segs_in,
+            data_segs_in: totals.data_segs_in,
+            segs_out: totals.segs_out,
+            data_segs_out: totals.data_segs_out,
+            delivered_segs: totals.delivered_segs.wrapping_add(tally.delivered_segs),
+            lost_segs: incidents.lost_segs.wrapping_add(tally.lost_segs),
+            ..Info::default()
         }
     }
 

@@ -2,6 +2,7 @@
 
 use ringwire_wire::tcp::{Flags, Header, Options};
 
+use super::brake::Brake;
 use super::cold::Cold;
 use super::fast_open::Opening;
 use super::options::{MAX_SACK_LEN, now_ms};
@@ -215,13 +216,16 @@ impl Tcb {
         let pipe = self.pipe(cold);
         if pipe > 0 && pipe + len > self.window.cwnd && self.due_probe(cold) != Some(false) {
             cold.recovery.limited_to = Some(self.snd.nxt);
+            cold.release(cx.totals, cx.now);
             return None;
         }
         if len > usable {
             return self.plan_window_limited(cx, index, usable);
         }
+        cold.release(cx.totals, cx.now);
         if self.holds_back(cold, index, len, cx.config) {
             if self.snd.una == self.snd.nxt {
+                cold.round = None;
                 self.arm_persist(cx.now, cx.config);
             }
             return None;
@@ -241,23 +245,22 @@ impl Tcb {
         index: usize,
         usable: u32,
     ) -> Option<Plan> {
+        let cold = cx.cold.get_mut(self.cold)?;
+        cold.brake(Brake::ReceiveWindow, cx.totals, cx.now);
         if self.snd.una != self.snd.nxt {
             // The peer's application limits what is sent as ours might.
-            if let Some(cold) = cx.cold.get_mut(self.cold).filter(|cold| cold.send.is_sampled()) {
+            if cold.send.is_sampled() {
                 let in_flight = self.pipe(cold);
                 cold.send.mark_app_limited(in_flight);
             }
             return None;
         }
         let worth_it = usable >= self.snd.max_wnd / 2 || self.flags.has(Bits::OVERRIDE);
-        if usable > 0
-            && worth_it
-            && let Some(cold) = cx.cold.get_mut(self.cold)
-            && cold.send.split(index, usable)
-        {
+        if usable > 0 && worth_it && cold.send.split(index, usable) {
             self.forget_path_probe(cold, self.snd.nxt);
             return Some(Plan::Record(index, TransmitKind::Data));
         }
+        cold.round = None;
         self.arm_persist(cx.now, cx.config);
         None
     }
@@ -338,6 +341,7 @@ impl Tcb {
             }
         }
         cx.totals.data_segs_out = cx.totals.data_segs_out.wrapping_add(1);
+        cx.totals.data_sent_at = cx.now;
         cold.recovery.on_sent(len);
         cold.pacer.on_sent(len, cx.now);
         if let Some(in_flight) = before {
@@ -350,8 +354,13 @@ impl Tcb {
             self.note_fin_sent(end);
             flags |= Flags::FIN;
         }
-        if !cold.send.has_unsent() && !self.flags.has(Bits::FIN_QUEUED) {
-            self.flags.clear(Bits::TX_DATA);
+        if !cold.send.has_unsent() {
+            if self.flags.has(Bits::SEND_BLOCKED) {
+                self.brake_on_buffer(cold, cx.totals, cx.now);
+            }
+            if !self.flags.has(Bits::FIN_QUEUED) {
+                self.flags.clear(Bits::TX_DATA);
+            }
         }
         let sack = self.sack_blocks(Some(cold), u32::from(self.mss).saturating_sub(len));
         let options = Options { sack, ..self.segment_options(cx.now) };

@@ -14,10 +14,11 @@ use crate::icmp::Unreachable;
 use crate::time::Instant;
 
 /// The state of a connection (RFC 9293 3.3.2). LISTEN belongs to the listener's owner, see [`super::on_listen`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(u8)]
 pub enum State {
     /// No connection.
+    #[default]
     Closed,
     /// A SYN was sent, nothing came back.
     SynSent,

@@ -17,6 +17,7 @@ mod ecn;
 mod fast_open;
 mod fuzz;
 mod info;
+mod info_times;
 mod push;
 mod queue;
 mod rack;

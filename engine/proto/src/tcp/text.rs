@@ -135,6 +135,7 @@ impl Tcb {
             self.deliver(&mut cold.unread, payload, outcome);
         }
         cx.totals.bytes_received += u64::from(self.rcv.nxt.distance(nxt_before));
+        cx.totals.data_received_at = cx.now;
         // Only the last piece in order can end beyond the announced edge, after the buffer was made smaller.
         self.rcv.adv = self.rcv.adv.later(self.rcv.nxt);
         if filled_hole && cold.reassembly.is_empty() {
@@ -173,6 +174,8 @@ impl Tcb {
         len: u32,
     ) -> Step {
         let max_segs = cx.reassembly_segs();
+        let incidents = cx.totals.incidents_mut();
+        incidents.early_segs = incidents.early_segs.wrapping_add(1);
         let stored =
             self.cold_mut(cx.cold, &cx.totals.path).reassembly.store(arrival.seq - len, payload, max_segs);
         self.owe_duplicate_ack();

@@ -88,6 +88,10 @@ impl Tcb {
         reason: CloseReason,
         outcome: &mut Outcome,
     ) {
+        if self.is_busy(cx.cold.get(self.cold)) {
+            self.progress_at = cx.now;
+        }
+        cx.totals.end_repair(cx.now);
         self.transition(State::Closed);
         self.cancel_timers();
         self.flags.clear(Bits::TX_BUT_RST);
@@ -96,6 +100,7 @@ impl Tcb {
         let report = report.filter(|_| unread && !self.flags.has(Bits::ORPHAN));
         if let Some(cold) = cx.cold.get_mut(self.cold) {
             cx.totals.add(cold.send.tally());
+            cold.release(cx.totals, cx.now);
             if report.is_some() {
                 cold.send.clear();
                 cold.reassembly.clear();

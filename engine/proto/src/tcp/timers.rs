@@ -99,6 +99,9 @@ impl Tcb {
         match self.state {
             State::SynSent | State::SynReceived => {
                 let limit = self.on_syn_timeout(cx.config, outcome);
+                if limit == Limit::Below {
+                    cx.totals.on_timeout(cx.now);
+                }
                 self.arm_retransmit(cx.now, cx.config);
                 return limit;
             }
@@ -113,6 +116,7 @@ impl Tcb {
         if self.tries >= self.retry_limit(cx.config) {
             return Limit::Reached;
         }
+        cx.totals.on_timeout(cx.now);
         // RFC 9293 3.8.6 (SHLD-17): data beyond a window that shrank is no reason to give up while the peer answers.
         let waited_us = u64::from(self.rtt.rto_us()) << self.backoff;
         let waited_ms = waited_us.min(u64::from(micros(cx.config.rto_max))) / 1_000;

@@ -58,6 +58,16 @@ impl RecvTune {
         }
     }
 
+    /// Whether anything has come in order, so that the peer's round trips are counted.
+    pub(super) fn is_counting(&self) -> bool {
+        self.mark_ms != 0
+    }
+
+    /// What may come in a round trip before the buffer has to grow; see [`Tcb::receive_wanted`].
+    pub(super) fn space_bytes(&self, config: &Config, mss: u16) -> u32 {
+        self.limit_bytes(config).saturating_sub(SPARE_SEGS * u32::from(mss)) / 2
+    }
+
     /// Unread pieces, likewise.
     #[inline]
     fn limit_segs(&self, config: &Config) -> usize {
@@ -103,6 +113,9 @@ impl<P, A: SendPool> Cx<'_, P, A> {
     }
 }
 
+/// Segments of the receive buffer beside two round trips' worth, as on Linux.
+const SPARE_SEGS: u32 = 16;
+
 /// A model goes on at its rate while holes are filled, and a hole whose filling is lost too lasts two round trips and more.
 const MODEL_WINDOWS: u32 = 4;
 
@@ -134,7 +147,7 @@ impl Tcb {
         // What waits behind holes takes room that the stream goes on needing.
         let cold = if has_holes { cx.cold.get(self.cold) } else { None };
         let ahead = cold.map_or(0, |cold| cold.reassembly.segs() as u32 * mss);
-        taken_bytes.saturating_mul(2).saturating_add(ahead).saturating_add(16 * mss)
+        taken_bytes.saturating_mul(2).saturating_add(ahead).saturating_add(SPARE_SEGS * mss)
     }
 
     #[cold]

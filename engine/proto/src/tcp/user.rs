@@ -87,6 +87,9 @@ impl Tcb {
         let room = self.room(limit_bytes);
         let cold = self.cold_mut(cx.cold, &cx.totals.path);
         self.note_app_limited(cold);
+        if cold.send.is_empty() {
+            cx.totals.begin_busy(self.progress_at, cx.now);
+        }
         let taken = cold.send.append(wanted, room, cx.pool);
         if taken > 0 {
             cold.send.push_last();
@@ -130,6 +133,9 @@ impl Tcb {
         }
         let cold = self.cold_mut(cx.cold, &cx.totals.path);
         self.note_app_limited(cold);
+        if cold.send.is_empty() {
+            cx.totals.begin_busy(self.progress_at, cx.now);
+        }
         cold.send.push_buf(buf, room);
         cold.send.push_last();
         if cold.path.is_some() {
@@ -212,7 +218,7 @@ impl Tcb {
     }
 
     /// Nothing will be written any more: a FIN follows what is queued. The peer may go on sending.
-    pub fn shutdown_write<P: Payload, A: SendPool>(&mut self, _cx: &mut Cx<'_, P, A>) {
+    pub fn shutdown_write<P: Payload, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) {
         let next = match self.state {
             // The FIN waits for the handshake.
             State::SynSent => State::SynSent,
@@ -226,6 +232,9 @@ impl Tcb {
             | State::LastAck
             | State::TimeWait => return,
         };
+        if !self.is_busy(cx.cold.get(self.cold)) {
+            cx.totals.begin_busy(self.progress_at, cx.now);
+        }
         self.transition(next);
         self.flags.set(Bits::FIN_QUEUED.or(Bits::TX_DATA));
     }

@@ -1,9 +1,8 @@
-//! `TCP_INFO` in Linux's layout (`struct tcp_info`, linux/tcp.h of 6.18).
+//! `TCP_INFO` in Linux's layout (`struct tcp_info`, linux/tcp.h of 6.7; what later ones append is about AccECN).
 //!
-//! Fields that the engine does not count are zero: `ato`, `rcv_mss`, `fackets`, `last_data_sent`, `last_data_recv`, `pmtu`,
-//! `rcv_ssthresh`, `rcv_rtt`, `rcv_space`, `min_rtt` (what RACK knows goes with what was in flight), `data_segs_in`, the delivery rate,
-//! times, `delivered_ce`, `dsack_dups`, `rcv_ooopack`, and what follows the windows. `last_ack_recv` is that of any acceptable segment.
-//! Bytes are payload: Linux counts an active opener's SYN, and FINs, as one more.
+//! Fields that the engine does not count are zero: `ato`, `rcv_mss`, `pmtu`, `rcv_ssthresh`, `delivered_ce`, `rehash`; `fackets` and
+//! `last_ack_sent` are so on Linux too. `last_ack_recv` is that of any acceptable segment. Bytes are payload: Linux counts an active opener's
+//! SYN, and FINs, as one more. Where [`TcpInfo`] counts otherwise than Linux it says so.
 
 use std::time::Duration;
 
@@ -35,6 +34,12 @@ impl Layout {
 
     fn word(&mut self, at: usize, value: u32) {
         if let Some(place) = self.0.get_mut(at..at + 4) {
+            place.copy_from_slice(&value.to_ne_bytes());
+        }
+    }
+
+    fn half(&mut self, at: usize, value: u16) {
+        if let Some(place) = self.0.get_mut(at..at + 2) {
             place.copy_from_slice(&value.to_ne_bytes());
         }
     }
@@ -84,13 +89,17 @@ fn fill(to: &mut Layout, info: &TcpInfo) {
     let (snd, rcv) = info.window_scales.unwrap_or_default();
     // Two bit fields of four, the first one in the lower bits on both of our targets.
     to.byte(6, snd & 0xf | rcv << 4);
+    // `tcpi_delivery_rate_app_limited`, as before the first sample.
+    to.byte(7, info.delivery_rate.is_none().into());
     to.word(8, micros(info.rto));
     to.word(16, u32::from(info.mss));
     to.word(24, in_segs(info.unacked_bytes));
     to.word(28, info.sacked_segs);
     to.word(32, in_segs(info.lost_bytes));
     to.word(36, in_segs(info.resent_bytes));
-    to.word(56, u32::try_from(info.heard.as_millis()).unwrap_or(u32::MAX));
+    for (at, since) in [(44, info.last_sent), (52, info.last_received), (56, info.heard)] {
+        to.word(at, millis(since));
+    }
     to.word(68, micros(info.srtt));
     to.word(72, micros(info.rttvar));
     let ssthresh =
@@ -99,7 +108,14 @@ fn fill(to: &mut Layout, info: &TcpInfo) {
     to.word(80, info.cwnd_bytes / mss);
     to.word(84, u32::from(info.advertised_mss));
     to.word(88, info.reordering_segs);
+    to.word(92, info.rcv_rtt.map_or(0, micros));
+    to.word(96, info.rcv_space_bytes);
     to.word(144, info.unsent_bytes);
+    to.word(148, info.min_rtt.map_or(u32::MAX, micros));
+    to.double(160, info.delivery_rate.unwrap_or(0));
+    for (at, time) in [(168, info.busy), (176, info.rwnd_limited), (184, info.sndbuf_limited)] {
+        to.double(at, u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+    }
     to.word(228, info.snd_wnd_bytes);
     to.word(232, info.rcv_wnd_bytes);
     fill_totals(to, info);
@@ -115,13 +131,24 @@ fn fill_totals(to: &mut Layout, info: &TcpInfo) {
     to.double(128, info.bytes_received);
     to.word(136, info.segs_out);
     to.word(140, info.segs_in);
+    to.word(152, info.data_segs_in);
     to.word(156, info.data_segs_out);
     let is_open = !matches!(info.state, TcpState::SynSent | TcpState::SynReceived | TcpState::Closed);
     // Linux counts our SYN, and no FIN.
     to.word(192, info.delivered_segs.wrapping_add(is_open.into()));
     to.double(200, info.bytes_sent);
     to.double(208, info.bytes_retransmitted);
-    to.word(220, info.is_reordering_seen.into());
+    to.word(216, info.duplicate_segs);
+    to.word(220, info.reorderings);
+    to.word(224, info.early_segs);
+    // Linux's wrap too.
+    to.half(240, info.timeouts as u16);
+    to.half(242, info.timeout_repairs as u16);
+    to.word(244, millis(info.repairing));
+}
+
+fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
 fn micros(time: Duration) -> u32 {

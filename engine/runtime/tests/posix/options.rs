@@ -291,7 +291,10 @@ fn tcp_info_knows_times_segments_and_probes() {
     net.pass(Duration::from_secs(5));
     let info = net.a.option(client, TCP, libc::TCP_INFO).unwrap();
     assert_eq!((info[2], word(&mut net, 24)), (0, 0), "tcpi_retransmits, and nothing in flight");
-    assert!(info[3] > 0, "tcpi_probes");
+    assert!(info[3] > 0 && info[4] > 0, "tcpi_probes and tcpi_backoff");
+    let [busy_us, rwnd_limited_us] = [168, 176].map(|at| info_double(&mut net.a, client, at));
+    assert!((5_000_000..=6_100_000).contains(&rwnd_limited_us), "tcpi_rwnd_limited: {rwnd_limited_us}");
+    assert!((rwnd_limited_us..=6_100_000).contains(&busy_us), "tcpi_busy_time: {busy_us}");
 }
 
 #[test]
@@ -340,6 +343,14 @@ fn tcp_info_counts_as_linux_counts() {
     assert_eq!(bytes, [3000, 500, 3000, 0]);
     // SYN, ACK, three with data, an acknowledgement; the SYN-ACK, what acknowledges the data, and the data.
     assert_eq!((segs[0], segs[1], segs[3], segs[4]), (6, 3, 4, 0), "the SYN counts as delivered");
+    let data_segs_in = [(&mut net.a, client), (&mut net.b.sockets, server)].map(|(sockets, fd)| {
+        let [sent_ms, received_ms] = [44, 52].map(|at| info_word(sockets, fd, at));
+        assert!((1_000..=1_050).contains(&sent_ms) && (1_000..=1_050).contains(&received_ms));
+        assert_eq!(info_word(sockets, fd, 4) >> 24, 1, "tcpi_delivery_rate_app_limited");
+        assert!(info_word(sockets, fd, 148) < 1_000_000, "tcpi_min_rtt");
+        info_word(sockets, fd, 152)
+    });
+    assert_eq!(data_segs_in, [1, 3]);
     let (peer_bytes, peer_segs) = counts(&mut net.b.sockets, server);
     assert_eq!(peer_bytes, [500, 3000, 500, 0]);
     assert_eq!((segs[2], peer_segs[2] + 1), (peer_segs[0], segs[0]), "the listener took the SYN");
@@ -377,6 +388,11 @@ fn tcp_info_knows_the_pacing_rate() {
     let rate = u64::from_ne_bytes(info[104..112].try_into().unwrap());
     // The draft's 2.77 windows in a round trip, of ten segments of 1448 bytes.
     assert!((399_000..=401_100).contains(&rate), "{rate}");
+}
+
+fn info_double(sockets: &mut Sockets, fd: Fd, at: usize) -> u64 {
+    let info = sockets.option(fd, TCP, libc::TCP_INFO).unwrap();
+    u64::from_ne_bytes(info[at..at + 8].try_into().unwrap())
 }
 
 fn info_word(sockets: &mut Sockets, fd: Fd, at: usize) -> u32 {

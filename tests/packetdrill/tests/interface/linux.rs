@@ -137,11 +137,6 @@ fn a_record_shares_no_segment_with_what_follows() {
     assert_eq!(train(&peer, 1), [(500, pushed)]);
 }
 
-fn word_of_info(peer: &Peer, at: usize) -> u32 {
-    let info = peer.drill.option(peer.fd, (libc::IPPROTO_TCP, libc::TCP_INFO), 300).unwrap();
-    u32::from_ne_bytes(info[at..at + 4].try_into().unwrap())
-}
-
 #[test]
 fn tcp_info_tells_of_disorder_and_how_far_it_went() {
     const CA_STATE: u32 = 0xff00;
@@ -154,12 +149,12 @@ fn tcp_info_tells_of_disorder_and_how_far_it_went() {
         options.sack.push(peer.iss.wrapping_add(from), peer.iss.wrapping_add(to));
         peer.drill.inject(&segment(ACK, (1, peer.iss.wrapping_add(1)), &options, b"")).unwrap();
     };
-    assert_eq!((word_of_info(&peer, 0) & CA_STATE, word_of_info(&peer, 88)), (0, 3));
+    assert_eq!((peer.info_word(0) & CA_STATE, peer.info_word(88)), (0, 3));
     sacked(1 + 5 * 1460, 1 + 6 * 1460);
-    assert_eq!(word_of_info(&peer, 0) & CA_STATE, 1 << 8, "TCP_CA_Disorder");
-    assert_eq!(word_of_info(&peer, 88), 3);
+    assert_eq!(peer.info_word(0) & CA_STATE, 1 << 8, "TCP_CA_Disorder");
+    assert_eq!(peer.info_word(88), 3);
     sacked(1 + 1460, 1 + 2 * 1460);
-    assert_eq!(word_of_info(&peer, 88), 5, "tcpi_reordering: from the second to the sixth");
+    assert_eq!(peer.info_word(88), 5, "tcpi_reordering: from the second to the sixth");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod ancillary;
 mod calls;
 mod ends;
+mod info;
 #[allow(unsafe_code)]
 mod library;
 mod linux;

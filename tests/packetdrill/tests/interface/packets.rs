@@ -14,16 +14,24 @@ pub(crate) const PEER_PORT: u16 = 40_000;
 pub(crate) const IRS: u32 = 5_000;
 
 /// A TCP segment from the peer as an IP packet; `seq` counts from its SYN.
-pub(crate) fn segment(flags: Flags, (seq, ack): (u32, u32), options: &Options, text: &[u8]) -> Vec<u8> {
-    let header = Header {
+pub(crate) fn segment(flags: Flags, numbers: (u32, u32), options: &Options, text: &[u8]) -> Vec<u8> {
+    let window = 32_768;
+    segment_with(Header { flags, window, ..numbered(numbers) }, options, text)
+}
+
+/// A header of the peer's with these numbers; `seq` counts from its SYN.
+pub(crate) fn numbered((seq, ack): (u32, u32)) -> Header {
+    Header {
         src_port: PEER_PORT,
         dst_port: PORT,
         seq: IRS.wrapping_add(seq),
         ack,
-        flags,
-        window: 32_768,
+        flags: Flags::ACK,
         ..Header::default()
-    };
+    }
+}
+
+pub(crate) fn segment_with(header: Header, options: &Options, text: &[u8]) -> Vec<u8> {
     let (src, dst) = (Ipv4Addr::from(THERE), Ipv4Addr::from(HERE));
     let len = tcp::HEADER_LEN + options.encoded_len() + text.len();
     let pseudo = Sum::pseudo_v4(src, dst, Protocol::TCP, len as u16);

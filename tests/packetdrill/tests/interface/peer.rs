@@ -1,9 +1,9 @@
 //! The peer that the test plays.
 
-use ringwire_wire::tcp::{Flags, Options, Timestamps};
+use ringwire_wire::tcp::{Flags, Header, Options, Timestamps};
 
 use crate::library::Drill;
-use crate::packets::{HERE, Out, PEER_PORT, PORT, THERE, segment};
+use crate::packets::{HERE, Out, PEER_PORT, PORT, THERE, numbered, segment, segment_with};
 
 pub(crate) const ACK: Flags = Flags::ACK;
 
@@ -78,6 +78,26 @@ impl Peer {
     pub(crate) fn inject(&self, flags: Flags, (seq, ack): (u32, u32), text: &[u8]) {
         let packet = segment(flags, (seq, self.iss.wrapping_add(ack)), &Options::default(), text);
         assert_eq!(self.drill.inject(&packet), Ok(0));
+    }
+
+    /// Acknowledges, and says how much more the peer takes, in units of its shift.
+    pub(crate) fn acknowledge(&self, (seq, ack): (u32, u32), window: u16) {
+        let header = Header { window, ..numbered((seq, self.iss.wrapping_add(ack))) };
+        assert_eq!(self.drill.inject(&segment_with(header, &Options::default(), b"")), Ok(0));
+    }
+
+    fn info(&self) -> Vec<u8> {
+        self.drill.option(self.fd, (libc::IPPROTO_TCP, libc::TCP_INFO), 300).unwrap()
+    }
+
+    /// Four bytes of TCP_INFO.
+    pub(crate) fn info_word(&self, at: usize) -> u32 {
+        u32::from_ne_bytes(self.info()[at..at + 4].try_into().unwrap())
+    }
+
+    /// Eight bytes of TCP_INFO.
+    pub(crate) fn info_double(&self, at: usize) -> u64 {
+        u64::from_ne_bytes(self.info()[at..at + 8].try_into().unwrap())
     }
 
     pub(crate) fn receive(&self) -> Out {

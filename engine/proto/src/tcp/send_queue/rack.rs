@@ -30,6 +30,8 @@ pub(super) struct Rack {
     /// RACK.fack: the end of the farthest arrival.
     farthest: Option<SeqNum>,
     is_reordering_seen: bool,
+    /// Some since somebody last asked.
+    has_reordering_news: bool,
     /// How far behind the farthest arrival one has begun that came after it: bytes.
     reordered_by: u32,
 }
@@ -57,6 +59,7 @@ impl Rack {
         min_rtt_ns: u64::MAX,
         farthest: None,
         is_reordering_seen: false,
+        has_reordering_news: false,
         reordered_by: 0,
     };
 
@@ -77,13 +80,13 @@ impl Rack {
         } else {
             self.min_rtt_ns = self.min_rtt_ns.min(rtt_ns);
         }
-        if self.rtt_ns == 0 || is_sent_after((record.sent_at, record.end()), (self.sent_at, self.end)) {
+        if is_sent_after((record.sent_at, record.end()), (self.sent_at, self.end)) || self.rtt_ns == 0 {
             (self.sent_at, self.end, self.rtt_ns) = (record.sent_at, record.end(), rtt_ns.max(1));
         }
         match self.farthest {
             Some(farthest) if record.end().before(farthest) => {
                 if !was_resent {
-                    self.is_reordering_seen = true;
+                    (self.is_reordering_seen, self.has_reordering_news) = (true, true);
                     self.reordered_by = self.reordered_by.max(farthest.distance(record.seq));
                 }
             }
@@ -110,6 +113,11 @@ impl<S> SendQueue<S> {
     /// Whether a segment has arrived behind one that left later.
     pub(in crate::tcp) fn is_reordering_seen(&self) -> bool {
         self.rack.is_reordering_seen
+    }
+
+    /// Whether one has since the last call.
+    pub(in crate::tcp) fn take_reordering_news(&mut self) -> bool {
+        core::mem::take(&mut self.rack.has_reordering_news)
     }
 
     /// How many segments later one may arrive and not be lost (Linux's tcp_check_sack_reordering): [`DUP_THRESHOLD`] or more.

@@ -7,28 +7,19 @@ use super::script::*;
 use crate::icmp::ErrorKind;
 use crate::tcp::{Algorithm, Config, CongestionPhase, Ecn, Held, Info, Pacing, Payload, SendBuf, State};
 
-const ROUND_TRIP: Duration = Duration::from_millis(80);
+pub(super) const ROUND_TRIP: Duration = Duration::from_millis(80);
 /// With a shift of 2.
 const PEER_WINDOW: u32 = 0xffff << 2;
 
-/// But for the time since the peer was heard, which has a test of its own.
+/// But for what time changes, which has tests of its own (`info_times`).
 fn info(host: &mut Host) -> Info {
-    Info { heard: Duration::ZERO, ..host.call(|tcb, cx| tcb.info(cx)) }
-}
-
-#[test]
-fn the_time_since_the_peer_was_heard() {
-    let heard = |host: &mut Host| host.call(|tcb, cx| tcb.info(cx)).heard;
-    let (mut host, _) = sending();
-    assert_eq!(heard(&mut host), Duration::ZERO);
-    host.now += Duration::from_millis(700);
-    assert_eq!(heard(&mut host), Duration::from_millis(700));
-    host.exchange(&peer(ACK, 0, 0));
-    assert_eq!(heard(&mut host), Duration::ZERO);
+    let zero = Duration::ZERO;
+    let all = host.call(|tcb, cx| tcb.info(cx));
+    Info { heard: zero, last_sent: zero, last_received: zero, busy: zero, repairing: zero, ..all }
 }
 
 /// All options but timestamps, so that a segment holds 1000 bytes.
-fn config() -> Config {
+pub(super) fn config() -> Config {
     Config {
         sack: true,
         window_scale: Some(3),
@@ -46,14 +37,24 @@ fn fresh() -> Info {
         congestion: CongestionPhase::Open,
         mss: 1000,
         advertised_mss: 1000,
+        last_sent: Duration::ZERO,
+        last_received: Duration::ZERO,
         heard: Duration::ZERO,
         srtt: ROUND_TRIP,
+        min_rtt: Some(ROUND_TRIP),
+        rcv_rtt: None,
+        // Half of what 16 segments leave.
+        rcv_space_bytes: 32_000,
         rttvar: ROUND_TRIP / 2,
         rto: ROUND_TRIP + Duration::from_millis(200),
         backoff: 0,
         cwnd_bytes: 10_000,
         ssthresh_bytes: u32::MAX,
         pacing_rate: None,
+        delivery_rate: None,
+        busy: Duration::ZERO,
+        rwnd_limited: Duration::ZERO,
+        sndbuf_limited: Duration::ZERO,
         // The SYN-ACK's is not scaled.
         snd_wnd_bytes: 0xffff,
         rcv_wnd_bytes: 80_000,
@@ -61,17 +62,23 @@ fn fresh() -> Info {
         pipe_bytes: 0,
         sacked_bytes: 0,
         reordering_segs: 3,
-        is_reordering_seen: false,
+        reorderings: 0,
+        duplicate_segs: 0,
         unsent_bytes: 0,
         held_bytes: 0,
         urgent_bytes: 0,
         out_of_order_segs: 0,
+        early_segs: 0,
+        timeouts: 0,
+        timeout_repairs: 0,
+        repairing: Duration::ZERO,
         retransmits: 0,
         bytes_sent: 0,
         bytes_retransmitted: 0,
         bytes_acked: 0,
         bytes_received: 0,
         segs_in: 1,
+        data_segs_in: 0,
         segs_out: 2,
         data_segs_out: 0,
         delivered_segs: 0,
@@ -89,7 +96,7 @@ fn fresh() -> Info {
     }
 }
 
-fn connected(config: &Config) -> Host {
+pub(super) fn connected(config: &Config) -> Host {
     let mut host = Host::connect(config, ISS.0);
     host.transmit();
     host.now += ROUND_TRIP;
@@ -99,7 +106,7 @@ fn connected(config: &Config) -> Host {
 }
 
 /// Ten segments are out, and two more are written.
-fn sending() -> (Host, Info) {
+pub(super) fn sending() -> (Host, Info) {
     let mut host = connected(&config());
     assert_eq!(host.write(&[1; 11_500]).len(), 10);
     let now = Info {
@@ -121,6 +128,7 @@ fn the_handshake() {
     let silent = Info {
         state: State::SynSent,
         srtt: Duration::ZERO,
+        min_rtt: None,
         rttvar: Duration::ZERO,
         rto: Duration::from_secs(1),
         snd_wnd_bytes: 0,
@@ -136,7 +144,8 @@ fn the_handshake() {
     host.transmit();
     assert_eq!(info(&mut host), Info { unacked_bytes: 1, pipe_bytes: 1, segs_out: 1, ..silent });
     host.run_timer();
-    let again = Info { backoff: 1, tries: 1, retransmits: 1, segs_out: 2, ..silent };
+    let counts = Info { timeouts: 1, timeout_repairs: 1, ..silent };
+    let again = Info { backoff: 1, tries: 1, retransmits: 1, segs_out: 2, ..counts };
     assert_eq!(info(&mut host), Info { unacked_bytes: 1, pipe_bytes: 1, ..again });
     assert_eq!(info(&mut connected(&config())), fresh());
     // The same of one that asks for nothing, and of a passive opener.
@@ -237,8 +246,10 @@ fn what_is_out_what_has_arrived_and_what_is_lost() {
         lost_bytes: 0,
         resent_bytes: 0,
         bytes_acked: 11_500,
+        // What the second round trip brought, since more was waiting when it began.
+        delivery_rate: Some(118_750),
         // The second had not been sent again: it was late.
-        is_reordering_seen: true,
+        reorderings: 1,
         segs_in: 5,
         delivered_segs: 12,
         ..now
@@ -268,6 +279,8 @@ fn a_timeout() {
         unsent_bytes: 500,
         lost_bytes: 11_000,
         resent_bytes: 1_000,
+        timeouts: 1,
+        timeout_repairs: 1,
         // RACK had found nine lost and sent four of them again; they are lost once more with all the others.
         lost_segs: 15,
         retransmits: 5,
@@ -295,7 +308,8 @@ fn a_probe_of_the_window() {
     host.write(&[1; 300]);
     host.run_timer();
     let now = Info { backoff: 1, tries: 1, snd_wnd_bytes: 0, unsent_bytes: 300, ..fresh() };
-    assert_eq!(info(&mut host), Info { segs_in: 2, segs_out: 3, ..now });
+    let rwnd_limited = ROUND_TRIP + Duration::from_millis(200);
+    assert_eq!(info(&mut host), Info { segs_in: 2, segs_out: 3, rwnd_limited, ..now });
 }
 
 #[test]
@@ -308,6 +322,8 @@ fn what_is_received_read_and_held() {
         held_bytes: 400,
         bytes_received: 400,
         segs_in: 2,
+        data_segs_in: 1,
+        rcv_rtt: Some(ROUND_TRIP),
         ..fresh()
     };
     assert_eq!(info(&mut host), now);
@@ -315,7 +331,8 @@ fn what_is_received_read_and_held() {
     let mut urgent = peer(ACK | URG, 600, 0).text(&[1; 100]);
     urgent.header.urgent = 150;
     let _ = host.deliver(&urgent);
-    let now = Info { out_of_order_segs: 1, urgent_bytes: 750, segs_in: 3, ..now };
+    let now =
+        Info { out_of_order_segs: 1, early_segs: 1, urgent_bytes: 750, segs_in: 3, data_segs_in: 2, ..now };
     assert_eq!(info(&mut host), now);
     assert_eq!(host.transmit().len(), 1, "a duplicate acknowledgement");
     let _ = host.deliver(&peer(ACK, 400, 0).text(&[1; 200]));
@@ -326,6 +343,7 @@ fn what_is_received_read_and_held() {
         out_of_order_segs: 0,
         bytes_received: 700,
         segs_in: 4,
+        data_segs_in: 3,
         segs_out: 3,
         ..now
     };
@@ -334,7 +352,7 @@ fn what_is_received_read_and_held() {
     let _ = host.deliver(&peer(ACK, 400, 0).text(&[1; 200]));
     assert_eq!(host.read().len(), 700);
     let end = info(&mut host);
-    assert_eq!((end.held_bytes, end.bytes_received, end.segs_in), (0, 700, 5));
+    assert_eq!((end.held_bytes, end.bytes_received, end.segs_in, end.data_segs_in), (0, 700, 5, 4));
     assert_eq!(host.totals.bytes_received(), 700);
     assert_eq!(end.urgent_bytes, 50, "they are to come");
 }
@@ -346,9 +364,11 @@ fn what_comes_without_its_text_has_come() {
     let text = peer(ACK, 0, 0).text(&[1; 400]).seg();
     let _ = host.call(|tcb, cx| tcb.on_segment_without_text(cx, &text));
     assert_eq!((info(&mut host).segs_in, info(&mut host).bytes_received), (2, 0));
+    assert_eq!(info(&mut host).data_segs_in, 1);
     let acks = peer(ACK, 0, 100).text(&[1; 400]).seg();
     let _ = host.call(|tcb, cx| tcb.on_segment_without_text(cx, &acks));
     assert_eq!((info(&mut host).segs_in, info(&mut host).bytes_acked), (3, 100));
+    assert_eq!(info(&mut host).data_segs_in, 2);
 }
 
 #[test]
@@ -356,12 +376,14 @@ fn reordering_and_the_rate() {
     let (mut host, _) = sending();
     host.now += ROUND_TRIP;
     host.exchange(&peer(ACK, 0, 0).sack(ISS + 1_001, ISS + 2_001));
-    assert!(!info(&mut host).is_reordering_seen);
+    assert_eq!(info(&mut host).reorderings, 0);
     host.exchange(&peer(ACK, 0, 2_000));
-    assert!(info(&mut host).is_reordering_seen, "the first came after the second");
+    assert_eq!(info(&mut host).reorderings, 1, "the first came after the second");
+    host.exchange(&peer(ACK, 0, 3_000));
+    assert_eq!(info(&mut host).reorderings, 1, "each is told of once");
     host.exchange(&peer(ACK, 0, 11_500));
     assert_eq!(host.cold.in_use(), 0);
-    assert!(info(&mut host).is_reordering_seen, "it is not forgotten in a pause");
+    assert_eq!(info(&mut host).reorderings, 1, "it is not forgotten in a pause");
     // Linux's twice the window in a round trip, while it is in slow start.
     let mut host = connected(&Config { pacing: Pacing::On, ..config() });
     host.write(&[1; 3_000]);
@@ -408,13 +430,13 @@ fn bytes_are_counted_beyond_four_gibibytes() {
     let mut host = connected(&config());
     (host.totals.seqs_acked, host.totals.bytes_received) = (BEFORE, BEFORE);
     host.totals.incidents_mut().bytes_retransmitted = BEFORE;
-    (host.totals.segs_in, host.totals.segs_out) = (u32::MAX, u32::MAX);
+    (host.totals.segs_in, host.totals.segs_out, host.totals.data_segs_in) = (u32::MAX, u32::MAX, u32::MAX);
     host.write(&[1; 1_000]);
     let _ = host.deliver(&peer(ACK, 0, 1_000).text(&[1; 1_000]));
     let now = info(&mut host);
     assert_eq!((now.bytes_acked, now.bytes_received), (BEFORE + 1_000, BEFORE + 1_000));
     assert_eq!(now.bytes_sent, 2 * BEFORE + 1_000);
-    assert_eq!((now.segs_in, now.segs_out), (0, 0), "Linux's wrap too");
+    assert_eq!((now.segs_in, now.segs_out, now.data_segs_in), (0, 0, 0), "Linux's wrap too");
 }
 
 #[test]
