@@ -75,12 +75,12 @@ impl Prf {
     }
 
     /// The secret part of a SYN cookie: of this flow, for a SYN with this sequence number, in this period (RFC 4987 3.6).
-    pub fn cookie(&self, flow: &Flow, irs: u32, period: u32) -> u32 {
+    pub fn cookie(&self, flow: &Flow, irs: u32, period: u32) -> u64 {
         let mut hasher = self.hasher(Domain::Cookie);
         write_flow(&mut hasher, flow);
         hasher.write(&irs.to_be_bytes());
         hasher.write(&period.to_be_bytes());
-        hasher.finish() as u32
+        hasher.finish()
     }
 
     /// The Fast Open cookie of a peer in this period (RFC 7413 4.1.2): of the addresses alone, for every port.
@@ -217,9 +217,9 @@ mod tests {
             prf.port_offset(portless.local, portless.remote, portless.remote_port),
             prf.hash(b"") as u32,
             prf.hash(b"x") as u32,
-            prf.cookie(&portless, 0, 0),
-            prf.cookie(&portless, 1, 0),
-            prf.cookie(&portless, 0, 1),
+            prf.cookie(&portless, 0, 0) as u32,
+            prf.cookie(&portless, 1, 0) as u32,
+            prf.cookie(&portless, 0, 1) as u32,
             prf.fast_open_cookie(portless.local, portless.remote, 0) as u32,
             prf.fast_open_cookie(portless.local, portless.remote, 1) as u32,
             prf.fast_open_cookie(portless.remote, portless.local, 0) as u32,

@@ -469,7 +469,9 @@ impl Play {
             self.rig.advance(Duration::from_millis(300));
             self.settle();
         }
-        panic!("an honest peer cannot finish: {} apps", self.apps.len());
+        let left = goal.wrapping_sub(self.peers[0].acked).cast_signed();
+        let info = self.apps.first().map(|app| self.rig.worker.tcp_info(app.conn));
+        panic!("an honest peer cannot finish: {left} bytes are not acknowledged; {info:?}");
     }
 
     /// Everything ends, and nothing is kept.

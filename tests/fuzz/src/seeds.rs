@@ -11,6 +11,12 @@ use ringwire_wire::{arp, icmp, udp};
 const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 
+/// Two minutes without an acknowledgement once left BBR with a rate of one segment in seven seconds, for ever.
+const SILENCE_UNDER_BBR: [u8; 35] = [
+    96, 255, 218, 0, 20, 0, 255, 30, 0, 255, 255, 0, 35, 8, 255, 30, 0, 255, 126, 255, 30, 0, 255, 0, 255,
+    30, 0, 255, 30, 0, 0, 3, 20, 0, 255,
+];
+
 /// The seed corpus of a target.
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     match target {
@@ -31,6 +37,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "connection" => [[0, 0], [0x50, 0], [0x60, 1], [0x70, 7], [0x80, 8]]
             .iter()
             .flat_map(|[choice, more]| plays(&[*choice, *more, 0x1d, 0]))
+            .chain([SILENCE_UNDER_BBR.to_vec()])
             .collect(),
         _ => plays(&[0, 0]),
     }

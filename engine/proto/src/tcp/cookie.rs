@@ -1,12 +1,13 @@
 //! SYN cookies (RFC 4987 3.6): a handshake that costs no memory before its last step.
 //!
 //! ```text
-//! SYN -> answer: SYN-ACK with ISN = F(flow, irs, period) + class of the MSS
+//! SYN -> answer: SYN-ACK with ISN = class of the MSS (4 bits, masked) and what vouches for it (28), by F(flow, irs, period)
 //!                and, if the peer has a clock, TSval = our clock with its low six bits replaced: scale (4), SACK (1), ECN (1)
-//! ACK -> open:   ack - 1 - F(flow, irs, this period or the last) < 16 -> the class; TSecr -> the rest
+//! ACK -> open:   ack - 1, by F(flow, irs, this period or the last) -> the class, if it is the ISN of that class; TSecr -> the rest
 //! ```
 //! Owns nothing. Without timestamps there is no place for window scale and SACK, so they are not agreed on. The answer is never
-//! repeated: the peer's next SYN brings the same one. A guess is right once in 2^27.
+//! repeated: the peer's next SYN brings the same one. A guess is right once in 2^27, also one near a right number: the late
+//! acknowledgement of a FIN is none of the SYN-ACK before it.
 
 use core::time::Duration;
 
@@ -27,6 +28,9 @@ const PERIOD_NS: u64 = 64_000_000_000;
 const MSS_CLASSES: [u16; 16] =
     [48, 128, 256, 536, 768, 1024, 1220, 1300, 1360, 1400, 1420, 1440, 1452, 1460, 4052, 8960];
 
+/// Low bits of the ISN that say which one.
+const CLASS_MASK: u32 = 0xf;
+
 /// Low bits of the timestamp that say what the SYN offered.
 const OFFER_MASK: u32 = 0x3f;
 const NO_SCALE: u32 = 0xf;
@@ -46,7 +50,7 @@ pub fn answer(
     if !config.timestamps || syn.options.timestamps.is_none() {
         offer = without_options(offer);
     }
-    let iss = SeqNum(function(prf, flow, syn.header.seq, period(now))) + class;
+    let iss = SeqNum(number(prf.cookie(flow, syn.header.seq, period(now)), class));
     let mut tcb = Tcb::accept(config, seed(prf, flow, iss), &offer, now);
     let (header, mut options) = take_syn_ack(&mut tcb, config, now)?;
     if let Some(timestamps) = &mut options.timestamps {
@@ -66,8 +70,9 @@ pub fn open(prf: &Prf, flow: &Flow, config: &Config, ack: &SegmentIn, now: Insta
     let iss = ack.header.ack.wrapping_sub(1);
     let this = period(now);
     let class = [this, this.wrapping_sub(1)].into_iter().find_map(|period| {
-        let class = iss.wrapping_sub(function(prf, flow, irs, period));
-        MSS_CLASSES.get(usize::try_from(class).ok()?)
+        let pad = prf.cookie(flow, irs, period);
+        let class = class_in(pad, iss);
+        MSS_CLASSES.get(usize::try_from(class).ok()?).filter(|_| number(pad, class) == iss)
     })?;
     let mut options = Options { mss: Some(*class), ..Options::default() };
     let mut flags = Flags::SYN;
@@ -102,9 +107,17 @@ fn period(now: Instant) -> u32 {
     (now.as_nanos() / PERIOD_NS) as u32
 }
 
-/// RFC 4987 3.6: nobody without the key knows it for another flow, another SYN or another time.
-fn function(prf: &Prf, flow: &Flow, irs: u32, period: u32) -> u32 {
-    prf.cookie(flow, irs, period)
+/// The ISN that says `class`. `pad` is secret and used for one SYN (RFC 4987 3.6): nobody who has seen the number of one class knows more
+/// than one in 2^28 of that of another.
+fn number(pad: u64, class: u32) -> u32 {
+    let (secret, factor) = ((pad >> 32) as u32, pad as u32);
+    let voucher = secret.wrapping_add(class.wrapping_mul(factor));
+    voucher & !CLASS_MASK | (class ^ factor) & CLASS_MASK
+}
+
+/// The class that [`number`] would have said in `iss`.
+fn class_in(pad: u64, iss: u32) -> u32 {
+    (iss ^ pad as u32) & CLASS_MASK
 }
 
 fn class_of(mss: Option<u16>) -> u32 {

@@ -64,6 +64,20 @@ fn every_number_of_the_acknowledgement_matters() {
     assert!(cookie::open(&Prf::new([3; 16]), &flow(4001), &plain(), &ack, START).is_none());
 }
 
+/// What comes late for a connection that has ended acknowledges more than its SYN-ACK, and opens none: neither of this class of MSS nor of
+/// another.
+#[test]
+fn numbers_near_a_right_one_are_wrong() {
+    for mss in [None, Some(48), Some(536), Some(1460), Some(9000)] {
+        let syn = Wire::new(SYN, IRS, SeqNum(0));
+        let syn = mss.map_or(syn, |mss| Wire::new(SYN, IRS, SeqNum(0)).mss(mss)).seg();
+        for distance in (-40_i32..40).filter(|distance| *distance != 0) {
+            let change = |ack: &mut SegmentIn| ack.header.ack = ack.header.ack.wrapping_add_signed(distance);
+            assert!(opened(&plain(), &syn, Duration::ZERO, change).is_none(), "{mss:?} {distance}");
+        }
+    }
+}
+
 /// An echo from the future or from long ago says nothing that could be believed.
 #[test]
 fn a_timestamp_of_another_time_is_refused() {

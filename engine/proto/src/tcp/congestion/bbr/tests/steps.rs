@@ -504,3 +504,14 @@ fn in_startup_the_rate_only_grows() {
     machine.bbr.set_pacing_rate(100);
     assert_eq!(machine.bbr.pacing_rate, RATE / 200 * 99, "no rate is known");
 }
+
+/// What MinPipeCwnd allows to be in flight: four segments in 50 ms.
+#[test]
+fn the_rate_is_never_below_what_is_always_allowed_in_flight() {
+    let mut machine = Machine::new(State::Cruise, BDP);
+    for (bw, rate) in [(10, 80_000), (80_000, 80_000), (100_000, 99_000)] {
+        machine.bbr.bw = bw;
+        machine.bbr.set_pacing_rate(100);
+        assert_eq!(machine.bbr.pacing_rate, rate, "{bw}");
+    }
+}
