@@ -93,7 +93,7 @@ impl Tcb {
 
     /// Between two turns of the worker a run ends at each change; what is more than can be kept is told of as of the next one.
     fn end_run<P, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>, end: SeqNum) {
-        let ends = &mut self.cold_mut(cx.cold, &cx.totals.path).run_ends;
+        let ends = &mut self.cold_mut(cx.cold, cx.totals).run_ends;
         if ends.len() < MAX_RUNS {
             ends.push_back(end);
         } else {

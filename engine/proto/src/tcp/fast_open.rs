@@ -21,8 +21,7 @@ pub use keys::{InvalidKeys, KEY_LEN, Keys};
 use super::ack::Advance;
 use super::cold::{Cold, ColdStore};
 use super::tcb::{FastOpenStage, Tcb};
-use super::totals::PathMemory;
-use super::{Body, Cx, Outcome, Payload, SegmentIn, SendPool, Signals, Window};
+use super::{Body, Cx, Outcome, Payload, SegmentIn, SendPool, Signals, Totals, Window};
 use crate::prf::Prf;
 use crate::{Flow, Instant};
 
@@ -145,7 +144,7 @@ impl Opening {
 impl Tcb {
     /// After [`Tcb::accept`]: the SYN-ACK carries this cookie.
     pub fn give_cookie<P, S>(&mut self, cold: &mut ColdStore<P, S>, cookie: FastOpen) {
-        self.cold_mut(cold, &PathMemory::NONE).opening =
+        self.cold_mut(cold, &Totals::default()).opening =
             Some(Opening { option: Some(cookie), text_mss: None });
     }
 
@@ -185,7 +184,7 @@ impl Tcb {
     /// After [`Tcb::connect`]: the SYN asks for a cookie or, with one, takes along what is written until it leaves.
     pub fn begin_fast_open<P, S>(&mut self, cold: &mut ColdStore<P, S>, offer: ClientOffer) {
         let text_mss = offer.allows_text().then_some(offer.mss);
-        self.cold_mut(cold, &PathMemory::NONE).opening = Some(Opening { option: offer.option, text_mss });
+        self.cold_mut(cold, &Totals::default()).opening = Some(Opening { option: offer.option, text_mss });
     }
 
     /// Together with [`Signals::CONNECTED`] of an active open: whether the SYN had text that the peer did not take.

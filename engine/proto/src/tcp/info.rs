@@ -237,7 +237,7 @@ impl Tcb {
             segs_out: totals.segs_out,
             data_segs_out: totals.data_segs_out,
             delivered_segs: totals.delivered_segs.wrapping_add(tally.delivered_segs),
-            lost_segs: incidents.lost_segs.wrapping_add(tally.lost_segs),
+            lost_segs: totals.lost_segs.wrapping_add(tally.lost_segs),
             ..Info::default()
         }
     }

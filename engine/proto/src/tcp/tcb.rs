@@ -7,8 +7,7 @@ use super::congestion::Window;
 use super::options::effective_mss;
 use super::recovery::Reordering;
 use super::rtt::Rtt;
-use super::totals::PathMemory;
-use super::{Config, Cx, Seed, SendPool};
+use super::{Config, Cx, Seed, SendPool, Totals};
 use crate::SeqNum;
 use crate::icmp::Unreachable;
 use crate::time::Instant;
@@ -436,14 +435,14 @@ impl Tcb {
     pub(super) fn cold_mut<'c, P, S>(
         &mut self,
         store: &'c mut ColdStore<P, S>,
-        path: &PathMemory,
+        totals: &Totals,
     ) -> &'c mut Cold<P, S> {
         let before = self.cold;
         let (id, cold) = store.get_or_alloc(before);
         self.cold = id;
         if before.is_none() {
-            cold.send.recall_path(self.reordering.is_seen(), path.rack_rtt_ns);
-            cold.congestion.recall(path.w_max);
+            cold.send.recall_path(self.reordering.is_seen(), totals.rack_rtt_ns);
+            cold.congestion.recall(totals.w_max);
         }
         cold
     }
@@ -472,8 +471,8 @@ impl Tcb {
                 self.reordering.note_seen();
             }
             cx.totals.add(cold.send.tally());
-            cx.totals.path =
-                PathMemory { rack_rtt_ns: cold.send.rack_rtt_ns(), w_max: cold.congestion.memory().w_max() };
+            (cx.totals.rack_rtt_ns, cx.totals.w_max) =
+                (cold.send.rack_rtt_ns(), cold.congestion.memory().w_max());
             cx.cold.free(self.cold);
             self.cold = ColdId::NONE;
             self.flags.clear(OF_COLD);

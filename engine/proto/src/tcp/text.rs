@@ -81,7 +81,7 @@ impl Tcb {
         }
         let here = arrival.has(Flags::FIN) && arrival.seq.before_eq(self.rcv.nxt);
         if arrival.has(Flags::FIN) && !here {
-            self.cold_mut(cx.cold, &cx.totals.path).reassembly.set_fin(arrival.seq);
+            self.cold_mut(cx.cold, cx.totals).reassembly.set_fin(arrival.seq);
             self.flags.set(Bits::HOLES);
             self.owe_duplicate_ack();
         }
@@ -119,7 +119,7 @@ impl Tcb {
     ) -> Step {
         let (config, max_segs) = (cx.config, cx.recv_segs());
         let (filled_hole, nxt_before) = (self.flags.has(Bits::HOLES), self.rcv.nxt);
-        let cold = self.cold_mut(cx.cold, &cx.totals.path);
+        let cold = self.cold_mut(cx.cold, cx.totals);
         if cold.unread.len() >= max_segs {
             // Bytes fit, buffers do not. The peer will try again, and the application may not know how little fits by now.
             self.flags.set(Bits::TX_ACK);
@@ -176,8 +176,7 @@ impl Tcb {
         let max_segs = cx.reassembly_segs();
         let incidents = cx.totals.incidents_mut();
         incidents.early_segs = incidents.early_segs.wrapping_add(1);
-        let stored =
-            self.cold_mut(cx.cold, &cx.totals.path).reassembly.store(arrival.seq - len, payload, max_segs);
+        let stored = self.cold_mut(cx.cold, cx.totals).reassembly.store(arrival.seq - len, payload, max_segs);
         self.owe_duplicate_ack();
         match stored {
             Stored::Kept => {
@@ -200,7 +199,7 @@ impl Tcb {
         right: SeqNum,
     ) {
         if self.flags.has(Bits::SACK) {
-            self.cold_mut(cx.cold, &cx.totals.path).reassembly.report_duplicate(left, right);
+            self.cold_mut(cx.cold, cx.totals).reassembly.report_duplicate(left, right);
             self.flags.set(Bits::DSACK);
         }
     }

@@ -36,25 +36,15 @@ pub struct Totals {
     pub(super) data_segs_out: u32,
     /// Without what the send queue in use has counted.
     pub(super) delivered_segs: u32,
+    /// Likewise.
+    pub(super) lost_segs: u32,
     /// Of the measurements that the RTO is made of; `u32::MAX` before the first.
     pub(super) min_rtt_us: u32,
-    /// As of the last time the connection was idle.
-    pub(super) path: PathMemory,
+    /// CUBIC's W_max when the connection was last idle: bytes; 0 before the first congestion event.
+    pub(super) w_max: u32,
+    /// Likewise RACK.rtt (RFC 8985 6.2); 0: nothing has arrived.
+    pub(super) rack_rtt_ns: u64,
     incidents: Option<Box<Incidents>>,
-}
-
-/// What outlives the cold part of a connection.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct PathMemory {
-    /// RACK.rtt (RFC 8985 6.2); 0: nothing has arrived.
-    pub rack_rtt_ns: u64,
-    /// CUBIC's W_max: bytes; 0 before the first congestion event.
-    pub w_max: u32,
-}
-
-impl PathMemory {
-    /// Of a connection that begins.
-    pub(super) const NONE: Self = Self { rack_rtt_ns: 0, w_max: 0 };
 }
 
 /// What happens now and then, and to many connections never.
@@ -62,8 +52,6 @@ impl PathMemory {
 pub(super) struct Incidents {
     pub bytes_retransmitted: u64,
     pub retransmits: u32,
-    /// Without what the send queue in use has counted.
-    pub lost_segs: u32,
     /// Of ours that the peer has reported as come twice.
     pub duplicate_segs: u32,
     /// Acknowledgements that showed reordering.
@@ -99,8 +87,10 @@ impl Default for Totals {
             segs_out: 0,
             data_segs_out: 0,
             delivered_segs: 0,
+            lost_segs: 0,
             min_rtt_us: u32::MAX,
-            path: PathMemory::NONE,
+            w_max: 0,
+            rack_rtt_ns: 0,
             incidents: None,
         }
     }
@@ -123,17 +113,7 @@ impl Totals {
     #[inline]
     pub(super) fn add(&mut self, tally: Tally) {
         self.delivered_segs = self.delivered_segs.wrapping_add(tally.delivered_segs);
-        if tally.lost_segs > 0 {
-            self.add_lost(tally.lost_segs);
-        }
-    }
-
-    /// Out of line, as what is rare here is beside what is not.
-    #[cold]
-    #[inline(never)]
-    fn add_lost(&mut self, segs: u32) {
-        let incidents = self.incidents_mut();
-        incidents.lost_segs = incidents.lost_segs.wrapping_add(segs);
+        self.lost_segs = self.lost_segs.wrapping_add(tally.lost_segs);
     }
 
     /// Nothing has been sent or received yet by a connection that may do both.

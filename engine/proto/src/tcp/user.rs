@@ -85,7 +85,7 @@ impl Tcb {
             return Ok(0);
         }
         let room = self.room(limit_bytes);
-        let cold = self.cold_mut(cx.cold, &cx.totals.path);
+        let cold = self.cold_mut(cx.cold, cx.totals);
         self.note_app_limited(cold);
         if cold.send.is_empty() {
             cx.totals.begin_busy(self.progress_at, cx.now);
@@ -131,7 +131,7 @@ impl Tcb {
             self.flags.set(Bits::SEND_BLOCKED);
             return Err((buf, SendError::WouldBlock));
         }
-        let cold = self.cold_mut(cx.cold, &cx.totals.path);
+        let cold = self.cold_mut(cx.cold, cx.totals);
         self.note_app_limited(cold);
         if cold.send.is_empty() {
             cx.totals.begin_busy(self.progress_at, cx.now);
