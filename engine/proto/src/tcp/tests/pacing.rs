@@ -83,6 +83,18 @@ fn a_window_is_spread_only_where_it_is_asked_for() {
     assert_eq!(host.run_timer().len(), 1);
 }
 
+/// Karn's rule: the SYN was sent twice, and its answer measures nothing.
+#[test]
+fn without_a_round_trip_there_is_nothing_to_spread_over() {
+    let mut host = Host::connect(&Config { sack: true, pacing: Pacing::On, ..plain() }, ISS.0);
+    host.transmit();
+    host.run_timer();
+    host.exchange(&peer_syn_ack().sack_permitted());
+    host.tcb.window.cwnd = 4_000;
+    assert_eq!(host.write(&[1; 10_000]).len(), 4);
+    assert_eq!(host.call(|tcb, cx| tcb.info(cx)).pacing_rate, None);
+}
+
 /// The rate of a connection whose whole window of `segs` is on its way and was acknowledged in part, over a path of `round_trip`.
 fn rate_by_default(segs: u32, round_trip: Duration) -> Option<u64> {
     let mut host = Host::connect(&Config { sack: true, ..plain() }, ISS.0);

@@ -39,6 +39,13 @@ fn a_run_is_what_leaves_in_a_millisecond_at_two_windows_a_round_trip() {
     assert_eq!((sent.len(), pushed(&sent)), (2, std::vec![2]));
 }
 
+/// The round trip is too short for a millisecond's worth to count.
+#[test]
+fn a_run_ends_where_the_congestion_window_does() {
+    let sent = over(Duration::ZERO, 3).write(&[1; 10_000]);
+    assert_eq!((sent.len(), pushed(&sent)), (3, std::vec![3]));
+}
+
 #[test]
 fn a_run_is_64_kb_long_at_most() {
     let mut host = over(Duration::ZERO, 200);

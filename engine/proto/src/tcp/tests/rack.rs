@@ -506,3 +506,34 @@ fn a_batch_of_acknowledgements_does_not_shrink_what_the_peer_s_window_held() {
     let info = host.call(|tcb, cx| tcb.info(cx));
     assert_eq!((info.congestion, info.ssthresh_bytes), (CongestionPhase::Recovery, 5_000));
 }
+
+/// What was in flight before it, itself, and as many duplicates as show a loss: so many acknowledgements pass a segment that leaves now.
+#[test]
+fn a_retransmission_is_lost_when_more_was_acknowledged_than_was_ahead_of_it() {
+    let mut host = in_flight(&plain(), 8, 0);
+    let (cold_id, expected) = (host.tcb.cold, 8 + 1 + 3);
+    host.call(|tcb, cx| {
+        let cold = cx.cold.get_mut(cold_id).expect("it has data in flight");
+        assert_eq!(tcb.lost_again_at(cold), expected);
+    });
+}
+
+/// RFC 6298 5: the timer counts from the retransmission of the oldest segment.
+#[test]
+fn the_timeout_counts_from_when_the_oldest_was_sent_again() {
+    for config in [plain(), sacking()] {
+        let mut host = in_flight(&config, 8, 0);
+        let mut sent = Vec::new();
+        for seg in 1..8 {
+            host.now += Duration::from_millis(1);
+            let duplicate = peer(ACK, 0, 0);
+            sent = host.exchange(&if config.sack { duplicate.sack(at(1), at(seg + 1)) } else { duplicate });
+            if !sent.is_empty() {
+                break;
+            }
+        }
+        assert_eq!((number(&sent[0]), sent[0].kind), (0, TransmitKind::Retransmission));
+        let rto = Duration::from_micros(host.tcb.rtt.rto_us().into());
+        assert_eq!(host.tcb.next_timer(), Some(host.now + rto));
+    }
+}

@@ -280,6 +280,9 @@ fn samples_are_the_applications_until_what_was_in_flight_then_has_arrived() {
     sender.queue.mark_app_limited(2_000);
     sender.ack(250, 9);
     assert!(sender.queue.is_app_limited());
+    sender.send(260, 1);
+    sender.ack(310, 10);
+    assert!(!sender.queue.is_app_limited());
 }
 
 #[test]

@@ -562,4 +562,11 @@ fn what_scaling_cannot_say_is_no_window_that_shrank() {
         host.exchange(&peer(ACK, 0, 1000).window(field));
         expect_ack(host.exchange(&peer(ACK, 5, 1000).text(b"x").window(field)), from, 0);
     }
+    // Without scaling a unit is a byte.
+    for (window, from) in [(1999, 3000), (1998, 2998)] {
+        let mut host = established(&plain());
+        host.write(&[1; 3000]);
+        host.exchange(&peer(ACK, 0, 1000).window(window));
+        expect_ack(host.exchange(&peer(ACK, 5, 1000).text(b"x").window(window)), from, 0);
+    }
 }

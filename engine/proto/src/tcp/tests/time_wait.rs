@@ -112,6 +112,7 @@ fn its_acknowledgement_is_the_connection_s() {
         let offset = host.tcb.ts_offset;
         let (header, options) = remembered.ack(host.now, offset);
         assert_eq!((header, options), (wire.header, wire.options));
+        assert_eq!(remembered.snd_nxt(), host.tcb.snd.nxt);
     }
 }
 
