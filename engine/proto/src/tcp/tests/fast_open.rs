@@ -23,14 +23,14 @@ fn cookie() -> FastOpen {
 }
 
 /// A client that has the peer's cookie.
-fn client(config: &Config) -> Host {
+pub(super) fn client(config: &Config) -> Host {
     let mut host = Host::connect(config, ISS.0);
     host.call(|tcb, cx| tcb.begin_fast_open(cx.cold, ClientOffer { option: Some(cookie()), mss: 1000 }));
     host
 }
 
 /// A server that has taken `text` from the SYN and sent its SYN-ACK.
-fn server(text: &[u8]) -> Host {
+pub(super) fn server(text: &[u8]) -> Host {
     let mut host = Host::accept(&plain(), ISS.0, &peer_syn());
     let payload = (!text.is_empty()).then(|| Bytes::new(text));
     let outcome = host.call(|tcb, cx| tcb.open_fast(cx, payload));

@@ -2,7 +2,8 @@
 
 use core::time::Duration;
 
-use super::host::Host;
+use super::fast_open;
+use super::host::{Host, Wire};
 use super::info::{ROUND_TRIP, config, connected, sending};
 use super::script::*;
 use crate::tcp::{Config, CongestionPhase, Info, Pacing, State};
@@ -58,6 +59,29 @@ fn the_time_since_text_was_sent_and_received() {
     }
     assert!(host.now > before);
     assert_eq!(info(&mut host).last_sent, Duration::ZERO);
+}
+
+#[test]
+fn with_fast_open_times_begin_before_the_handshake_is_over() {
+    let times = |host: &mut Host| {
+        let info = info(host);
+        (info.last_sent, info.last_received, info.busy)
+    };
+    let mut host = fast_open::server(b"GET");
+    host.now += ms(30);
+    assert_eq!(times(&mut host), (ms(30), ms(30), ms(0)));
+    host.write(b"answer");
+    host.now += ms(5);
+    host.exchange(&peer(ACK, 3, 6));
+    host.now += ms(1);
+    assert_eq!(times(&mut host), (ms(6), ms(36), ms(5)));
+    let mut host = fast_open::client(&plain());
+    host.write(b"GET");
+    host.now += ms(30);
+    assert_eq!(times(&mut host), (ms(30), ms(0), ms(30)), "nothing can have come");
+    host.exchange(&Wire::new(SYN | ACK, IRS, ISS + 4).mss(1000));
+    host.now += ms(1);
+    assert_eq!(times(&mut host), (ms(1), ms(1), ms(30)), "as on Linux the handshake's end counts");
 }
 
 #[test]
@@ -206,6 +230,13 @@ fn a_send_buffer_that_is_too_small_limits_until_it_has_room() {
     host.exchange(&peer(ACK, 0, 16_000));
     host.now += ms(20);
     assert_eq!(limited(&mut host), (ms(25), ms(55), ms(0)), "what is not written now is not wanted");
+    // Nor is what would come behind the end.
+    let mut host = connected(&small);
+    host.tcb.window.cwnd = 20_000;
+    assert_eq!(host.send(&[1; 50_000]), 10_000);
+    host.shutdown_write();
+    host.now += ms(20);
+    assert_eq!(limited(&mut host), (ms(0), ms(20), ms(0)));
     // One that is large enough is no limit, however much is in flight.
     let mut host = connected(&config());
     host.write(&[1; 9_000]);
@@ -246,6 +277,41 @@ fn the_rate_of_delivery_is_that_of_a_round_trip_for_which_more_was_waiting() {
     host.exchange(&peer(ACK, 0, 64_000));
     host.now += ms(5_000);
     assert_eq!((rate(&mut host), host.cold.in_use()), (Some(300_000), 0));
+}
+
+/// What had been SACKED before a timeout is delivered again, as far as the queue can tell.
+#[test]
+fn the_rate_is_not_measured_while_a_timeout_is_repaired() {
+    let mut host = connected(&Config { pacing: Pacing::Off, ..config() });
+    host.config.mtu_probing = false;
+    host.send(&[1; 60_000]);
+    host.transmit();
+    host.exchange(&peer(ACK, 0, 0).sack(ISS + 4_001, ISS + 10_001));
+    while info(&mut host).timeouts == 0 {
+        host.run_timer();
+    }
+    for acked in [1_000, 2_000, 10_000] {
+        host.now += ROUND_TRIP;
+        host.exchange(&peer(ACK, 0, acked));
+        let now = info(&mut host);
+        assert!(now.unsent_bytes > 0 && now.congestion == CongestionPhase::Loss);
+    }
+    host.now += ROUND_TRIP;
+    let all = info(&mut host).unacked_bytes;
+    host.exchange(&peer(ACK, 0, 10_000 + all));
+    assert_eq!(info(&mut host).delivery_rate, None);
+    let next = info(&mut host).unacked_bytes;
+    host.now += ms(50);
+    host.exchange(&peer(ACK, 0, 10_000 + all + next));
+    assert_eq!(info(&mut host).delivery_rate, Some(u64::from(next) * 1000 / 50));
+    // The clock does not see every round trip.
+    let mut host = connected(&Config { pacing: Pacing::Off, ..config() });
+    host.send(&[1; 60_000]);
+    for acked in [10_000, 20_000, 30_000] {
+        host.transmit();
+        host.exchange(&peer(ACK, 0, acked));
+    }
+    assert_eq!(info(&mut host).delivery_rate, None);
 }
 
 #[test]
