@@ -9,7 +9,7 @@ use crate::{Malformed, be16, be32};
 mod fast_open;
 mod options;
 
-pub use fast_open::{FastOpen, MAX_COOKIE_LEN};
+pub use fast_open::{FastOpen, Form as FastOpenForm, MAX_COOKIE_LEN};
 pub use options::{MAX_WINDOW_SCALE, Options, SackBlocks, Timestamps};
 
 /// Bytes of a header without options.

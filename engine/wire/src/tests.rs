@@ -9,7 +9,7 @@ use crate::checksum::Sum;
 use crate::eth::{EtherType, Mac};
 use crate::ipv4::Protocol;
 use crate::packet::{self, Net, Transport};
-use crate::tcp::{FastOpen, Flags, Options, SackBlocks, Timestamps};
+use crate::tcp::{FastOpen, FastOpenForm, Flags, Options, SackBlocks, Timestamps};
 use crate::{Malformed, arp, eth, icmp, ipv4, tcp, udp};
 
 mod attacks;

@@ -13,7 +13,7 @@ use alloc::collections::BTreeMap;
 use core::net::IpAddr;
 use core::time::Duration;
 
-use ringwire_wire::tcp::{FastOpen, Options};
+use ringwire_wire::tcp::{FastOpen, FastOpenForm, Options};
 
 use keys::MadeBy;
 pub use keys::{InvalidKeys, KEY_LEN, Keys};
@@ -21,7 +21,7 @@ pub use keys::{InvalidKeys, KEY_LEN, Keys};
 use super::ack::Advance;
 use super::cold::{Cold, ColdStore};
 use super::tcb::{FastOpenStage, Tcb};
-use super::{Body, Cx, Outcome, Payload, SegmentIn, SendPool, Signals, Totals, Window};
+use super::{Body, Cx, Outcome, Payload, SegmentIn, SendBuf, SendPool, Signals, Totals, Window};
 use crate::prf::Prf;
 use crate::{Flow, Instant};
 
@@ -93,6 +93,16 @@ pub fn judge(prf: &Prf, rules: &Rules, asking: &Asking<'_>, now: Instant) -> Off
         return Offer::Take(None);
     }
     let Some(theirs) = theirs else { return Offer::None };
+    // A cookie is good in either form, and the answer has the one of the question.
+    let (form, theirs) = (theirs.form(), theirs.in_form(FastOpenForm::Standard));
+    match judge_cookie(prf, rules, (flow, theirs), now) {
+        Offer::Cookie(ours) => Offer::Cookie(ours.in_form(form)),
+        Offer::Take(renewed) => Offer::Take(renewed.map(|ours| ours.in_form(form))),
+        Offer::None => Offer::None,
+    }
+}
+
+fn judge_cookie(prf: &Prf, rules: &Rules, (flow, theirs): (&Flow, FastOpen), now: Instant) -> Offer {
     if let Some(keys) = &rules.keys {
         let ours = keys.cookie(flow.local, flow.remote);
         return match keys.maker(theirs, flow.local, flow.remote) {
@@ -171,13 +181,15 @@ impl Tcb {
         self.fast_open == FastOpenStage::Unconfirmed
     }
 
-    /// Whether text of our or the peer's SYN was taken.
+    /// Whether the text of our or the peer's SYN was taken.
     pub(super) fn has_syn_text(&self) -> bool {
         match self.fast_open {
             FastOpenStage::None => false,
             // SND.WL1 is the peer's initial number until the handshake is over.
             FastOpenStage::Unconfirmed => self.rcv.nxt != self.snd.wl1 + 1,
             FastOpenStage::TextTaken => true,
+            // As on Linux that does not count.
+            FastOpenStage::TextTakenInPart => false,
         }
     }
 
@@ -187,9 +199,9 @@ impl Tcb {
         self.cold_mut(cold, &Totals::default()).opening = Some(Opening { option: offer.option, text_mss });
     }
 
-    /// Together with [`Signals::CONNECTED`] of an active open: whether the SYN had text that the peer did not take.
+    /// Together with [`Signals::CONNECTED`] of an active open: whether the SYN had text and the peer has taken none of it.
     pub fn is_syn_text_refused(&self) -> bool {
-        self.snd.nxt != self.snd.una
+        self.snd.nxt != self.snd.una && self.fast_open != FastOpenStage::TextTakenInPart
     }
 
     /// The text that the SYN takes along (RFC 7413 4.2.1); it counts as sent.
@@ -215,6 +227,14 @@ impl Tcb {
         cold.send.body(index).unwrap_or(Body::None)
     }
 
+    /// The peer's SYN-ACK may acknowledge a part of the text in our SYN: that is done with, and the rest is cut up anew.
+    #[cold]
+    pub(super) fn cut_syn_text<P, S: SendBuf>(&self, cold: &mut ColdStore<P, S>, ack: crate::SeqNum) {
+        if let Some(cold) = cold.get_mut(self.cold).filter(|_| ack.after(self.snd.una)) {
+            cold.send.split(0, ack.distance(self.snd.una));
+        }
+    }
+
     /// The peer's SYN-ACK acknowledges all, some or nothing of the text in our SYN: what is left goes again at once (RFC 7413 4.2.1).
     #[cold]
     pub(super) fn settle_syn_text<P: Payload, A: SendPool>(
@@ -225,7 +245,8 @@ impl Tcb {
     ) {
         let ack = crate::SeqNum(seg.header.ack);
         if ack.after(self.snd.una) {
-            self.fast_open = FastOpenStage::TextTaken;
+            let is_whole = ack == self.snd.nxt;
+            self.fast_open = if is_whole { FastOpenStage::TextTaken } else { FastOpenStage::TextTakenInPart };
             self.on_ack_advance(cx, &Advance::to(ack), seg.options.timestamps, outcome);
         }
         if self.snd.nxt != self.snd.una

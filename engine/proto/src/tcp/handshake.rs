@@ -133,6 +133,9 @@ impl Tcb {
         }
         self.snd.wl2 = ack;
         self.snd.una += 1;
+        if self.snd.nxt != self.snd.una {
+            self.cut_syn_text(cx.cold, ack);
+        }
         self.establish(cx, arrival);
         if self.snd.nxt != self.snd.una {
             self.settle_syn_text(cx, seg, &mut arrival.outcome);
@@ -224,7 +227,9 @@ impl Tcb {
         self.quick_acks = cx.config.quick_acks;
         self.arm_keepalive(cx.now, cx.config);
         if let Some(cold) = cx.cold.get_mut(self.cold) {
-            cold.send.resegment(0, self.mss);
+            // What the SYN took along is one segment and stays one.
+            let first = usize::from(arrival.ack.after(self.snd.una));
+            cold.send.resegment(first, self.mss);
             if resent {
                 cold.send.doubt_round_trips();
             }

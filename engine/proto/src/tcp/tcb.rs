@@ -215,6 +215,8 @@ pub(super) enum FastOpenStage {
     Unconfirmed,
     /// The handshake is over, and text of our or the peer's SYN was taken.
     TextTaken,
+    /// Of our SYN's, and not all of it.
+    TextTakenInPart,
 }
 
 /// What `timer_at` stands for. They exclude each other: each needs a state of the send side that rules the others out.

@@ -1,6 +1,6 @@
 //! TCP options: a bounded parser that keeps what was good, and Linux's order on output.
 
-use super::fast_open::FastOpen;
+use super::fast_open::{EXPERIMENT, FastOpen, Form};
 use crate::be32;
 
 /// The largest shift that may be used (RFC 7323 2.3).
@@ -17,6 +17,8 @@ const SACK_PERMITTED: u8 = 4;
 const SACK: u8 = 5;
 const TIMESTAMPS: u8 = 8;
 const FAST_OPEN: u8 = 34;
+/// Shared by experiments, which say which one they are (RFC 6994 3).
+const EXPERIMENTS: u8 = 254;
 
 /// Bytes on the wire, with the NOPs that align them.
 const MSS_LEN: usize = 4;
@@ -270,6 +272,11 @@ impl Options {
                     self.fast_open = Some(fast_open);
                 }
             }
+            (EXPERIMENTS, [a, b, cookie @ ..]) if [*a, *b] == EXPERIMENT => {
+                if let Some(fast_open) = FastOpen::parse(cookie) {
+                    self.fast_open = Some(fast_open.in_form(Form::Experimental));
+                }
+            }
             _ => {}
         }
     }
@@ -278,7 +285,13 @@ impl Options {
 #[cold]
 fn emit_fast_open(fast_open: &FastOpen, writer: &mut Writer<'_>) {
     let end = writer.len + fast_open.encoded_len();
-    writer.put([FAST_OPEN, fast_open.option_len()]);
+    match fast_open.form() {
+        Form::Standard => writer.put([FAST_OPEN, fast_open.option_len()]),
+        Form::Experimental => {
+            writer.put([EXPERIMENTS, fast_open.option_len()]);
+            writer.put(EXPERIMENT);
+        }
+    }
     fast_open.as_slice().iter().for_each(|byte| writer.put([*byte]));
     while writer.len < end {
         writer.put([NOP]);

@@ -242,6 +242,20 @@ fn options_leave_in_linux_order() {
     );
     let request = Some(FastOpen::REQUEST);
     assert_eq!(encode(Options { fast_open: request, ..Options::default() }), [34, 2, 1, 1]);
+    // The experimental ones.
+    let experiment = |fast_open: FastOpen| Options {
+        fast_open: Some(fast_open.in_form(FastOpenForm::Experimental)),
+        ..Options::default()
+    };
+    let request = experiment(FastOpen::REQUEST);
+    assert_eq!(encode(request), [254, 4, 0xf9, 0x89]);
+    assert_eq!(parse_options(&[254, 4, 0xf9, 0x89]), request);
+    let six = experiment(FastOpen::cookie(&[1, 2, 3, 4, 5, 6]).expect("a legal length"));
+    assert_eq!(encode(six), [254, 10, 0xf9, 0x89, 1, 2, 3, 4, 5, 6, 1, 1]);
+    assert_eq!(parse_options(&encode(six)), six);
+    for other in [&[254, 4, 0xf9, 0x88][..], &[254, 3, 0xf9], &[254, 7, 0xf9, 0x89, 1, 2, 3]] {
+        assert_eq!(parse_options(other).fast_open, None, "{other:?}");
+    }
     let mut sack = Options { timestamps, ..Options::default() };
     sack.sack.push(1, 2);
     assert_eq!(encode(sack)[12..], [1, 1, 5, 10, 0, 0, 0, 1, 0, 0, 0, 2]);

@@ -113,6 +113,8 @@ fn epoll() {
 
 #[test]
 fn misuse() {
+    let nobody = Drill::new("");
+    assert_eq!(nobody.send_fast_to_nobody(nobody.stream()), Err(libc::EOPNOTSUPP));
     let drill = Drill::new("");
     let fd = drill.stream();
     assert_eq!(drill.socket(libc::SOCK_RAW), Err(libc::ESOCKTNOSUPPORT));

@@ -209,6 +209,13 @@ impl Drill {
         check_len(call!(self, sendto, fd, from, len, 0, (&raw const to).cast(), ADDRESS_LEN))
     }
 
+    /// A write that connects, to an address of family 0.
+    pub(crate) fn send_fast_to_nobody(&self, fd: c_int) -> Answer<usize> {
+        let nobody = [0_u8; ADDRESS_LEN as usize];
+        let (from, to) = (b"x".as_ptr().cast(), nobody.as_ptr().cast());
+        check_len(call!(self, sendto, fd, from, 1, libc::MSG_FASTOPEN, to, ADDRESS_LEN))
+    }
+
     pub(crate) fn recv_from(&self, fd: c_int) -> Answer<(Vec<u8>, u16)> {
         let mut buf = vec![0; 2048];
         let mut peer = address(([0; 4], 0));

@@ -3,8 +3,9 @@
 use core::net::{IpAddr, Ipv4Addr};
 use core::time::Duration;
 use std::format;
+use std::vec::Vec;
 
-use ringwire_wire::tcp::{FastOpen, Options};
+use ringwire_wire::tcp::{FastOpen, FastOpenForm, Options};
 
 use super::host::{Bytes, Host, Wire};
 use super::script::*;
@@ -190,16 +191,44 @@ fn text_that_the_syn_ack_does_not_acknowledge_goes_again_at_once() {
 }
 
 #[test]
-fn text_that_is_acknowledged_in_part_goes_again_with_its_record() {
+fn what_is_left_of_text_that_was_acknowledged_in_part_goes_again() {
     let mut host = client(&plain());
     host.send(b"text");
     host.transmit();
     let mut syn_ack = peer_syn_ack();
     syn_ack.header.ack = (ISS + 3).0;
     let sent = one(host.exchange(&syn_ack));
-    assert_eq!((sent.seq() + sent.payload.len() as u32, host.state()), (ISS + 5, State::Established));
+    assert_eq!((sent.seq(), &sent.payload[..], host.state()), (ISS + 3, &b"xt"[..], State::Established));
+    assert!(!host.tcb.is_syn_text_refused(), "it takes some");
+    assert!(!host.call(|tcb, cx| tcb.info(cx)).syn_text, "and not all");
     expect_none(host.exchange(&peer(ACK, 0, 4)));
     assert_eq!(host.call(|tcb, cx| tcb.info(cx)).unacked_bytes, 0);
+    assert_eq!(host.cold.in_use(), 0);
+}
+
+#[test]
+fn what_is_left_of_long_text_is_cut_up_anew() {
+    let mut host = client(&Config { nodelay: true, ..plain() });
+    host.send(&[7; 900]);
+    host.transmit();
+    let mut syn_ack = peer_syn_ack().mss(400);
+    syn_ack.header.ack = (ISS + 101).0;
+    let sent = host.exchange(&syn_ack);
+    assert_eq!(
+        sent.iter().map(|wire| (wire.seq(), wire.payload.len())).collect::<Vec<_>>(),
+        [(ISS + 101, 400), (ISS + 501, 400)]
+    );
+}
+
+#[test]
+fn text_that_a_syn_took_along_was_one_segment() {
+    let mut host = client(&plain());
+    host.send(&[7; 900]);
+    host.transmit();
+    let mut syn_ack = peer_syn_ack().mss(400);
+    syn_ack.header.ack = (ISS + 901).0;
+    expect_ack(host.exchange(&syn_ack), 900, 0);
+    assert_eq!(host.call(|tcb, cx| tcb.info(cx)).delivered_segs, 1);
 }
 
 #[test]
@@ -358,6 +387,21 @@ fn a_key_gives_the_cookies_that_linux_gives() {
         let short = FastOpen::cookie(&cookie.as_slice()[..4]).expect("a legal length");
         assert_eq!(by_keys(key, &linux_flow(), Some(short)), Offer::Cookie(cookie));
     }
+}
+
+#[test]
+fn the_experimental_option_is_answered_in_kind() {
+    let [(key, bytes), _] = LINUX;
+    let cookie = FastOpen::cookie(&bytes).expect("a legal length");
+    let old = |cookie: FastOpen| cookie.in_form(FastOpenForm::Experimental);
+    let request = Some(old(FastOpen::REQUEST));
+    assert_eq!(by_keys(key, &linux_flow(), request), Offer::Cookie(old(cookie)));
+    assert_eq!(by_keys(key, &linux_flow(), Some(old(cookie))), Offer::Take(None));
+    let both = format!("0-0-0-1,{key}");
+    let Offer::Take(Some(renewed)) = by_keys(&both, &linux_flow(), Some(old(cookie))) else {
+        panic!("taken")
+    };
+    assert_eq!(renewed.form(), FastOpenForm::Experimental);
 }
 
 #[test]

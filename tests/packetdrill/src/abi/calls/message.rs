@@ -37,6 +37,8 @@ fn transmit(
 ) -> Result<ssize_t, Errno> {
     let to = match to {
         Some(Named::Inet(to)) => Some(to),
+        // Linux: a connection to nobody is none.
+        Some(Named::Unspecified) if flags & libc::MSG_FASTOPEN != 0 => return Err(Errno::OPNOTSUPP),
         Some(Named::Unspecified) => return Err(Errno::AFNOSUPPORT),
         None => None,
     };
