@@ -29,6 +29,7 @@ mod fast_path;
 mod handshake;
 mod icmp;
 mod info;
+mod low_water;
 mod model;
 mod options;
 mod outcome;

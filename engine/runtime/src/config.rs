@@ -298,6 +298,10 @@ pub struct TcpOptions {
     pub send_buffer_bytes: u32,
     /// What that may grow to, with the congestion window (Linux's `tcp_wmem`).
     pub send_buffer_max_bytes: u32,
+    /// Bytes that were written and wait for the window at most, while the send buffer also holds what has left; none: as many as it holds.
+    /// Writes take no more, and there is room again when half of them are left (`TCP_NOTSENT_LOWAT`; Linux's `tcp_notsent_lowat`): for
+    /// applications that decide late what they send.
+    pub unsent_low_water_bytes: Option<u32>,
     /// Largest segment, below what the interface takes (`TCP_MAXSEG`).
     pub max_segment_bytes: Option<u16>,
     /// Probing of idle connections (`SO_KEEPALIVE`).
@@ -369,6 +373,7 @@ impl Default for TcpOptions {
             recv_buffer_max_bytes: 6 * 1024 * 1024,
             send_buffer_bytes: 256 * 1024,
             send_buffer_max_bytes: 4 * 1024 * 1024,
+            unsent_low_water_bytes: None,
             max_segment_bytes: None,
             keepalive: None,
             user_timeout: None,

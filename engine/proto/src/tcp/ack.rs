@@ -219,11 +219,11 @@ impl Tcb {
                 self.queue_path_probe(cold, cx.pool, cx.now);
             }
         }
-        // Linux's rule: WRITABLE when a third of the buffer is free, so that one event is worth a write.
-        if self.flags.has(Bits::SEND_BLOCKED)
-            && cold.send.bytes() <= cx.send_limit_bytes(self.window.cwnd) / 3 * 2
-        {
-            outcome.signals |= self.unblock_writer(cx);
+        if self.flags.has(Bits::SEND_BLOCKED) {
+            let queued = cold.send.bytes();
+            if self.has_send_room(cx, queued) {
+                outcome.signals |= self.unblock_writer(cx);
+            }
         }
         self.rearm_retransmit(cx.now, cx.config);
     }

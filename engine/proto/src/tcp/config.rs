@@ -34,6 +34,11 @@ pub struct Config {
     pub send_buffer_bytes: u32,
     /// What that may grow to: twice the congestion window, but not more than this.
     pub send_buffer_max_bytes: u32,
+    /// Bytes that wait for the window at most; none: the send buffer alone says when there is room. [`Signals::WRITABLE`] follows when half
+    /// of them are left (Linux's TCP_NOTSENT_LOWAT).
+    ///
+    /// [`Signals::WRITABLE`]: super::Signals::WRITABLE
+    pub unsent_low_water_bytes: Option<u32>,
     /// How long an acknowledgement waits for company (RFC 9293 3.8.6.3: at most 500 ms).
     pub delayed_ack: Duration,
     /// Segments acknowledged at once when the peer begins to send, or begins again after a pause longer than the RTO, until the
@@ -149,6 +154,7 @@ impl Default for Config {
             reassembly_segs: 512,
             send_buffer_bytes: 256 << 10,
             send_buffer_max_bytes: 4 << 20,
+            unsent_low_water_bytes: None,
             delayed_ack: Duration::from_millis(40),
             quick_acks: 0,
             keepalive: None,

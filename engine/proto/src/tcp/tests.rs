@@ -18,6 +18,7 @@ mod fast_open;
 mod fuzz;
 mod info;
 mod info_times;
+mod low_water;
 mod push;
 mod queue;
 mod rack;

@@ -76,8 +76,11 @@ impl Tcb {
         self.may_send()?;
         let queued = cx.cold.get(self.cold).map_or(0, |cold| cold.send.bytes());
         let limit_bytes = cx.send_limit_bytes(self.window.cwnd);
-        let free = limit_bytes.saturating_sub(queued) as usize;
-        let wanted = bytes.get(..free).unwrap_or(bytes);
+        let mut free = limit_bytes.saturating_sub(queued);
+        if let Some(mark_bytes) = cx.config.unsent_low_water_bytes {
+            free = free.min(self.room_below(mark_bytes, queued));
+        }
+        let wanted = bytes.get(..free as usize).unwrap_or(bytes);
         if wanted.is_empty() {
             if !bytes.is_empty() {
                 self.flags.set(Bits::SEND_BLOCKED);
@@ -125,8 +128,12 @@ impl Tcb {
         }
         let limit_bytes = cx.send_limit_bytes(self.window.cwnd);
         let room = self.room(limit_bytes);
+        let is_full = |queued| {
+            queued >= limit_bytes
+                || cx.config.unsent_low_water_bytes.is_some_and(|mark| self.room_below(mark, queued) == 0)
+        };
         if let Some(cold) = cx.cold.get(self.cold)
-            && (cold.send.bytes() >= limit_bytes || cold.send.segs() >= room.max_segs)
+            && (is_full(cold.send.bytes()) || cold.send.segs() >= room.max_segs)
         {
             self.flags.set(Bits::SEND_BLOCKED);
             return Err((buf, SendError::WouldBlock));
@@ -342,6 +349,11 @@ impl Tcb {
         if self.delack_at != NEVER {
             self.flags.set(Bits::TX_ACK);
         }
+    }
+
+    /// The other way: what comes next waits for company, as far as it may (Linux's TCP_QUICKACK of 0).
+    pub fn delay_acks(&mut self) {
+        self.quick_acks = 0;
     }
 
     /// The caller changed the connection's [`super::Config`]: takes over what is not read anew each time.

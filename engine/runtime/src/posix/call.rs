@@ -315,7 +315,7 @@ fn send_all(
             is_opening = false;
             match sockets.end_opening(file) {
                 Ok(()) if done == bytes.len() => return Progress::Done(Ok(done)),
-                Ok(()) => {}
+                Ok(()) => sockets.answer_opening(file),
                 Err(error) => return Progress::Done(Err(error)),
             }
         }

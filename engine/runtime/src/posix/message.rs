@@ -142,12 +142,18 @@ impl Sockets {
         if sent == wanted && sent > 0 && flags & libc::MSG_EOR != 0 {
             self.worker.end_record(conn)?;
         }
-        if sent < wanted
+        if (sent < wanted || !self.has_room_after(id, conn)?)
             && let Some(stream) = self.streams.get_mut(&id)
         {
             stream.is_writable = false;
         }
         if sent == 0 && wanted > 0 { Err(Errno::AGAIN) } else { Ok(sent) }
+    }
+
+    /// Whether there is room for another write; always, without `TCP_NOTSENT_LOWAT`, after one that was taken whole.
+    fn has_room_after(&mut self, id: StreamId, conn: Conn) -> Result<bool, Errno> {
+        let stream = self.streams.get(&id).ok_or(Errno::BADF)?;
+        Ok(stream.options.unsent_low_water_bytes.is_none() || self.worker.poll_send_room(conn)?)
     }
 
     /// The connection that a write is for and, if this write has begun it, how many bytes its SYN takes.

@@ -28,6 +28,8 @@ pub(super) struct StreamChoices {
     pub(super) is_told_of_copies: bool,
     /// The time of `SO_LINGER`, which Linux keeps while it is off.
     linger_s: u32,
+    /// `TCP_NOTSENT_LOWAT` as it was set.
+    unsent_low_water: i32,
     is_kept_alive: bool,
     keepalive: KeepAlive,
     pub(super) timeouts: Timeouts,
@@ -50,6 +52,7 @@ impl StreamChoices {
             is_told_of_copies: false,
             // Longer ones than a century are alike.
             linger_s: options.linger.map_or(0, |linger| linger.as_secs() as u32),
+            unsent_low_water: options.unsent_low_water_bytes.map_or(0, u32::cast_signed),
             is_kept_alive: options.keepalive.is_some(),
             keepalive: options.keepalive.unwrap_or(usual),
             timeouts: Timeouts::default(),
@@ -134,6 +137,7 @@ impl Sockets {
             libc::IPPROTO_TCP => match name {
                 libc::TCP_NODELAY => return self.set_nodelay(id, number(value)? != 0),
                 libc::TCP_CORK => return self.set_cork(id, number(value)? != 0),
+                libc::TCP_NOTSENT_LOWAT => return self.set_unsent_low_water((file, id), number(value)?),
                 libc::TCP_QUICKACK => return self.quick_ack(id, number(value)?),
                 libc::TCP_FASTOPEN_KEY => {
                     stream.options.fast_open_keys =
@@ -188,11 +192,33 @@ impl Sockets {
         Ok(())
     }
 
-    /// Only for once, as it is on Linux; the lasting "never" does not exist here.
+    /// Linux: none is the default, a negative one is very large, and who waits for room looks again.
+    fn set_unsent_low_water(&mut self, (file, id): (FileId, StreamId), number: i32) -> Result<(), Errno> {
+        let default = self.defaults.unsent_low_water_bytes;
+        let stream = self.streams.get_mut(&id).ok_or(Errno::BADF)?;
+        stream.choices.unsent_low_water = number;
+        stream.options.unsent_low_water_bytes =
+            if number == 0 { default } else { Some(number.cast_unsigned()) };
+        self.apply_options(id)?;
+        let Some(conn) = self.streams.get(&id).and_then(Stream::conn) else { return Ok(()) };
+        let has_room = self.worker.poll_send_room(conn)?;
+        if let Some(stream) =
+            self.streams.get_mut(&id).filter(|stream| !matches!(stream.phase, Phase::Connecting(_)))
+        {
+            stream.is_writable = has_room;
+        }
+        if has_room {
+            self.wake(file, Ready::OUT);
+        }
+        Ok(())
+    }
+
+    /// For once, as it is on Linux: what follows decides anew. "Later" needs a connection; Linux keeps it for the next one.
     fn quick_ack(&mut self, id: StreamId, value: i32) -> Result<(), Errno> {
         let conn = self.streams.get(&id).and_then(Stream::conn);
         match (value, conn) {
-            (0, _) => Err(Errno::NOPROTOOPT),
+            (0, Some(conn)) => Ok(self.worker.delay_acks(conn)?),
+            (0, None) => Err(Errno::NOPROTOOPT),
             (_, Some(conn)) => Ok(self.worker.quick_ack(conn)?),
             // Linux: there is nothing to acknowledge.
             (_, None) => Ok(()),
@@ -441,6 +467,7 @@ impl Stream {
             libc::TCP_KEEPCNT => int(i32::from(self.choices.keepalive.retries)),
             libc::TCP_SYNCNT => int(i32::from(self.options.syn_retries)),
             libc::TCP_LINGER2 => seconds(self.options.fin_wait2),
+            libc::TCP_NOTSENT_LOWAT => int(self.choices.unsent_low_water),
             libc::TCP_FASTOPEN => {
                 let queue = self.options.fast_open_backlog.min(MAX_BACKLOG.unsigned_abs());
                 int(if self.choices.takes_syn_text { queue.cast_signed() } else { 0 })

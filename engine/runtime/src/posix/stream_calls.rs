@@ -258,6 +258,14 @@ impl Sockets {
         self.tell_outcome(id).unwrap_or(Ok(()))
     }
 
+    /// The rest of that write goes with the acknowledgement of the SYN-ACK. As on Linux it is an answer: the peer is not acknowledged quickly
+    /// any more.
+    pub(super) fn answer_opening(&mut self, file: FileId) {
+        let conn = self.stream(file).and_then(Stream::conn);
+        // Whether the connection is still there is the write's business.
+        let _ = conn.map(|conn| self.worker.delay_acks(conn));
+    }
+
     /// See [`Stream::tell_outcome`]. A socket whose connect has failed is as new.
     fn tell_outcome(&mut self, id: StreamId) -> Option<Result<(), Errno>> {
         let outcome = self.streams.get_mut(&id)?.tell_outcome();

@@ -87,6 +87,7 @@ fn every_key_of_tcp_reaches_its_option() {
         ("recv_buffer_max = \"8MiB\"", TcpOptions { recv_buffer_max_bytes: 8 << 20, ..default() }),
         ("send_buffer = \"64KiB\"", TcpOptions { send_buffer_bytes: 64 << 10, ..default() }),
         ("send_buffer_max = \"1M\"", TcpOptions { send_buffer_max_bytes: 1_000_000, ..default() }),
+        ("unsent_low_water = 9_000", TcpOptions { unsent_low_water_bytes: Some(9_000), ..default() }),
         ("max_segment = 536", TcpOptions { max_segment_bytes: Some(536), ..default() }),
         ("user_timeout = \"30s\"", TcpOptions { user_timeout: Some(Duration::from_secs(30)), ..default() }),
         ("linger = \"0s\"", TcpOptions { linger: Some(Duration::ZERO), ..default() }),
@@ -129,6 +130,43 @@ fn every_key_of_tcp_reaches_its_option() {
     let base = TcpOptions { nodelay: true, ..default() };
     let settings = Settings::parse("[tcp]\nbacklog = 1", "f", base).unwrap();
     assert!(settings.tcp.nodelay && settings.tcp.backlog == 1);
+}
+
+/// Whoever adds an option stops here and gives it a key; `local` is a matter of one connection.
+#[test]
+fn every_option_of_tcp_has_its_key() {
+    let TcpOptions {
+        nodelay: _,
+        recv_buffer_bytes: _,
+        recv_buffer_max_bytes: _,
+        send_buffer_bytes: _,
+        send_buffer_max_bytes: _,
+        unsent_low_water_bytes: _,
+        max_segment_bytes: _,
+        keepalive: _,
+        user_timeout: _,
+        linger: _,
+        time_wait: _,
+        congestion_control: _,
+        pacing: _,
+        ecn: _,
+        timestamps: _,
+        sack: _,
+        window_scaling: _,
+        quick_acks: _,
+        mtu_probing: _,
+        fast_open: _,
+        fast_open_backlog: _,
+        fast_open_keys: _,
+        fast_open_no_cookie: _,
+        syn_retries: _,
+        fin_wait2: _,
+        tos: _,
+        ttl: _,
+        backlog: _,
+        local: _,
+    } = TcpOptions::default();
+    assert_eq!(keys::TCP.present.len(), 28);
 }
 
 #[test]

@@ -64,6 +64,23 @@ impl Worker {
         core.streams.quick_ack(&mut core.io, conn)
     }
 
+    /// The other way: what comes next is acknowledged with delay, as far as that may be (`TCP_QUICKACK` of 0).
+    ///
+    /// # Errors
+    /// The id is stale.
+    pub fn delay_acks(&mut self, conn: Conn) -> Result<(), ConnError> {
+        self.core_mut().streams.delay_acks(conn)
+    }
+
+    /// Whether there is room to write as [`TcpOptions::unsent_low_water_bytes`] has it; if not, [`Event::Writable`] follows.
+    ///
+    /// # Errors
+    /// The id is stale.
+    pub fn poll_send_room(&mut self, conn: Conn) -> Result<bool, ConnError> {
+        let core = self.core_mut();
+        core.streams.poll_send_room(&mut core.io, conn)
+    }
+
     /// The state of a connection that the application has not closed.
     pub(crate) fn tcp_state(&self, conn: Conn) -> Option<ringwire_proto::tcp::State> {
         self.core().streams.state(conn)

@@ -75,7 +75,8 @@ fn values_that_make_no_sense_are_refused() {
         assert_eq!(set_int(a, fd, level, name, 1), Err(Errno::NOPROTOOPT));
         assert_eq!(a.option(fd, level, name), Err(Errno::NOPROTOOPT));
     }
-    assert_eq!(set_int(a, fd, TCP, libc::TCP_QUICKACK, 0), Err(Errno::NOPROTOOPT));
+    let unconnected = a.socket(libc::AF_INET, libc::SOCK_STREAM, 0).unwrap();
+    assert_eq!(set_int(a, unconnected, TCP, libc::TCP_QUICKACK, 0), Err(Errno::NOPROTOOPT));
 }
 
 #[test]
@@ -184,6 +185,13 @@ fn quick_ack_acknowledges_at_once() {
     set_int(&mut net.a, client, TCP, libc::TCP_QUICKACK, 1).unwrap();
     net.settle();
     assert_eq!(info_word(&mut net.b.sockets, server, 24), 0);
+    write(&mut net.b.sockets, server, b"y").unwrap();
+    net.settle();
+    assert_eq!(info_word(&mut net.b.sockets, server, 24), 0, "and the next few");
+    set_int(&mut net.a, client, TCP, libc::TCP_QUICKACK, 0).unwrap();
+    write(&mut net.b.sockets, server, b"z").unwrap();
+    net.settle();
+    assert_eq!(info_word(&mut net.b.sockets, server, 24), 1, "delayed again");
 }
 
 #[test]

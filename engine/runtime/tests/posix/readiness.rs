@@ -78,6 +78,34 @@ fn a_full_send_buffer_is_not_writable() {
     assert_eq!(polled(&mut net.a, client, OUT), OUT);
 }
 
+/// TCP_NOTSENT_LOWAT: what may leave at once, and the mark. There is room again when half of the mark is left.
+#[test]
+fn what_waits_for_the_window_can_be_bounded() {
+    let mut net = Net::new();
+    let (client, _server) = net.connection();
+    let low_water = (libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT);
+    assert_eq!(int_option(&mut net.a, client, low_water.0, low_water.1), 0);
+    set_int(&mut net.a, client, low_water.0, low_water.1, 20_000).unwrap();
+    assert_eq!(int_option(&mut net.a, client, low_water.0, low_water.1), 20_000);
+    let epoll = epoll_of(&mut net.a, client, EOUT | EDGE);
+    assert_eq!(net.a.epoll_wait(epoll, 8).unwrap().len(), 1);
+    // Ten segments with timestamps leave at once. What then waits is more than half of the mark, though the write was whole.
+    assert_eq!(write(&mut net.a, client, &[0; 14_480 + 15_000]), Ok(14_480 + 15_000));
+    assert_eq!((polled(&mut net.a, client, OUT), net.a.epoll_wait(epoll, 8)), (0, Ok(vec![])));
+    assert_eq!(write(&mut net.a, client, &[0; 100_000]), Ok(5_000));
+    assert_eq!(write(&mut net.a, client, &[0; 1]), Err(Errno::AGAIN));
+    net.pass(Duration::from_millis(500));
+    assert_eq!(net.a.epoll_wait(epoll, 8), Ok(vec![EpollEvent { events: EOUT, data: 7 }]));
+    assert_eq!(polled(&mut net.a, client, OUT), OUT);
+    // Linux: who waits looks again after a change, and none is the default.
+    set_int(&mut net.a, client, low_water.0, low_water.1, 1).unwrap();
+    write(&mut net.a, client, &[0; 200_000]).unwrap();
+    assert_eq!((polled(&mut net.a, client, OUT), net.a.epoll_wait(epoll, 8)), (0, Ok(vec![])));
+    set_int(&mut net.a, client, low_water.0, low_water.1, 0).unwrap();
+    assert_eq!(polled(&mut net.a, client, OUT), OUT);
+    assert_eq!(net.a.epoll_wait(epoll, 8), Ok(vec![EpollEvent { events: EOUT, data: 7 }]));
+}
+
 #[test]
 fn a_call_that_does_not_wait_sees_what_has_come() {
     let mut net = Net::new();

@@ -375,6 +375,7 @@ impl OptionSet {
             recv_buffer_max_bytes: options.recv_buffer_max_bytes,
             send_buffer_bytes: options.send_buffer_bytes,
             send_buffer_max_bytes: options.send_buffer_max_bytes,
+            unsent_low_water_bytes: options.unsent_low_water_bytes,
             keepalive,
             user_timeout: options.user_timeout,
             linger: options.linger,

@@ -280,6 +280,20 @@ impl Streams {
         Ok(())
     }
 
+    pub(crate) fn delay_acks(&mut self, conn: Conn) -> Result<(), ConnError> {
+        let slot = self.slot(conn)?;
+        if let Some(flow) = self.flows.at_mut(slot) {
+            flow.tcb.delay_acks();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn poll_send_room(&mut self, io: &mut Io, conn: Conn) -> Result<bool, ConnError> {
+        let slot = self.slot(conn)?;
+        let has_room = with_machine!(self, io, slot, |flow, cx| flow.tcb.poll_send_room(&mut cx));
+        has_room.ok_or(ConnError::Closed)
+    }
+
     pub(crate) fn info(&mut self, io: &mut Io, conn: Conn) -> Result<Info, ConnError> {
         let slot = self.slot(conn)?;
         with_machine!(self, io, slot, |flow, cx| flow.tcb.info(&cx)).ok_or(ConnError::Closed)

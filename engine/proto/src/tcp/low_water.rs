@@ -1,0 +1,50 @@
+//! How much waits for the window: a mark for applications that want to decide late what they send (Linux's TCP_NOTSENT_LOWAT).
+//!
+//! What may leave at once does not count, for it leaves with this turn. Writes fill up to the mark; WRITABLE comes at half of it.
+
+use super::tcb::{Bits, Tcb};
+use super::{Cx, SendPool};
+
+impl Tcb {
+    /// Bytes that may be queued besides the `queued` ones: at least a segment while fewer than `mark_bytes` wait.
+    #[cold]
+    pub(super) fn room_below(&self, mark_bytes: u32, queued: u32) -> u32 {
+        let (waiting, usable) = self.waiting_and_usable(queued);
+        if waiting >= mark_bytes {
+            return 0;
+        }
+        usable.saturating_add((mark_bytes - waiting).max(self.mss.into()))
+    }
+
+    /// Whether so little waits that it is worth a write.
+    pub(super) fn is_below_mark(&self, mark_bytes: Option<u32>, queued: u32) -> bool {
+        mark_bytes.is_none_or(|mark_bytes| self.waiting_and_usable(queued).0 < mark_bytes.div_ceil(2))
+    }
+
+    /// Whether there is room to write; if not, [`super::Signals::WRITABLE`] follows.
+    pub fn poll_send_room<P, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) -> bool {
+        let queued = cx.cold.get(self.cold).map_or(0, |cold| cold.send.bytes());
+        let has_room = self.has_send_room(cx, queued);
+        if has_room {
+            // Who asks need not be told.
+            let _ = self.unblock_writer(cx);
+        } else {
+            self.flags.set(Bits::SEND_BLOCKED);
+        }
+        has_room
+    }
+
+    /// Linux's rule: when a third of the buffer is free, so that one event is worth a write.
+    pub(super) fn has_send_room<P, A: SendPool>(&self, cx: &Cx<'_, P, A>, queued: u32) -> bool {
+        queued <= cx.send_limit_bytes(self.window.cwnd) / 3 * 2
+            && self.is_below_mark(cx.config.unsent_low_water_bytes, queued)
+    }
+
+    /// Of the queued bytes those that wait for the window, and what that leaves free.
+    fn waiting_and_usable(&self, queued: u32) -> (u32, u32) {
+        let flight = self.flight();
+        let unsent = queued.saturating_sub(flight);
+        let usable = self.window.cwnd.min(self.snd.wnd).saturating_sub(flight);
+        (unsent.saturating_sub(usable), usable.saturating_sub(unsent))
+    }
+}
