@@ -171,6 +171,9 @@ impl Tcb {
             text.truncate(text.len().min(self.rcv_wnd() as usize));
             // The SYN-ACK acknowledges it.
             let _ = self.take_in_order(cx, text, &mut outcome);
+            // Its window begins behind the text, and is as wide as the buffer and an unscaled field allow.
+            let free = cx.recv_limit_bytes().saturating_sub(self.rcv.held_bytes);
+            self.rcv.adv = self.rcv.adv.later(self.rcv.nxt + free.min(u16::MAX.into()));
         }
         outcome.signals |= Signals::CONNECTED | Signals::WRITABLE;
         outcome

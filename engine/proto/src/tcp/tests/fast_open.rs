@@ -58,6 +58,16 @@ fn the_text_of_a_syn_is_the_application_s_before_the_handshake_is_over() {
 }
 
 #[test]
+fn the_window_of_the_syn_ack_begins_behind_the_text() {
+    for (buffer, window) in [(100_000, u16::MAX), (1_000, 997)] {
+        let config = Config { recv_buffer_bytes: buffer, ..plain() };
+        let mut host = Host::accept(&config, ISS.0, &peer_syn());
+        let _ = host.call(|tcb, cx| tcb.open_fast(cx, Some(Bytes::new(b"GET"))));
+        assert_eq!(one(host.transmit()).header.window, window);
+    }
+}
+
+#[test]
 fn a_repeated_syn_with_its_text_is_answered_and_not_read_again() {
     let mut host = server(b"once");
     let again = peer_syn().text(b"once");
