@@ -23,7 +23,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use ringwire_load::stats::Spread;
 
-use rig::{ESTABLISHED, Load, Phase, Rig, Seen};
+use rig::{ESTABLISHED, Load, Phase, Rig, Seen, UnansweredShares};
 use serve::Stack;
 
 /// A new connection takes less at p99.
@@ -116,13 +116,13 @@ fn report(rounds: &[[Seen; 3]], syn_per_s: u32) -> bool {
     }
     println!("  answers {:.0} % of the flood", answered * 100.0);
     if rounds.iter().all(|round| round[2].unanswered.is_some()) {
-        let share = |of: usize| {
-            spread(&move |round| round[2].unanswered.map_or(0.0, |shares| shares[of])).median * 100.0
+        let percent = |of: fn(UnansweredShares) -> f64| {
+            spread(&move |round| round[2].unanswered.map_or(0.0, of)).median * 100.0
         };
         println!(
             "  {:.0} % are of half-open connections, which answer again after half a second; {:.0} % found the ring full",
-            share(0),
-            share(1)
+            percent(|shares| shares.repeated),
+            percent(|shares| shares.lost)
         );
     }
     if answered < LEAST_ANSWERED {

@@ -60,14 +60,23 @@ pub(crate) struct Load {
     pub(crate) rate_bits: f64,
 }
 
+/// Why the engine did not answer, as shares of the SYNs that were sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UnansweredShares {
+    /// Of half-open connections, which answer once in half a second.
+    pub(crate) repeated: f64,
+    /// Found the receive ring full.
+    pub(crate) lost: f64,
+}
+
 /// What a phase showed.
 #[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) syns_per_s: f64,
     /// Packets towards the flooder for each SYN.
     pub(crate) answered: f64,
-    /// Why the engine did not answer, for each SYN: repeated, lost.
-    pub(crate) unanswered: Option<[f64; 2]>,
+    /// None of a kernel server.
+    pub(crate) unanswered: Option<UnansweredShares>,
     /// Of the established connections, as the server's application reads.
     pub(crate) bits_per_s: f64,
     pub(crate) connects: Vec<Duration>,
@@ -175,8 +184,9 @@ impl Rig {
         let bytes = server.bytes() - before.1;
         let answers = self.answers()? - before.2;
         let share = |count: u64| count as f64 / syns.max(1) as f64;
-        let unanswered = server.unanswered().map(|Unanswered { repeated, lost }| {
-            [share(repeated - unanswered_before.repeated), share(lost - unanswered_before.lost)]
+        let unanswered = server.unanswered().map(|Unanswered { repeated, lost }| UnansweredShares {
+            repeated: share(repeated - unanswered_before.repeated),
+            lost: share(lost - unanswered_before.lost),
         });
         shared.phase.store(Phase::Quiet as u8, Ordering::Relaxed);
         thread::sleep(SETTLE);
