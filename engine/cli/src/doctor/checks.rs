@@ -19,14 +19,19 @@ const FEWEST_FRAMES: u64 = 64;
 /// Around a packet of MTU length: link header with two tags, and what XDP keeps free.
 const AROUND_MTU_BYTES: u64 = 22 + 256;
 
-pub(super) fn kernel() -> Check {
-    let uname = rustix::system::uname();
-    kernel_of(&uname.release().to_string_lossy())
+/// Of the kernel that runs.
+pub(super) fn release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// The first two numbers of a release.
+pub(super) fn version_of(release: &str) -> (u32, u32) {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse::<u32>().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 pub(super) fn kernel_of(release: &str) -> Check {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse::<u32>().ok());
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let version = version_of(release);
     if version < OLDEST_KERNEL {
         Check::fail("kernel", format!("{release}: XDP links need 5.9"), "boot a newer kernel")
     } else if version < MULTI_BUFFER_KERNEL {

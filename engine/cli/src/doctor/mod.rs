@@ -3,8 +3,10 @@
 //! Looks and changes nothing, unless `--probe` asks for a real start.
 
 mod checks;
+mod driver;
 
 use std::fmt;
+use std::path::Path;
 
 use ringwire::{Engine, Interface};
 use serde::Serialize;
@@ -13,6 +15,8 @@ use crate::args::DoctorArgs;
 use crate::load::write_result;
 use crate::refusal::{Exit, Refusal};
 use crate::route;
+
+use driver::Driver;
 
 /// How a check came out, from good to bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -58,7 +62,7 @@ struct Findings {
 }
 
 pub(crate) fn run(args: &DoctorArgs) -> Result<Exit, Refusal> {
-    let mut checks = vec![checks::kernel(), checks::capabilities_now()];
+    let mut checks = vec![checks::kernel_of(&checks::release()), checks::capabilities_now()];
     let interfaces = route::interfaces().map_err(|error| {
         Refusal::new(
             Exit::Refused,
@@ -72,6 +76,8 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<Exit, Refusal> {
             let interface = interface.clone().look_closer();
             checks.push(checks::memory(&interface));
             checks.extend(checks::of_interface(&interface));
+            let driver = Driver::of(&interface, Path::new("/sys"));
+            checks.extend(driver::check(driver.as_ref(), &checks::release()));
             if args.probe && worst(&checks) < Level::Fail {
                 checks.push(probe(&interface.name));
             }
