@@ -59,6 +59,11 @@ impl Addresses {
         self.update_broadcasts();
     }
 
+    /// All of ours.
+    pub fn iter(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
+        self.ours.iter().map(|subnet| subnet.addr)
+    }
+
     /// True if `addr` is one of ours.
     #[inline]
     pub fn is_ours(&self, addr: Ipv4Addr) -> bool {

@@ -35,6 +35,8 @@ counters! {
     rx_packets,
     /// Those of them that came by no ring but by way of the kernel: from local clients, or in fragments.
     kernel_packets,
+    /// Those of them that this worker has sent to itself, with dedicated addresses.
+    looped_packets,
     /// Bytes of the packets received, with headers.
     rx_bytes,
     /// Packets put on the rings.

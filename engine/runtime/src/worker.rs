@@ -34,9 +34,9 @@ pub(crate) mod control_packets;
 pub(crate) mod datagrams;
 pub(crate) mod flow;
 mod handover;
+mod host_path;
 pub(crate) mod ingress;
 pub(crate) mod io;
-mod kernel_path;
 pub(crate) mod link;
 pub(crate) mod net;
 mod seed;
@@ -163,7 +163,7 @@ impl Core {
         while let Some(arp) = self.shared().and_then(WorkerShared::next_heard) {
             control_packets::on_passed_arp(&mut self.io, &arp, &mut self.streams);
         }
-        self.take_kernel_packets();
+        self.take_host_packets();
         if self.io.net.take_news(self.io.now) {
             let io = &mut self.io;
             self.streams.unpark(io);

@@ -154,14 +154,16 @@ impl Script {
     }
 
     /// Turns of the worker until nothing moves any more; the clock stands still.
-    pub(crate) fn settle(&mut self) {
+    pub fn settle(&mut self) {
         for _ in 0..64 {
             let mut events = std::mem::replace(&mut self.events, Events::with_capacity(8));
             self.worker.poll(&mut events, Some(Duration::ZERO)).expect("a poll in memory cannot fail");
             let news: Vec<Event> = events.drain().collect();
             self.events = events;
             let outs = self.wire.take(self.hand.now_ns());
-            if news.is_empty() && outs.is_empty() {
+            // What the worker has sent to itself comes with its next turn, without being seen.
+            let is_at_rest = self.worker.next_timer_ns().is_none_or(|at_ns| at_ns > self.hand.now_ns());
+            if news.is_empty() && outs.is_empty() && is_at_rest {
                 return;
             }
             for event in news {

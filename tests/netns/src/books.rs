@@ -69,7 +69,7 @@ fn rings_got_all(metrics: &Metrics) -> bool {
         return true;
     }
     let redirected = steered(metrics, |name| name.starts_with("redirect"));
-    let received = metrics.sum(|worker| worker.rx_packets - worker.kernel_packets);
+    let received = metrics.sum(|worker| worker.rx_packets - worker.kernel_packets - worker.looped_packets);
     // What the kernel could not put into a ring is counted late, once a second.
     (received..=received + metrics.sum(|worker| worker.port_rx_dropped)).contains(&redirected)
 }

@@ -79,9 +79,6 @@ impl Service {
         Service { handle, stop, wakers, threads }
     }
 
-    pub fn poke(&self) {
-        self.wakers.iter().for_each(Waker::wake);
-    }
     /// For its metrics, and to stop it at once.
     pub fn handle(&self) -> &Handle {
         &self.handle

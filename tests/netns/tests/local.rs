@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::Barrier;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -125,6 +126,42 @@ fn the_engine_reaches_servers_on_the_same_host() {
         let ended = ends.recv_timeout(Duration::from_secs(20)).expect("the connection ends");
         assert_eq!((ended.received, ended.fault), (expected, None));
         service.finish().assert_balanced(&[DropReason::TcpOutOfWindow, DropReason::TcpReassemblyFull]);
+    });
+}
+
+/// Each worker's clients, to the server of its own and to the other's: by the kernel where it has the address, else without anybody.
+#[test]
+fn an_engine_reaches_its_own_servers() {
+    within(LIMIT, || {
+        for addressing in Addressing::BOTH {
+            let scene = Scene::shaped(addressing, |link| link.queues(2)).may_be_empty();
+            let engine = scene.builder().workers(2).start().expect("the engine starts");
+            let (servers, listening) = ([scene.at(7), scene.at(8)], Barrier::new(2));
+            let (ended, ends) = channel();
+            let script = Script::new(Pattern::new(3, 300_000), Closing::First);
+            let expected = script.send.digest();
+            let service = Service::start(engine, move |worker| {
+                let echo = Echo::tcp(worker, servers[worker.id()], &options());
+                listening.wait();
+                let [a, b] = servers.map(|to| {
+                    Transfers::opening(worker, to, &options(), vec![script.clone()], ended.clone())
+                });
+                (echo, (a, b))
+            });
+            for _ in 0..4 {
+                let ended = ends.recv_timeout(Duration::from_secs(20));
+                let ended =
+                    ended.unwrap_or_else(|_| panic!("{addressing:?}\n{}", service.handle().metrics()));
+                assert_eq!((&ended.received, ended.fault), (&expected, None), "{addressing:?}");
+            }
+            let books = service.finish();
+            books.assert_balanced(&[DropReason::TcpOutOfWindow, DropReason::TcpReassemblyFull]);
+            // The kernel's way leads to the right worker, our own to ourselves first.
+            let handed_over = books.metrics.sum(|worker| worker.handed_over);
+            let looped = books.metrics.sum(|worker| worker.looped_packets);
+            let is_alone = addressing == Addressing::Dedicated;
+            assert_eq!((handed_over > 0, looped > 0), (is_alone, is_alone), "{}", books.metrics);
+        }
     });
 }
 

@@ -74,7 +74,7 @@ impl Core {
         let mut is_any = false;
         while let Some(packet) = self.io.handover.next_taken() {
             self.io.counters.now.copied_bytes += packet.len() as u64;
-            self.add_without_queue(packet);
+            self.add_without_queue(packet, ingress::NO_QUEUE);
             is_any = true;
         }
         if is_any {
@@ -82,10 +82,10 @@ impl Core {
         }
     }
 
-    /// One packet that came by no queue; a whole batch of them is dispatched.
-    pub(super) fn add_without_queue(&mut self, packet: RxBuf) {
+    /// One packet that came by no queue of a device; a whole batch of them is dispatched.
+    pub(super) fn add_without_queue(&mut self, packet: RxBuf, queue: u16) {
         self.idle_since = None;
-        self.batch.parsed.add(&mut self.io, packet, ingress::NO_QUEUE);
+        self.batch.parsed.add(&mut self.io, packet, queue);
         if self.batch.parsed.keys.len() == RX_BATCH {
             self.dispatch_batch();
         }

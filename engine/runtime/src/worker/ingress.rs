@@ -29,12 +29,14 @@ pub(crate) struct Ingress {
     payload_start: u32,
     payload_len: u32,
     pub(crate) transport: Transported,
-    /// Index of the port it came in by, or [`NO_QUEUE`].
+    /// Index of the port it came in by, or [`NO_QUEUE`], or [`OWN_QUEUE`].
     pub(crate) queue: u16,
 }
 
 /// The queue of a packet that another worker, or the kernel, has received.
 pub(crate) const NO_QUEUE: u16 = u16::MAX;
+/// The queue of a packet that this worker has sent to itself: unlike with [`NO_QUEUE`], nobody has looked for another worker's socket yet.
+pub(crate) const OWN_QUEUE: u16 = u16::MAX - 1;
 
 /// Which batch path a packet takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +86,7 @@ impl Ingress {
 
     /// Index of the port that an answer leaves by.
     pub(crate) fn way_back(&self) -> usize {
-        if self.queue == NO_QUEUE { 0 } else { usize::from(self.queue) }
+        if self.queue >= OWN_QUEUE { 0 } else { usize::from(self.queue) }
     }
 
     pub(crate) fn payload_len(&self) -> usize {
@@ -141,7 +143,7 @@ pub(crate) fn classify(bytes: &[u8], net: &Net, flow: &mut Ingress) -> Result<Ar
     if matches!(frame.ethertype(), EtherType::VLAN | EtherType::QINQ) {
         frame = parse_tagged(bytes)?;
     }
-    input::check_link(net.mac(), &frame)?;
+    input::check_link(net.mac(), &frame).or_else(|reason| net.admit_frame(reason, &frame, flow.queue))?;
     match frame.ethertype() {
         EtherType::IPV4 => classify_ip(bytes, &frame, net, flow),
         EtherType::ARP => Ok(Arrival::Control(Control::Arp)),

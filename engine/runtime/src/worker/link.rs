@@ -1,5 +1,6 @@
 //! The worker's packet memory and ports, and how a packet leaves: headers into headroom, descriptor onto the ring.
 
+use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
 use ringwire_frame::{Class, Frame, Kick, Packet, Pool, Port, SendFrame, TxFull};
@@ -14,8 +15,10 @@ use crate::wake::Waker;
 
 /// Room in front of outgoing payload: Ethernet (14) + IPv4 (20) + the longest TCP header (60), rounded up to a cache line.
 pub(crate) const TX_HEADROOM: usize = 128;
-/// In place of a queue's index: the kernel of this host, which delivers to its own programs.
-pub(crate) const KERNEL_PORT: usize = usize::MAX;
+/// In place of a queue's index: this host. Its kernel delivers to its own programs; with dedicated addresses it is this worker alone.
+pub(crate) const HOST_PORT: usize = usize::MAX;
+/// Packets that a worker may have on the way to itself; what finds no place is lost, as on a wire.
+const LOOPED_PACKETS: usize = 128;
 /// The length field of IPv4.
 const MAX_IP_BYTES: usize = 65_535;
 const ETH_IP_LEN: usize = eth::HEADER_LEN + ipv4::HEADER_LEN;
@@ -110,6 +113,14 @@ pub(crate) struct Hop {
     pub(crate) dst: Ipv4Addr,
 }
 
+/// What delivers to the addresses of this host.
+#[derive(Debug)]
+enum Host {
+    Kernel(ControlLink),
+    /// Nobody else has an address here: they come back in the next turn.
+    Loop(VecDeque<Vec<u8>>),
+}
+
 /// Frames and ports of one worker.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -122,8 +133,8 @@ pub(crate) struct Link {
     longest_datagram_bytes: usize,
     ip_ident: u16,
     is_refused: bool,
-    /// Behind [`KERNEL_PORT`].
-    kernel: Option<ControlLink>,
+    /// Behind [`HOST_PORT`].
+    host: Host,
     /// Frames that came back from the devices and packets handed to them.
     moved: u64,
     refused_frames: u64,
@@ -145,7 +156,7 @@ impl Link {
             longest_datagram_bytes: longest.max(ip_payload_bytes) - udp::HEADER_LEN,
             ip_ident: 0,
             is_refused: false,
-            kernel: None,
+            host: Host::Loop(VecDeque::new()),
             moved: 0,
             refused_frames: 0,
         }
@@ -227,7 +238,19 @@ impl Link {
 
     /// Gives the link a way to the programs of this host.
     pub(crate) fn set_kernel(&mut self, kernel: ControlLink) {
-        self.kernel = Some(kernel);
+        self.host = Host::Kernel(kernel);
+    }
+
+    /// The next packet that this worker has sent to itself.
+    pub(crate) fn next_looped(&mut self) -> Option<Vec<u8>> {
+        match &mut self.host {
+            Host::Loop(packets) => packets.pop_front(),
+            Host::Kernel(_) => None,
+        }
+    }
+
+    pub(crate) fn has_looped(&self) -> bool {
+        matches!(&self.host, Host::Loop(packets) if !packets.is_empty())
     }
 
     /// Whether some driver still wants to be woken to receive, although it has been.
@@ -243,7 +266,10 @@ impl Link {
     /// Descriptors free on the TX ring of `port`.
     pub(crate) fn tx_room(&mut self, port: usize) -> usize {
         let Some(port) = self.ports.get_mut(port) else {
-            return self.kernel.as_ref().map_or(0, ControlLink::kernel_room);
+            return match &self.host {
+                Host::Kernel(kernel) => kernel.kernel_room(),
+                Host::Loop(packets) => LOOPED_PACKETS.saturating_sub(packets.len()),
+            };
         };
         on_port!(port, p => p.tx_room())
     }
@@ -304,7 +330,7 @@ impl Link {
     ) -> Result<(), TxFull> {
         match self.ports.get_mut(port) {
             Some(port) => on_port!(port, p => p.submit(&mut self.pool, frame))?,
-            None => self.submit_to_kernel(core::slice::from_ref(frame))?,
+            None => self.submit_to_host(core::slice::from_ref(frame))?,
         }
         self.moved += 1;
         counters.now.tx_packets += 1;
@@ -314,10 +340,17 @@ impl Link {
 
     /// A copy, so the frame is free at once.
     #[cold]
-    fn submit_to_kernel(&self, chain: &[SendFrame]) -> Result<(), TxFull> {
-        let kernel = self.kernel.as_ref().ok_or(TxFull)?;
+    fn submit_to_host(&mut self, chain: &[SendFrame]) -> Result<(), TxFull> {
         let bytes = chain.iter().flat_map(SendFrame::bytes).copied().collect();
-        if kernel.send_to_kernel(bytes) { Ok(()) } else { Err(TxFull) }
+        let is_taken = match &mut self.host {
+            Host::Kernel(kernel) => kernel.send_to_kernel(bytes),
+            Host::Loop(packets) if packets.len() < LOOPED_PACKETS => {
+                packets.push_back(bytes);
+                true
+            }
+            Host::Loop(_) => false,
+        };
+        if is_taken { Ok(()) } else { Err(TxFull) }
     }
 
     /// [`Link::submit`] for packets that cannot wait: a full ring is a drop.
@@ -339,7 +372,7 @@ impl Link {
             core::iter::once(head).chain(rest).map(|frame| frame.into_send()).collect();
         let submitted = match self.ports.get_mut(port) {
             Some(port) => on_port!(port, p => p.submit_chain(&mut self.pool, &chain)),
-            None => self.submit_to_kernel(&chain),
+            None => self.submit_to_host(&chain),
         };
         if submitted.is_err() {
             return counters.drop_packet(DropReason::TxFull);

@@ -17,7 +17,8 @@ use ringwire_wire::eth::{self, EtherType, Mac};
 use ringwire_wire::{arp, ipv4};
 
 use super::datagrams::Waiting;
-use super::link::{KERNEL_PORT, Link};
+use super::ingress::{NO_QUEUE, OWN_QUEUE};
+use super::link::{HOST_PORT, Link};
 use crate::config::{Cidr, Interface, VerifyChecksum};
 use crate::control_link::{ControlLink, News, Release, Request};
 use crate::error::BindError;
@@ -107,6 +108,8 @@ pub(crate) enum PortGrant<'a> {
 #[derive(Debug)]
 pub(crate) struct Net {
     mac: Mac,
+    /// Who stands for this host: its kernel, or with dedicated addresses ourselves.
+    host_mac: Mac,
     addresses: Addresses,
     routes: Vec<Route>,
     checksum_policy: ChecksumPolicy,
@@ -133,16 +136,21 @@ impl Net {
             addresses.insert(cidr.address, cidr.prefix_len);
             if matches!(config.ownership, Ownership::Dedicated) {
                 neighbours.add_address(now, cidr.address);
+                // A place is free: the cache holds a thousand, and an interface has a handful of addresses.
+                let _ = neighbours.insert_static(now, cidr.address, config.mac);
             }
         }
         if let Some(control) = &config.control {
-            // The kernel's own addresses lie behind it; the first of a thousand places is free.
+            // The kernel's own addresses lie behind it; one of the first of a thousand places is free.
             let _ = neighbours.insert_static(now, Ipv4Addr::LOCALHOST, control.kernel_mac);
         }
+        let kernel_mac = config.control.as_ref().map(|control| control.kernel_mac);
+        let is_shared = config.ownership == Ownership::Shared;
         let errors =
             ErrorSource::new(now, prf.clone(), ErrorSource::DEFAULT_RATE_PER_SEC, ErrorSource::DEFAULT_BURST);
         let mut net = Net {
             mac: config.mac,
+            host_mac: kernel_mac.filter(|_| is_shared).unwrap_or(config.mac),
             addresses,
             routes: Vec::new(),
             checksum_policy: match config.verify_checksum {
@@ -172,6 +180,13 @@ impl Net {
     }
 
     fn set_mac(&mut self, now: Instant, mac: Mac) {
+        if self.host_mac == self.mac {
+            self.host_mac = mac;
+            for address in self.addresses.iter() {
+                // It has its place already.
+                let _ = self.neighbours.insert_static(now, address, mac);
+            }
+        }
         self.mac = mac;
         self.neighbours.set_mac(now, mac);
     }
@@ -207,10 +222,22 @@ impl Net {
         self.control.as_ref().map(|control| &control.link).filter(|_| self.ownership == Ownership::Shared)
     }
 
-    /// The port that leads to `mac`: the kernel, or `port`.
+    /// The port that leads to `mac`: this host, or `port`.
     pub(crate) fn port_to(&self, mac: Mac, port: usize) -> usize {
-        let is_kernel = self.control.as_ref().is_some_and(|control| control.kernel_mac == mac);
-        if is_kernel { KERNEL_PORT } else { port }
+        if mac == self.host_mac { HOST_PORT } else { port }
+    }
+
+    /// A second look at a frame with an impossible source: what we have sent to ourselves, or another worker to itself.
+    #[cold]
+    pub(crate) fn admit_frame(
+        &self,
+        reason: DropReason,
+        frame: &eth::Frame<'_>,
+        queue: u16,
+    ) -> Result<(), DropReason> {
+        let is_off_the_wire = matches!(queue, OWN_QUEUE | NO_QUEUE) && self.is_dedicated();
+        let is_own = frame.src() == self.mac && frame.dst() == self.mac;
+        if is_off_the_wire && is_own { Ok(()) } else { Err(reason) }
     }
 
     /// A second look at a packet with an impossible source: a local client sends from an address of this host, which is ours too.
@@ -222,9 +249,9 @@ impl Net {
         packet: &ipv4::Packet<'_>,
     ) -> Result<Scope, DropReason> {
         let is_source = matches!(reason, DropReason::IpOwnSource | DropReason::IpMartianSource);
-        let is_kernels = self.port_to(src_mac, 0) == KERNEL_PORT;
-        // The kernel has looked at everything else.
-        if is_source && is_kernels && self.is_ours(packet.dst()) { Ok(Scope::Unicast) } else { Err(reason) }
+        let is_hosts = self.port_to(src_mac, 0) == HOST_PORT;
+        // The kernel has looked at everything else, and what is our own was right.
+        if is_source && is_hosts && self.is_ours(packet.dst()) { Ok(Scope::Unicast) } else { Err(reason) }
     }
 
     pub(crate) fn epoch(&self) -> u32 {

@@ -5,7 +5,7 @@ use ringwire_table::table::Table;
 use ringwire_table::{PortMap, Reader};
 
 use super::handover::{self, HandOver};
-use super::net::NetConfig;
+use super::net::{NetConfig, Ownership};
 use super::stream::{Limits, PortUse};
 use super::*;
 use crate::config::Config;
@@ -107,7 +107,7 @@ impl WorkerSeed {
             core_affinity::set_for_current(core_affinity::CoreId { id: cpu });
         }
         self.link.pool.adopt();
-        if let Some(control) = &self.net.control {
+        if let (Some(control), Ownership::Shared) = (&self.net.control, self.net.ownership) {
             self.link.set_kernel(control.link.clone());
         }
         self.link.refill();

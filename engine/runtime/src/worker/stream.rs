@@ -18,7 +18,7 @@ use ringwire_wire::tcp::{Flags, Header, Options};
 
 use super::flow::{Flow, Owner, Tuple};
 use super::handover::Offered;
-use super::ingress::{Ingress, NO_QUEUE};
+use super::ingress::{Ingress, NO_QUEUE, OWN_QUEUE};
 use super::io::{Io, Ready, Socket};
 use super::link::{Hop, IpMark, TcpSegment, tcp_head_len};
 use super::tcp_buf::{SendSource, TcpBuf};
@@ -239,7 +239,7 @@ impl Streams {
                 flow.tcb.on_segment(&mut cx, at.seg, payload)
             };
             if outcome.is_news_only() {
-                if at.ingress.queue != NO_QUEUE {
+                if at.ingress.queue < OWN_QUEUE {
                     flow.port = at.ingress.queue;
                 }
                 flow.signals |= outcome.signals;

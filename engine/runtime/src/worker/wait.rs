@@ -73,7 +73,7 @@ impl Core {
         // What a refusing device has no room for waits with what it holds.
         let can_transmit = self.streams.wants_transmit() && !self.io.link.is_refused();
         let is_sending = (self.is_kick_pending || can_transmit) && !self.is_stalled();
-        let must_stay = is_sending || !self.io.ready.is_empty();
+        let must_stay = is_sending || !self.io.ready.is_empty() || self.io.link.has_looped();
         if must_stay || self.poll_mode == PollMode::Busy || self.io.now.nanos_since(idle_since) < SPIN_NS {
             std::hint::spin_loop();
             return Ok(());
@@ -117,7 +117,7 @@ impl Core {
             // Frames that other threads drop come back without a wake, and a peer's window may wait for them.
             until = until.min(self.io.now + RETURNED_FRAMES_LOOK);
         }
-        if self.streams.has_read_out() {
+        if self.streams.has_read_out() || self.io.link.has_looped() {
             until = until.min(self.io.now);
         }
         if self.streams.has_parked() {

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use packets::{HERE, tagged};
 use ringwire::frame::FarEnd;
 use ringwire::{
-    CloseReason, ConnError, DropReason, Engine, EngineBuilder, Event, Events, Handle, Interface, Recv,
-    TcpOptions, Turn, Worker,
+    Batch, CloseReason, ConnError, Datagram, DropReason, Engine, EngineBuilder, Event, Events, Handle,
+    Interface, Recv, TcpOptions, Turn, UdpOptions, Worker,
 };
 use ringwire_wire::packet::{self, Transport};
 use ringwire_wire::tcp::Flags;
@@ -127,6 +127,29 @@ fn frames_of_a_vlan_are_not_answered_and_those_with_a_priority_are() {
     wire.received();
     wire.send(&tagged(&echo, &[0xa000]));
     assert_eq!(wire.received().len(), 1);
+}
+
+/// What we send to ourselves never was on the wire, and what is there is nobody's but a forger's.
+#[test]
+fn a_datagram_to_ourselves_arrives_and_one_from_the_wire_that_pretends_to_be_does_not() {
+    let mut wire = Wire::new();
+    let worker = wire.worker.as_mut().unwrap();
+    let [asks, answers] = [9, 10]
+        .map(|port| worker.bind_udp((HERE, port).into(), &UdpOptions::default()).expect("the port is free"));
+    let mut payload = worker.tx_buf().unwrap();
+    payload.put(b"to myself");
+    let mut out = Batch::with_capacity(1);
+    assert!(out.push(Datagram { peer: (HERE, 10).into(), local: None, tos: 0, ttl: 0, payload }).is_ok());
+    assert_eq!(worker.send_batch(asks, &mut out), Ok(1));
+    wire.turn();
+    wire.send(&packets::from_ourselves((9, 10)));
+    assert_eq!(wire.dropped(DropReason::EthBadSource), 1);
+    let mut received = Batch::with_capacity(4);
+    assert_eq!(wire.worker.as_mut().unwrap().recv_batch(answers, &mut received), Ok(1));
+    let datagram = received.drain().next().unwrap();
+    assert_eq!((&datagram.payload[..], datagram.peer), (&b"to myself"[..], (HERE, 9).into()));
+    let is_arp = |frame: &Vec<u8>| matches!(packet::parse(frame).unwrap().net, packet::Net::Arp(_));
+    assert!(wire.received().iter().all(is_arp), "more has left than who we are");
 }
 
 #[test]

@@ -26,6 +26,14 @@ fn ipv4((src, dst): (Ipv4Addr, Ipv4Addr), protocol: Protocol, payload: &[u8]) ->
     [&frame[..], &header, payload].concat()
 }
 
+/// A datagram that pretends to be from the engine, to itself.
+pub(crate) fn from_ourselves((src_port, dst_port): (u16, u16)) -> Vec<u8> {
+    let mut frame = udp_between((HERE, HERE), (src_port, dst_port), b"forged");
+    let (dst, src) = frame.split_at_mut(6);
+    src[..6].copy_from_slice(dst);
+    frame
+}
+
 /// The peer asks for the engine, which tells it where the peer is.
 pub(crate) fn arp() -> Vec<u8> {
     arp_packet(arp::Op::Request, Mac([0; 6]))
@@ -57,7 +65,10 @@ pub(crate) fn icmp(kind: u8, data: &[u8]) -> Vec<u8> {
 
 /// A datagram from `src` to the peer, or from the peer here.
 pub(crate) fn udp(src: Ipv4Addr, (src_port, dst_port): (u16, u16), data: &[u8]) -> Vec<u8> {
-    let dst = if src == HERE { PEER } else { HERE };
+    udp_between((src, if src == HERE { PEER } else { HERE }), (src_port, dst_port), data)
+}
+
+fn udp_between((src, dst): (Ipv4Addr, Ipv4Addr), (src_port, dst_port): (u16, u16), data: &[u8]) -> Vec<u8> {
     let mut header = [0; udp::HEADER_LEN];
     let len = u16::try_from(data.len()).unwrap();
     let pseudo = Sum::pseudo_v4(src, dst, Protocol::UDP, len + 8);

@@ -1,6 +1,6 @@
 //! Opening a connection: RFC 9293 3.5, 3.10.7.1 to 3.10.7.3.
 
-use ringwire::{CloseReason, TcpState, Unreachable};
+use ringwire::{CloseReason, TcpState};
 use ringwire_conformance::{WORKER, ack, bare, data, fin, rst, rst_ack, script, syn, syn_ack};
 use ringwire_wire::tcp::Flags;
 
@@ -387,18 +387,68 @@ fn rfc9293_3_9_1_passive_open_beside_an_established_connection() {
     });
 }
 
-/// A connect to the engine's own address and port: it talks to itself or is refused at once, and is never left hanging.
+/// RFC 9293 3.5: a connect to its own address and port crosses with itself. Nothing of it is on the wire.
 #[test]
 fn section5_state_self_connect() {
     script(|s| {
         s.with_bystander(|s| {
             s.options.local = Some((WORKER.into(), 81));
             assert_eq!(s.connect_to("10.0.0.1:81"), Ok(()));
-            s.wait(5000);
-            s.expect_nothing();
-            s.expect_closed(CloseReason::Unreachable(Unreachable::Host));
+            s.expect_connected();
+            s.send("who is there?");
+            s.expect_read("who is there?");
+            s.shutdown_write();
+            s.expect_eof();
+            s.expect_state(TcpState::TimeWait);
+            s.close();
+            s.wait(61_000);
             assert_eq!(s.connections(), 1);
+            s.expect_nothing();
         });
+    });
+}
+
+/// The two ends of a connection may be one host's, without a wire between them.
+#[test]
+fn rfc9293_3_5_three_way_handshake_with_ourselves() {
+    script(|s| {
+        s.listen();
+        s.options.local = None;
+        assert_eq!(s.connect_to("10.0.0.1:80"), Ok(()));
+        s.expect_connected();
+        let client = s.conn();
+        s.accept();
+        let server = s.conn();
+        for (from, to, text) in [(client, server, "question"), (server, client, "answer")] {
+            s.use_conn(from);
+            s.send(text);
+            s.use_conn(to);
+            s.expect_read(text);
+        }
+        // More than may be on the way at once.
+        s.use_conn(client);
+        let many = vec![7; 400_000];
+        let (mut sent, mut read) = (0, 0);
+        while read < many.len() {
+            s.use_conn(client);
+            sent += s.try_send(&many[sent..]).unwrap();
+            s.settle();
+            s.use_conn(server);
+            read += s.read().len();
+        }
+        assert_eq!((sent, read), (many.len(), many.len()));
+        s.expect_nothing();
+        assert_eq!(s.info().retransmits, 0);
+    });
+}
+
+/// RFC 9293 3.10.7.1: as from anybody else.
+#[test]
+fn rfc9293_3_10_7_1_our_own_syn_to_a_closed_port_is_refused() {
+    script(|s| {
+        assert_eq!(s.connect_to("10.0.0.1:81"), Ok(()));
+        s.expect_closed(CloseReason::Refused);
+        s.expect_nothing();
     });
 }
 
