@@ -188,6 +188,15 @@ impl<T> Cache<T> {
         }
     }
 
+    /// Negative advice: what is sent to `ip` is not answered, so that it is asked whether it is still there (RFC 1122 2.3.2.1 (4)).
+    pub fn suspect(&mut self, now: Instant, ip: Ipv4Addr) {
+        if let Ok(found) = self.find(ip) {
+            self.entries[found].doubt(now);
+            let due_at = self.entries[found].timer();
+            self.wake_at(due_at);
+        }
+    }
+
     /// Sets a neighbour that somebody else keeps up to date; it neither expires nor changes through ARP.
     pub fn insert_static(&mut self, now: Instant, ip: Ipv4Addr, mac: Mac) -> Result<(), Full> {
         let found = match self.find(ip) {

@@ -43,6 +43,54 @@ fn a_removed_interface_ends_the_engine_in_every_mode() {
     });
 }
 
+/// The peer has another address all at once and does not say so: what is sent is not answered, so whoever keeps the neighbours asks.
+#[test]
+fn a_peer_that_moved_in_silence_is_found_again() {
+    within(LIMIT, || {
+        for addressing in Addressing::BOTH {
+            let scene = Scene::new(addressing).may_repeat("what goes to the old address is lost");
+            let host = scene.link.name(&scene.host);
+            for (knob, value) in [
+                ("base_reachable_time_ms", "1000"),
+                ("delay_first_probe_time", "1"),
+                ("retrans_time_ms", "200"),
+            ] {
+                let knob = format!("net/ipv4/neigh/{host}/{knob}");
+                scene.host.set_sysctl(&knob, value).expect("a sysctl");
+            }
+            let addr = scene.at(7);
+            let service = Service::start(scene.engine(), move |worker| Echo::tcp(worker, addr, &options()));
+            let stream = kernel::connect(&scene.peer, addr).expect("a connection");
+            let pattern = Pattern::new(1, 10_000);
+            assert_eq!(kernel::exchange(&stream, &pattern).expect("an echo"), pattern.digest());
+            let name = scene.link.name(&scene.peer);
+            let engine = neighbour(&scene.peer, name);
+            ip(&scene.peer, &format!("link set {name} address 02:00:00:77:77:78"));
+            // It has forgotten us with its own address, and would ask and so tell.
+            ip(
+                &scene.peer,
+                &format!("neigh replace {} lladdr {engine} dev {name} nud permanent", scene.ip()),
+            );
+            let pattern = Pattern::new(2, 10_000);
+            let echoed = kernel::exchange(&stream, &pattern);
+            let echoed = echoed
+                .unwrap_or_else(|error| panic!("{addressing:?} {error}\n{}", service.handle().metrics()));
+            assert_eq!(echoed, pattern.digest(), "{addressing:?}");
+            drop(stream);
+            service.finish().assert_balanced(&[DropReason::NeighUnreachable]);
+        }
+    });
+}
+
+/// The only one that the node knows on this interface.
+fn neighbour(node: &Node, name: &str) -> String {
+    let shown =
+        node.command("ip").args(["-4", "neigh", "show", "dev", name]).output().expect("ip is installed");
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    let mac = shown.split_whitespace().skip_while(|word| *word != "lladdr").nth(1);
+    mac.unwrap_or_else(|| panic!("one neighbour: {shown}")).to_owned()
+}
+
 #[test]
 fn a_new_hardware_address_is_followed() {
     within(LIMIT, || {

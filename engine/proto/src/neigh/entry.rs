@@ -117,9 +117,15 @@ impl Entry {
         }
     }
 
-    /// Somebody claims another hardware address: asks the known one whether it is still there, at most once per second.
+    /// Somebody claims another hardware address, or nothing comes back: asks the known one whether it is still there, at most once per
+    /// second.
     pub(super) fn doubt(&mut self, now: Instant) {
-        if self.state == State::Reachable && now >= self.due_at - REACHABLE + RETRY {
+        let is_doubted = match self.state {
+            State::Reachable => now >= self.due_at - REACHABLE + RETRY,
+            State::Delay => true,
+            State::Incomplete | State::Probe | State::Failed | State::Static => false,
+        };
+        if is_doubted {
             self.enter(State::Probe, now);
         }
     }

@@ -214,6 +214,30 @@ fn a_stale_neighbour_is_probed_only_if_used_and_without_forward_progress() {
     assert!(drain(&mut cache, secs(100)).is_empty());
 }
 
+/// RFC 1122 2.3.2.1 (4): retransmissions without an answer.
+#[test]
+fn a_neighbour_that_is_suspected_is_asked_at_once_and_once_a_second() {
+    let mut cache = cache_that_knows_peer();
+    cache.suspect(T0, PEER);
+    assert!(drain(&mut cache, T0).is_empty(), "it has just answered");
+    cache.suspect(secs(1), PEER);
+    assert_eq!(cache.next_deadline(), Some(secs(1)));
+    assert_eq!(drain(&mut cache, secs(1)), [unicast_request()]);
+    cache.suspect(secs(1), PEER);
+    assert!(drain(&mut cache, secs(1)).is_empty(), "it is being asked");
+    assert_eq!(cache.on_arp(secs(1), &reply(PEER_MAC, PEER)), Verdict::Learned);
+    // Stale and in use: no need to wait for the delay.
+    assert_eq!(cache.lookup(secs(40), PEER), Lookup::Resolved(PEER_MAC));
+    cache.suspect(secs(41), PEER);
+    assert_eq!(drain(&mut cache, secs(41)), [unicast_request()]);
+    // Who is not known, or is somebody else's to look after, is left alone.
+    cache.suspect(secs(41), OTHER);
+    cache.insert_static(secs(41), OTHER, EVIL_MAC).expect("room");
+    cache.suspect(secs(60), OTHER);
+    assert_eq!(cache.lookup(secs(60), OTHER), Lookup::Resolved(EVIL_MAC));
+    assert!(drain(&mut cache, secs(60)).iter().all(|sent| sent.packet.target_ip == PEER));
+}
+
 #[test]
 fn who_asks_for_us_is_noted_as_stale() {
     let mut cache = cache();

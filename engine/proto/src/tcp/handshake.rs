@@ -263,7 +263,7 @@ impl Tcb {
         if self.state() == State::SynSent && self.backoff == 0 {
             outcome.signals |= Signals::SYN_LOST;
         }
-        self.tries += 1;
+        self.on_unanswered(outcome);
         self.backoff = (self.backoff + 1).min(MAX_BACKOFF);
         self.flags.set(Bits::TX_SYN);
         Limit::Below

@@ -7,6 +7,7 @@ use super::options::now_ms;
 use super::recovery::{DUP_THRESHOLD, Phase};
 use super::send_queue::Tally;
 use super::tcb::Bits;
+use super::timers::R1;
 use super::{Cx, SendPool, State, Tcb};
 use crate::Instant;
 use crate::icmp::Unreachable;
@@ -153,6 +154,13 @@ pub struct Info {
     pub ecn: bool,
     /// Whether text of our or the peer's SYN was taken (RFC 7413).
     pub syn_text: bool,
+}
+
+impl Info {
+    /// Whether R1 has passed: three tries or more had no answer, and perhaps the path or the peer is gone (RFC 9293 3.8.3, SHLD-9).
+    pub const fn is_unanswered(&self) -> bool {
+        self.tries >= R1
+    }
 }
 
 impl Tcb {

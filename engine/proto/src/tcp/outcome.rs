@@ -56,10 +56,18 @@ impl Signals {
     /// In TIME-WAIT a SYN for a new connection arrived: if there is a listener, [`super::Tcb::give_way`] and give it the SYN, else
     /// [`super::Tcb::refuse_new_syn`].
     pub const NEW_SYN: Self = Self(1 << 9);
+    /// Three retransmissions or more had no answer: is the next hop still there (RFC 9293 3.8.3, R1)?
+    pub const UNANSWERED: Self = Self(1 << 10);
 
     /// What is between the machine and its owner.
-    pub const NOT_FOR_THE_APPLICATION: Self =
-        Self(Self::SEND_RESET.0 | Self::SYN_LOST.0 | Self::CONFIRMED.0 | Self::ENDED.0 | Self::NEW_SYN.0);
+    pub const NOT_FOR_THE_APPLICATION: Self = Self(
+        Self::SEND_RESET.0
+            | Self::SYN_LOST.0
+            | Self::CONFIRMED.0
+            | Self::ENDED.0
+            | Self::NEW_SYN.0
+            | Self::UNANSWERED.0,
+    );
 
     /// Whether all of `other` are in the set.
     pub const fn contains(self, other: Self) -> bool {
@@ -148,6 +156,7 @@ mod tests {
             Signals::CONFIRMED,
             Signals::ENDED,
             Signals::NEW_SYN,
+            Signals::UNANSWERED,
         ];
         let mut set = Signals::NONE;
         for signal in all {
@@ -156,8 +165,14 @@ mod tests {
             assert!(set.contains(signal));
         }
         assert!(all.into_iter().fold(set, Signals::without).is_empty());
-        let between =
-            [Signals::SEND_RESET, Signals::SYN_LOST, Signals::CONFIRMED, Signals::ENDED, Signals::NEW_SYN];
+        let between = [
+            Signals::SEND_RESET,
+            Signals::SYN_LOST,
+            Signals::CONFIRMED,
+            Signals::ENDED,
+            Signals::NEW_SYN,
+            Signals::UNANSWERED,
+        ];
         for signal in all {
             assert_eq!(
                 Signals::NOT_FOR_THE_APPLICATION.contains(signal),

@@ -19,6 +19,9 @@ pub(super) enum Limit {
 /// RFC 9293 3.8.6.2.1: the override timeout of the SWS rule, 0.1 to 1 s; Linux's ceiling for corked data.
 const OVERRIDE: Duration = Duration::from_millis(200);
 
+/// RFC 9293 3.8.3 (SHLD-10): R1, retransmissions without an answer after which the way is in doubt. Linux's tcp_retries1.
+pub(super) const R1: u8 = 3;
+
 /// An answer to what left one interval ago is that old, and the timer was late by what a turn takes.
 const SLACK_MS: u64 = 50;
 
@@ -123,7 +126,7 @@ impl Tcb {
         let answered = self.snd.wnd == 0
             && u64::from(now_ms(cx.now).wrapping_sub(self.heard_ms)) <= waited_ms + SLACK_MS;
         if !answered {
-            self.tries += 1;
+            self.on_unanswered(outcome);
         }
         self.backoff = (self.backoff + 1).min(MAX_BACKOFF);
         if self.flags.has(Bits::RTX_IN_RING) {
@@ -140,6 +143,14 @@ impl Tcb {
         }
         self.arm_retransmit(cx.now, cx.config);
         Limit::Below
+    }
+
+    /// One retransmission more. RFC 9293 3.8.3 (MUST-20): from R1 on, IP is told.
+    pub(super) fn on_unanswered(&mut self, outcome: &mut Outcome) {
+        self.tries += 1;
+        if self.tries >= R1 {
+            outcome.signals |= Signals::UNANSWERED;
+        }
     }
 
     /// RFC 9293 3.8.6.1: probe a closed window. If it is only small, or the data is held back for company, send what goes.

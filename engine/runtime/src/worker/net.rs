@@ -117,6 +117,8 @@ pub(crate) struct Net {
     control: Option<Control>,
     is_interface_gone: bool,
     neighbours: Cache<Waiting>,
+    /// Whom the kernel was last asked for because nothing came back, and until when it is not asked for again.
+    suspected: Option<(Ipv4Addr, Instant)>,
     pub(super) errors: ErrorSource,
     /// Ports the control thread has reserved for active opens; empty for dedicated addresses.
     granted_ports: Vec<u16>,
@@ -161,6 +163,7 @@ impl Net {
             control: config.control,
             is_interface_gone: false,
             neighbours,
+            suspected: None,
             errors,
             granted_ports: Vec::new(),
             is_asking_for_ports: false,
@@ -289,6 +292,25 @@ impl Net {
             Lookup::Resolved(mac) => Resolution::Known(mac),
             Lookup::Pending => Resolution::Pending,
             Lookup::Failed => Resolution::Unreachable,
+        }
+    }
+
+    /// Retransmissions to `remote` are not answered: is its next hop still there? The kernel asks for shared addresses.
+    #[cold]
+    pub(crate) fn suspect(&mut self, now: Instant, remote: Ipv4Addr) {
+        let Some(route) = self.route(remote) else { return };
+        let next_hop = route.gateway.unwrap_or(remote);
+        if next_hop.is_loopback() || self.is_ours(next_hop) {
+            return;
+        }
+        if self.shared().is_none() {
+            return self.neighbours.suspect(now, next_hop);
+        }
+        // All connections of a router that is gone say so at about the same time.
+        let is_asked = self.suspected.is_some_and(|(ip, until)| ip == next_hop && now < until);
+        if !is_asked && let Some(control) = self.shared() {
+            control.ask(Request::Resolve { ip: next_hop });
+            self.suspected = Some((next_hop, now + EPOCH));
         }
     }
 

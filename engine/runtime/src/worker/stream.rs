@@ -322,6 +322,11 @@ impl Streams {
         if outcome.signals.contains(Signals::SYN_LOST) {
             self.on_syn_lost(io, slot);
         }
+        if outcome.signals.contains(Signals::UNANSWERED)
+            && let Some(flow) = self.flows.at(slot)
+        {
+            io.net.suspect(io.now, flow.tuple.remote);
+        }
         if outcome.signals.contains(Signals::ENDED) {
             self.unlist(io, slot);
         }

@@ -410,6 +410,32 @@ fn a_soft_error_is_shown_until_the_peer_is_heard_and_names_the_end() {
     assert_eq!(host.closed, Some(CloseReason::Unreachable(Unreachable::TimeExceeded)));
 }
 
+/// R1, of data, a SYN and a SYN-ACK: three retransmissions, said again with each that follows, and over with an answer.
+#[test]
+fn the_third_retransmission_without_an_answer_is_told_of() {
+    let unanswered = |host: &mut Host| {
+        host.signals = Signals::NONE;
+        host.run_timer();
+        let info = host.call(|tcb, cx| tcb.info(cx));
+        (host.signals.contains(Signals::UNANSWERED), info.is_unanswered())
+    };
+    for state in [State::Established, State::SynSent, State::SynReceived] {
+        let mut host = in_state(state, &plain());
+        if state == State::Established {
+            host.write(b"x");
+        }
+        let told: Vec<_> = (0..4).map(|_| unanswered(&mut host)).collect();
+        let (quiet, loud) = ((false, false), (true, true));
+        assert_eq!(told, [quiet, quiet, loud, loud], "{state:?}");
+        if state == State::Established {
+            host.exchange(&peer(ACK, 0, 1));
+            assert!(!host.call(|tcb, cx| tcb.info(cx)).is_unanswered());
+            host.write(b"y");
+            assert_eq!(unanswered(&mut host), quiet, "it is counted anew");
+        }
+    }
+}
+
 #[test]
 fn a_smaller_path_mtu_cuts_what_is_in_flight_and_sends_it_again() {
     let mut host = established(&plain());
