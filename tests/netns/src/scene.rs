@@ -69,6 +69,11 @@ impl Scene {
     /// The link, or who receives from it, may lose, repeat or reorder, and this is why.
     pub fn may_repeat(mut self, why: &'static str) -> Scene {
         self.wire = self.wire.map(|wire| wire.may_repeat(why));
+        self
+    }
+
+    /// The same of what passes between the programs of `host` alone.
+    pub fn loopback_may_repeat(mut self, why: &'static str) -> Scene {
         self.loopback = self.loopback.map(|wire| wire.may_repeat(why));
         self
     }

@@ -13,8 +13,7 @@ const MANY_BYTES: u64 = 200_000_000;
 #[test]
 fn two_hundred_megabytes_each_way() {
     within(LIMIT, || {
-        let scene = Scene::new(Addressing::Dedicated)
-            .may_repeat("the rings do not hold what the kernel sends at once");
+        let scene = Scene::new(Addressing::Dedicated);
         let (from_engine, from_kernel) = (Pattern::new(1, MANY_BYTES), Pattern::new(2, MANY_BYTES));
         let (ended, ends) = channel();
         let (addr, script) = (scene.at(80), Script::new(from_engine.clone(), Closing::First));
@@ -53,8 +52,7 @@ fn what_is_received_is_not_copied_and_what_is_sent_is_copied_once() {
     within(LIMIT, || {
         const BYTES: u64 = 1_000_000;
         let copied = |send_bytes: u64, receive_bytes: u64| {
-            let scene = Scene::new(Addressing::Dedicated)
-                .may_repeat("the rings do not hold what the kernel sends at once");
+            let scene = Scene::new(Addressing::Dedicated);
             let (ended, ends) = channel();
             let (addr, script) = (scene.at(80), Script::new(Pattern::new(1, send_bytes), Closing::Last));
             let service = Service::start(scene.engine(), move |worker| {
@@ -79,8 +77,7 @@ fn what_is_received_is_not_copied_and_what_is_sent_is_copied_once() {
 fn an_echo_copies_nothing() {
     within(LIMIT, || {
         for addressing in Addressing::BOTH {
-            let scene =
-                Scene::new(addressing).may_repeat("the rings do not hold what the kernel sends at once");
+            let scene = Scene::new(addressing);
             let addr = scene.at(7);
             let service = Service::start(scene.engine(), move |worker| Echo::tcp(worker, addr, &options()));
             let stream = kernel::connect(&scene.peer, addr).expect("a connection");

@@ -66,7 +66,7 @@ fn fast_echo(scene: &Scene) -> Service {
 fn the_kernel_s_text_is_taken_with_its_syn() {
     within(LIMIT, || {
         for addressing in Addressing::BOTH {
-            let scene = Scene::new(addressing).may_repeat("what a refused SYN took along is sent again");
+            let scene = Scene::new(addressing);
             allow_fast_open(&scene.peer);
             let service = fast_echo(&scene);
             // The first one fetches the cookie.
@@ -195,7 +195,7 @@ fn expect(answers: &Receiver<Asked>, service: &Service, is_syn_text_taken: bool)
 fn the_kernel_takes_the_text_of_the_engine_s_syn() {
     within(LIMIT, || {
         for addressing in Addressing::BOTH {
-            let scene = Scene::new(addressing).may_repeat("what a refused SYN took along is sent again");
+            let scene = Scene::new(addressing);
             allow_fast_open(&scene.peer);
             let (listener, to) = kernel::listen(&scene.peer, scene.peer_ip());
             let (service, answers) = asking(&scene, to, 3);

@@ -18,7 +18,6 @@ const BYTES_EACH: u64 = 200_000;
 
 fn scene(addressing: Addressing) -> Scene {
     Scene::shaped(addressing, |link| link.queues(QUEUES))
-        .may_repeat("several queues overtake each other, and overflow")
 }
 
 fn start<A: App>(scene: &Scene, make: impl Fn(&mut Worker) -> A + Send + Sync + 'static) -> Service {

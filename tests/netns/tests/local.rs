@@ -30,7 +30,7 @@ fn programs_on_the_same_host_are_served() {
     within(LIMIT, || {
         let scene = Scene::new(Addressing::Shared)
             .with_loopback(7)
-            .may_repeat("the sockets do not hold what the programs send at once");
+            .loopback_may_repeat("the raw sockets do not hold what the programs send at once");
         let service = echo(&scene);
         for bytes in [1, 1000, 5_000_000] {
             let stream = kernel::connect(&scene.host, scene.at(7)).expect("a connection");
@@ -64,7 +64,7 @@ fn several_workers_share_local_clients() {
     within(LIMIT, || {
         let scene = Scene::shaped(Addressing::Shared, |link| link.queues(4))
             .with_loopback(7)
-            .may_repeat("the sockets do not hold what the programs send at once");
+            .loopback_may_repeat("the raw sockets do not hold what the programs send at once");
         let addr = scene.at(7);
         let engine = scene.builder().workers(2).start().expect("the engine starts");
         let service = Service::start(engine, move |worker| Echo::tcp(worker, addr, &options()));
@@ -82,9 +82,7 @@ fn several_workers_share_local_clients() {
 #[test]
 fn a_port_of_the_engine_that_nobody_listens_on_is_refused_at_once() {
     within(LIMIT, || {
-        let scene = Scene::new(Addressing::Shared)
-            .with_loopback(7)
-            .may_repeat("the sockets do not hold what the programs send at once");
+        let scene = Scene::new(Addressing::Shared).with_loopback(7);
         let addr = scene.at(7);
         // TCP 7 is taken by an active open only, so the kernel does not refuse it: the engine has to.
         let (listener, to) = kernel::listen(&scene.peer, scene.peer_ip());

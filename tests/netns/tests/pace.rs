@@ -33,8 +33,7 @@ const PROBES: [DropReason; 1] = [DropReason::TcpOutOfWindow];
 #[test]
 fn a_slow_engine_reader_closes_the_window_and_gets_everything() {
     within(LIMIT, || {
-        let scene =
-            Scene::new(Addressing::Dedicated).may_repeat("readers that stall are probed, and rings overflow");
+        let scene = Scene::new(Addressing::Dedicated);
         let script = Script {
             // Twice a window is read at 64 KiB each 50 ms.
             read: Pace::Slow { bytes: 64 << 10, every: Duration::from_millis(50) },
@@ -76,8 +75,7 @@ fn write_all(stream: &mut std::net::TcpStream, mut pattern: Pattern) -> bool {
 #[test]
 fn a_slow_kernel_reader_holds_the_engine_back_and_gets_everything() {
     within(LIMIT, || {
-        let scene =
-            Scene::new(Addressing::Dedicated).may_repeat("readers that stall are probed, and rings overflow");
+        let scene = Scene::new(Addressing::Dedicated);
         let pattern = Pattern::new(2, 20 << 20);
         let (service, ends) = serving(&scene, Script::new(pattern.clone(), Closing::First));
         let stream = kernel::connect(&scene.peer, scene.at(80)).expect("a connection");
@@ -96,8 +94,7 @@ fn a_slow_kernel_reader_holds_the_engine_back_and_gets_everything() {
 #[test]
 fn a_reader_that_stalls_does_not_starve_its_neighbours() {
     within(LIMIT, || {
-        let scene =
-            Scene::new(Addressing::Dedicated).may_repeat("readers that stall are probed, and rings overflow");
+        let scene = Scene::new(Addressing::Dedicated);
         let script = Script {
             // What they hold unread stays theirs after the reset, until they read again.
             read: Pace::Slow { bytes: 256 << 10, every: Duration::from_secs(3) },
@@ -143,8 +140,7 @@ fn a_reader_that_stalls_does_not_starve_its_neighbours() {
 fn peers_that_do_not_read_do_not_starve_others() {
     const DEAF: usize = 40;
     within(LIMIT, || {
-        let scene =
-            Scene::new(Addressing::Dedicated).may_repeat("readers that stall are probed, and rings overflow");
+        let scene = Scene::new(Addressing::Dedicated);
         let (deaf_addr, addr) = (scene.at(80), scene.at(81));
         let (ended, ends) = channel();
         let pattern = Pattern::new(2, 2 << 20);
@@ -179,8 +175,7 @@ fn peers_that_do_not_read_do_not_starve_others() {
 #[test]
 fn slow_writers_are_heard_at_once() {
     within(LIMIT, || {
-        let scene =
-            Scene::new(Addressing::Dedicated).may_repeat("readers that stall are probed, and rings overflow");
+        let scene = Scene::new(Addressing::Dedicated);
         // 200 writes of 100 bytes, one each 2 ms.
         let script = Script {
             write: Pace::Slow { bytes: 100, every: Duration::from_millis(2) },

@@ -16,8 +16,7 @@ const QUEUES: u32 = 4;
 
 /// Connections over four queues; every one must move its bytes.
 fn echoes(addressing: Addressing, workers: usize) -> Books {
-    let scene = Scene::shaped(addressing, |link| link.queues(QUEUES))
-        .may_repeat("several queues overtake each other, and overflow");
+    let scene = Scene::shaped(addressing, |link| link.queues(QUEUES));
     let addr = scene.at(7);
     let engine = scene.builder().workers(workers).start().expect("the engine starts");
     assert_eq!(engine.handle().mode().len(), QUEUES as usize);
@@ -64,8 +63,7 @@ fn two_workers_share_four_queues() {
 #[test]
 fn a_segment_that_nobody_knows_is_refused_once_and_does_not_go_to_and_fro() {
     within(LIMIT, || {
-        let scene = Scene::shaped(Addressing::Shared, |link| link.queues(QUEUES))
-            .may_repeat("several queues overtake each other, and overflow");
+        let scene = Scene::shaped(Addressing::Shared, |link| link.queues(QUEUES));
         let addr = scene.at(7);
         let engine = scene.builder().workers(2).start().expect("the engine starts");
         let service = Service::start(engine, move |worker| Echo::tcp(worker, addr, &options()));

@@ -23,8 +23,7 @@ fn echo_on(engine: Engine, addr: SocketAddr) -> Service {
 fn generic_xdp_carries_the_same() {
     within(LIMIT, || {
         for addressing in Addressing::BOTH {
-            let scene =
-                Scene::new(addressing).may_repeat("the rings do not hold what the kernel sends at once");
+            let scene = Scene::new(addressing);
             let interface = scene.interface().attach_mode(AttachMode::Generic);
             let engine = scene.builder().interface(interface).start().expect("the engine starts");
             let service = echo_on(engine, scene.at(7));
@@ -47,8 +46,7 @@ fn generic_xdp_carries_the_same() {
 #[test]
 fn a_busy_worker_serves_too() {
     within(LIMIT, || {
-        let scene = Scene::new(Addressing::Dedicated)
-            .may_repeat("the rings do not hold what the kernel sends at once");
+        let scene = Scene::new(Addressing::Dedicated);
         let engine = scene.builder().poll_mode(PollMode::Busy).start().expect("the engine starts");
         let service = echo_on(engine, scene.at(7));
         let stream = kernel::connect(&scene.peer, scene.at(7)).expect("a connection");
@@ -64,8 +62,7 @@ fn a_busy_worker_serves_too() {
 fn large_packets_travel_in_pieces_both_ways() {
     within(LIMIT, || {
         for addressing in Addressing::BOTH {
-            let scene = Scene::shaped(addressing, |link| link.mtu(9000))
-                .may_repeat("the rings do not hold what the kernel sends at once");
+            let scene = Scene::shaped(addressing, |link| link.mtu(9000));
             let service = echo_on(scene.engine(), scene.at(7));
             let socket = kernel::udp(&scene.peer, scene.peer_ip(), scene.at(7));
             let (mut sent, mut received) = ([0; 8972], [0; 9000]);
