@@ -169,10 +169,7 @@ impl<'a> World<'a> {
         let plan = self.plan;
         let bytes = plan.upload_bytes + plan.download_bytes;
         let limits = if plan.options.fast_open { floor::limits_of_fast_open } else { floor::limits };
-        let mut allowed = limits(&plan.impairment, plan.least_mtu(), bytes, plan.window_bytes());
-        if matches!(plan.incident, Incident::MtuFalls { .. }) && !plan.options.timestamps {
-            allowed.longest += floor::luck_without_measurement(&plan.impairment);
-        }
+        let allowed = limits(&plan.impairment, plan.least_mtu(), bytes, plan.window_bytes());
         // Connecting, by seven SYNs of doubling intervals, is not part of the transfer; nor is finding out that nobody answers.
         let limit = 2 * allowed.longest + 8 * PATIENCE + Duration::from_secs(130);
         while !self.is_done() {

@@ -17,8 +17,8 @@ const RTO_MAX_S: f64 = 120.0;
 const HOLE_TIMEOUTS: i32 = 5;
 /// Of what the model says; it describes a mean, and Reno.
 const MARGIN: f64 = 0.4;
-/// A chain of losses of the same segment that is rarer than this does not happen.
-const NEVER: f64 = 1e-7;
+/// A chain of tries of the same segment, each of which it or its acknowledgement does not survive, that is rarer than this does not happen.
+const NEVER: f64 = 1e-6;
 
 /// Times that a transfer may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +38,8 @@ pub struct Limits {
 ///   rate'         rate * min(1, (queue + bdp) / (2 bdp)): what remains on a short queue after the window was halved
 ///   model         mss / (rtt * sqrt(4p/3) + rto * min(1, 3 sqrt(3p/4)) * p * (1 + 32 p^2))  (Padhye et al. 1998, b = 2)
 /// black hole      rto * 2^5: four timeouts until shorter segments are tried, five until still shorter ones
-/// bad luck        rto * 2^k with p^k = NEVER: the longest chain of time-outs of one segment; in a black hole as many after those that
-///                 it takes anyway, all of them of an RTO that was never measured
+/// bad luck        rto * 2^k with (1 - (1-p)^2)^k = NEVER: the longest chain of time-outs of one segment; in a black hole as many after
+///                 those that it takes anyway, all of them of an RTO that was never measured
 /// ```
 /// `p` is the probability that a packet does not arrive intact, plus half of that of arriving late enough to be taken for lost; under the
 /// root also that of being marked, which halves the window and costs no time-out. The round trip of bad luck includes a full queue.
@@ -86,12 +86,6 @@ pub fn limits_of_fast_open(link: &Impairment, mtu: usize, bytes: usize, window_b
     limits(&Impairment { corrupt: link.corrupt + one_of_all, ..*link }, mtu, bytes, window_bytes)
 }
 
-/// What is more where everything in flight goes again and nobody has timestamps. RFC 6298 (5.7), Karn: what has left twice measures
-/// nothing, so that the back-off outlasts the chain of time-outs that made it, and the RTO may be that of a handshake that was repeated.
-pub fn luck_without_measurement(link: &Impairment) -> Duration {
-    Duration::from_secs_f64(bad_luck(link, missing(link), RTO_UNMEASURED_S))
-}
-
 /// The probability that a packet does not arrive intact, or so late that it is taken for lost.
 fn missing(link: &Impairment) -> f64 {
     (link.loss.probability() + link.corrupt + link.reorder / 2.0).min(0.9)
@@ -109,9 +103,10 @@ fn bad_luck(link: &Impairment, p: f64, rto: f64) -> f64 {
     rto * f64::from(longest_chain(p)).exp2() + fade
 }
 
-/// How often one segment is lost in a row at most.
+/// How often one segment or its acknowledgement is lost in a row at most.
 fn longest_chain(p: f64) -> i32 {
-    if p <= 0.0 { 0 } else { (NEVER.ln() / p.ln()).ceil().clamp(1.0, 12.0) as i32 }
+    let of_a_try = 1.0 - (1.0 - p) * (1.0 - p);
+    if p <= 0.0 { 0 } else { (NEVER.ln() / of_a_try.ln()).ceil().clamp(1.0, 12.0) as i32 }
 }
 
 /// How long so many timeouts in a row take, the first of `rto`.
@@ -132,6 +127,12 @@ mod tests {
     #[test]
     fn a_clean_link_must_be_two_fifths_full() {
         assert!((rate(&Impairment::CLEAN) * 8.0 / 1e9 - 0.386).abs() < 0.01);
+    }
+
+    #[test]
+    fn a_try_fails_by_the_loss_of_its_acknowledgement_too() {
+        let chains = [0.0, 0.01, 0.1, 0.3, 0.5].map(longest_chain);
+        assert_eq!(chains, [0, 4, 9, 12, 12], "one in a million, and no more than a dozen");
     }
 
     #[test]

@@ -224,20 +224,14 @@ fn a_transfer_that_is_slower_than_its_link_fails() {
     assert!(took > allowed.longest, "{took:?} of {allowed:?}");
 }
 
-/// Everything goes again when the MTU falls, and without timestamps nothing of it measures a round trip: the back-off of the handshake
-/// lasts, and two lost acknowledgements cost 36 s. Whoever has timestamps is not allowed that.
+/// Everything had gone again when the MTU fell, and without timestamps nothing of it measured a round trip (Karn): the RTO was that of a
+/// handshake that was repeated, and three acknowledgements in a row were lost. It is held to what every plan is held to.
 #[test]
-fn a_back_off_without_timestamps_outlasts_its_chain() {
+fn an_rto_that_nothing_measured_is_no_excuse() {
     let plan = Plan::from_seed(1_020_070);
     assert!(matches!(plan.incident, Incident::MtuFalls { .. }) && !plan.options.timestamps);
-    let allowed = run(&plan).unwrap().allowed;
-    let mut measured = plan.clone();
-    measured.options.timestamps = true;
-    assert!(run(&measured).unwrap().allowed.longest < Duration::from_secs(35));
-    assert!(
-        allowed.longest > Duration::from_secs(45) && allowed.usual < Duration::from_secs(3),
-        "{allowed:?}"
-    );
+    let report = run(&plan).unwrap();
+    assert!(report.took < report.allowed.longest && report.allowed.longest < Duration::from_secs(90));
 }
 
 #[test]
