@@ -50,6 +50,10 @@ fn rfc7323_3_2_timestamps_in_every_segment() {
         stamped(s);
         s.send("x");
         s.expect_only(data("x").any_ts());
+        s.expect_after(1..=3000, data("x").seq(1).any_ts());
+        s.inject(ack());
+        s.inject(syn().seq(0x4000_0000));
+        s.expect_only(ack().any_ts());
         s.inject(data("y"));
         s.expect_after(0..=499, ack().any_ts());
         s.shutdown_write();
