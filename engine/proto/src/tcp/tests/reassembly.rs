@@ -89,4 +89,6 @@ fn a_stale_piece_is_skipped_when_the_stream_has_passed_it() {
     let rest = list.pop_in_order(SeqNum(21)).expect("the second, cut");
     assert_eq!(rest.bytes(), b"ef");
     assert!(list.is_empty());
+    assert_eq!(list.store(SeqNum(30), Bytes::new(b"gh"), 8), Stored::Kept);
+    assert!(list.pop_in_order(SeqNum(32)).is_none(), "the stream has just passed it");
 }

@@ -220,6 +220,7 @@ fn in_a_probe_the_bound_rises_by_twice_as_many_segments_each_round() {
     machine.round(|_| {});
     assert_eq!((machine.bbr.state, machine.window.cwnd), (State::Up, 600_000));
     assert_eq!(machine.bbr.ack_phase, AckPhase::ProbeStarting);
+    assert_eq!(machine.bbr.full_bw.bw, RATE, "what the probe must exceed");
     let acked = |machine: &mut Machine, bytes: u64| {
         machine.ack(|rs| (rs.newly_acked, rs.is_cwnd_limited) = (bytes, true));
         machine.bbr.inflight_longterm
