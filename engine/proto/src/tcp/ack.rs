@@ -214,7 +214,6 @@ impl Tcb {
         self.recover_on_ack(cold, &records, &acked, cx.config);
         if cold.send.has_unsent() {
             self.flags.set(Bits::TX_DATA);
-            cold.begin_round(self.snd.nxt, cx.now);
             if cold.path.is_some() {
                 self.queue_path_probe(cold, cx.pool, cx.now);
             }

@@ -1,4 +1,5 @@
-//! How fast the path delivers, for TCP_INFO: what arrives in a round trip that begins while more waits to be sent than may leave.
+//! How fast the path delivers, for TCP_INFO: what arrives in a round trip that begins when no more may leave of what waits, for the sake of
+//! the congestion window, the pace or the peer's window.
 //!
 //! Linux takes a sample with each acknowledgement, from what each segment knew when it left; that is done here for algorithms that model the
 //! path (`send_queue::rate`). A measurement a round trip costs an acknowledgement one comparison, and a connection that never has to wait
@@ -12,7 +13,7 @@ use crate::{Instant, SeqNum};
 /// A round trip that is being measured.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Round {
-    /// It ends with the acknowledgement of something that left after it began.
+    /// It ends when everything that was out when it began has arrived.
     nxt: SeqNum,
     from: Instant,
     /// The queue's count of delivered bytes when it began.
@@ -46,7 +47,7 @@ impl<P, S> Cold<P, S> {
     #[cold]
     #[inline(never)]
     fn end_round(&mut self, una: SeqNum, totals: &mut Totals, now: Instant) {
-        if let Some(round) = self.round.filter(|round| una.after(round.nxt)) {
+        if let Some(round) = self.round.filter(|round| una.after_eq(round.nxt)) {
             self.round = None;
             let bytes = self.send.delivered_bytes().wrapping_sub(round.delivered);
             let interval_ns = now.nanos_since(round.from);
@@ -54,8 +55,8 @@ impl<P, S> Cold<P, S> {
         }
     }
 
-    /// Something was acknowledged while more waits: the next round trip says what the path can do. Not while a timeout is repaired, when
-    /// what had arrived before counts once more.
+    /// More waits than may leave now, and something is out: the next round trip says what the path can do. Not while a timeout is
+    /// repaired, when what had arrived before counts once more.
     pub(super) fn begin_round(&mut self, nxt: SeqNum, now: Instant) {
         if self.round.is_none() && self.recovery.phase != Phase::Loss {
             self.round = Some(Round { nxt, from: now, delivered: self.send.delivered_bytes() });

@@ -217,6 +217,7 @@ impl Tcb {
         if pipe > 0 && pipe + len > self.window.cwnd && self.due_probe(cold) != Some(false) {
             cold.recovery.limited_to = Some(self.snd.nxt);
             cold.release(cx.totals, cx.now);
+            cold.begin_round(self.snd.nxt, cx.now);
             return None;
         }
         if len > usable {
@@ -225,12 +226,14 @@ impl Tcb {
         cold.release(cx.totals, cx.now);
         if self.holds_back(cold, index, len, cx.config) {
             if self.snd.una == self.snd.nxt {
-                cold.round = None;
                 self.arm_persist(cx.now, cx.config);
             }
             return None;
         }
         if self.is_paced_out(cold, cx.config, cx.now) {
+            if self.snd.una != self.snd.nxt {
+                cold.begin_round(self.snd.nxt, cx.now);
+            }
             return None;
         }
         Some(Plan::Record(index, TransmitKind::Data))
@@ -248,6 +251,7 @@ impl Tcb {
         let cold = cx.cold.get_mut(self.cold)?;
         cold.brake(Brake::ReceiveWindow, cx.totals, cx.now);
         if self.snd.una != self.snd.nxt {
+            cold.begin_round(self.snd.nxt, cx.now);
             // The peer's application limits what is sent as ours might.
             if cold.send.is_sampled() {
                 let in_flight = self.pipe(cold);
@@ -260,7 +264,6 @@ impl Tcb {
             self.forget_path_probe(cold, self.snd.nxt);
             return Some(Plan::Record(index, TransmitKind::Data));
         }
-        cold.round = None;
         self.arm_persist(cx.now, cx.config);
         None
     }

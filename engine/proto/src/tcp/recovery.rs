@@ -435,6 +435,7 @@ impl Tcb {
 
     fn begin_repair<P, S>(&mut self, cold: &mut Cold<P, S>) {
         self.end_probe(cold);
+        cold.round = None;
         cold.recovery.begin(Phase::Loss, self.snd.nxt);
         cold.recovery.dup_acks = 0;
         self.flags.set(Bits::RECOVERY.or(Bits::TX_RTX).or(Bits::TX_DATA));

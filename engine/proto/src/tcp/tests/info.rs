@@ -246,8 +246,8 @@ fn what_is_out_what_has_arrived_and_what_is_lost() {
         lost_bytes: 0,
         resent_bytes: 0,
         bytes_acked: 11_500,
-        // What the second round trip brought, since more was waiting when it began.
-        delivery_rate: Some(118_750),
+        // All of it, for the window was full when the first had left; the repair took a second round trip.
+        delivery_rate: Some(71_875),
         // The second had not been sent again: it was late.
         reorderings: 1,
         segs_in: 5,

@@ -256,27 +256,29 @@ fn the_rate_of_delivery_is_that_of_a_round_trip_for_which_more_was_waiting() {
     }
     assert_eq!(rate(&mut host), None);
     let mut host = connected(&Config { pacing: Pacing::Off, ..config() });
-    assert_eq!(host.send(&[1; 64_000]), 64_000);
+    assert_eq!(host.send(&[1; 75_000]), 75_000);
+    // It begins when the window is full.
     assert_eq!(host.transmit().len(), 10);
     host.now += ROUND_TRIP;
-    // It begins with what this lets go.
     assert_eq!(host.exchange(&peer(ACK, 0, 10_000)).len(), 20);
-    assert_eq!(rate(&mut host), None);
-    host.now += ROUND_TRIP;
+    assert_eq!(rate(&mut host), Some(125_000), "10,000 in 80 ms");
+    // Then a tenth of a second for 20,000, a part of it out of order.
+    host.now += ms(50);
+    host.exchange(&peer(ACK, 0, 10_000).sack(ISS + 1 + 12_000, ISS + 1 + 18_000));
+    assert_eq!(rate(&mut host), Some(125_000), "it is under way");
+    host.now += ms(50);
     host.exchange(&peer(ACK, 0, 30_000));
-    assert_eq!(rate(&mut host), Some(250_000), "20,000 in 80 ms");
-    // Then a tenth of a second for 30,000, a fifth of it out of order.
-    host.now += ms(50);
-    host.exchange(&peer(ACK, 0, 30_000).sack(ISS + 1 + 32_000, ISS + 1 + 38_000));
-    assert_eq!(rate(&mut host), Some(250_000), "it is under way");
-    host.now += ms(50);
-    host.exchange(&peer(ACK, 0, 60_000));
-    assert_eq!(rate(&mut host), Some(300_000));
-    // It stays when everything has arrived.
+    let now = info(&mut host);
+    assert_eq!(now.delivery_rate, Some(200_000));
+    // The rest has room, and what is left when everything has left says nothing.
+    host.tcb.window.cwnd = 100_000;
     host.now += ROUND_TRIP;
-    host.exchange(&peer(ACK, 0, 64_000));
+    host.exchange(&peer(ACK, 0, 30_000 + now.unacked_bytes));
+    let kept = rate(&mut host);
+    host.now += ROUND_TRIP;
+    host.exchange(&peer(ACK, 0, 75_000));
     host.now += ms(5_000);
-    assert_eq!((rate(&mut host), host.cold.in_use()), (Some(300_000), 0));
+    assert_eq!((rate(&mut host), host.cold.in_use()), (kept, 0));
 }
 
 /// What had been SACKED before a timeout is delivered again, as far as the queue can tell.
@@ -315,21 +317,36 @@ fn the_rate_is_not_measured_while_a_timeout_is_repaired() {
 }
 
 #[test]
-fn a_closed_window_is_no_slow_path() {
+fn a_window_that_is_full_has_a_rate_and_one_that_is_closed_is_no_slow_path() {
     let mut host = connected(&config());
     host.send(&[1; 20_000]);
     host.transmit();
     host.now += ROUND_TRIP;
-    // Everything has arrived, and the peer takes no more for a second.
+    // Everything has arrived, and the peer takes no more for a while.
     host.exchange(&peer(ACK, 0, 10_000).window(0));
+    assert_eq!(info(&mut host).delivery_rate, Some(125_000));
     host.now += ms(150);
     host.exchange(&peer(ACK, 0, 10_000).window(1000));
     host.now += ROUND_TRIP;
     host.exchange(&peer(ACK, 0, 14_000).window(1000));
-    assert_eq!(info(&mut host).delivery_rate, None);
+    assert_eq!(info(&mut host).delivery_rate, Some(50_000), "4,000 in 80 ms");
+}
+
+#[test]
+fn what_waits_for_its_pace_is_measured_and_what_waits_for_company_is_not() {
+    let mut host = connected(&Config { pacing: Pacing::On, ..config() });
+    host.send(&[1; 20_000]);
+    let sent = host.transmit().len() as u32;
+    assert!((1..10).contains(&sent), "{sent}");
     host.now += ROUND_TRIP;
-    host.exchange(&peer(ACK, 0, 18_000).window(1000));
-    assert_eq!(info(&mut host).delivery_rate, Some(50_000));
+    host.exchange(&peer(ACK, 0, 1000 * sent));
+    assert_eq!(info(&mut host).delivery_rate, Some(u64::from(1000 * sent) * 1000 / 80));
+    let mut host = connected(&config());
+    host.tcb.cork();
+    host.write(&[1; 1_100]);
+    host.now += ROUND_TRIP;
+    host.exchange(&peer(ACK, 0, 1000));
+    assert_eq!((info(&mut host).unsent_bytes, info(&mut host).delivery_rate), (100, None));
 }
 
 #[test]
