@@ -11,6 +11,8 @@
 //!              +---- Failed             +--------------------------------------------------------------------+
 //! ```
 //!
+//! A neighbour that is suspected to be gone ([`Cache::suspect`]) is probed at once, stale or not.
+//!
 //! What an attacker on the link can do is bounded: replies count only while a request of ours for that address is open; a request to us may add
 //! an entry, never change one; a contradiction only makes us ask again. Entries and waiting packets have fixed limits.
 //!
