@@ -107,17 +107,18 @@ fn period(now: Instant) -> u32 {
     (now.as_nanos() / PERIOD_NS) as u32
 }
 
-/// The ISN that says `class`. `pad` is secret and used for one SYN (RFC 4987 3.6): nobody who has seen the number of one class knows more
-/// than one in 2^28 of that of another.
+/// The ISN that says `class`. `pad` is secret and used for one SYN (RFC 4987 3.6): who has seen the number of one class guesses that of
+/// another once in 2^28, for the upper bits of a sum of a secret and a secret multiple are independent for any two classes.
 fn number(pad: u64, class: u32) -> u32 {
     let (secret, factor) = ((pad >> 32) as u32, pad as u32);
     let voucher = secret.wrapping_add(class.wrapping_mul(factor));
-    voucher & !CLASS_MASK | (class ^ factor) & CLASS_MASK
+    // The mask says nothing of the factor.
+    voucher & !CLASS_MASK | (class ^ secret) & CLASS_MASK
 }
 
 /// The class that [`number`] would have said in `iss`.
 fn class_in(pad: u64, iss: u32) -> u32 {
-    (iss ^ pad as u32) & CLASS_MASK
+    (iss ^ (pad >> 32) as u32) & CLASS_MASK
 }
 
 fn class_of(mss: Option<u16>) -> u32 {

@@ -255,7 +255,9 @@ impl Tcb {
         match recovery.phase {
             Phase::Open if recovery.dup_acks > 0 || cold.send.sacked_bytes() > 0 => CongestionPhase::Disorder,
             // As on Linux until more is acknowledged, so that CWR has reached the peer.
-            Phase::Open if recovery.is_reduced_for_mark(self.snd.una) => CongestionPhase::WindowReduced,
+            Phase::Open if recovery.is_reduced_outside_recovery(self.snd.una) => {
+                CongestionPhase::WindowReduced
+            }
             Phase::Open => CongestionPhase::Open,
             Phase::FastRecovery => CongestionPhase::Recovery,
             Phase::Loss => CongestionPhase::Loss,

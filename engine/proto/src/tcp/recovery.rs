@@ -157,8 +157,9 @@ impl Recovery {
         }
     }
 
-    /// Whether the window was reduced for a mark, and `una` has not passed what was out then. A loss is over with its repair.
-    pub(super) fn is_reduced_for_mark(&self, una: SeqNum) -> bool {
+    /// Whether the window was reduced without a recovery, for a mark or a loss that a probe repaired, and `una` has not passed what was
+    /// out then.
+    pub(super) fn is_reduced_outside_recovery(&self, una: SeqNum) -> bool {
         self.cwr_end.is_some_and(|end| una.before_eq(end) && end != self.recover)
     }
 
@@ -191,7 +192,7 @@ impl Recovery {
         self.frto = Frto::Off;
     }
 
-    /// The window was reduced for another reason since: what the last episode took stays taken.
+    /// The window was reduced for another reason since, or reports could be of something else: what the last episode took stays taken.
     pub(super) fn forbid_undo(&mut self) {
         self.undo = None;
     }
@@ -444,9 +445,10 @@ impl Tcb {
     /// A record was sent again.
     pub(super) fn recover_on_retransmit<P, S>(&mut self, cold: &mut Cold<P, S>, now_ms: u32) {
         cold.recovery.resent_segs += 1;
-        // A probe of the tail is none of the episode before it.
-        let is_over = cold.recovery.phase == Phase::Open;
-        if let Some(undo) = cold.recovery.undo.as_mut().filter(|_| !is_over) {
+        if cold.recovery.phase == Phase::Open {
+            // A probe of the tail: a report of it would be taken for one of the episode before it.
+            cold.recovery.forbid_undo();
+        } else if let Some(undo) = &mut cold.recovery.undo {
             undo.on_retransmit(now_ms);
         }
     }

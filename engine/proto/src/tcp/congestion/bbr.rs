@@ -358,14 +358,16 @@ impl Bbr {
     /// estimate says may also leave within a round trip: an estimate that a pause has spoilt would else be confirmed by its own pace.
     fn set_pacing_rate(&mut self, gain: u64) {
         let rate = u64::try_from(u128::from(self.bw) * u128::from(gain) * 99 / 10_000).unwrap_or(u64::MAX);
-        let rate = if rate > 0 { rate.max(self.least_rate()) } else { 0 };
+        let rate = if rate > 0 { self.least_rate_above(rate).unwrap_or(rate) } else { 0 };
         if rate > 0 && (self.is_full_bw_reached || rate > self.pacing_rate) {
             self.pacing_rate = rate;
         }
     }
 
-    fn least_rate(&self) -> u64 {
-        self.rtt.min_ns().map_or(0, |min_ns| u64::from(self.min_pipe()) * 1_000_000_000 / min_ns.max(1))
+    /// MinPipeCwnd in a round trip, if `rate` is below it.
+    fn least_rate_above(&self, rate: u64) -> Option<u64> {
+        let (min_ns, min_pipe_ns) = (self.rtt.min_ns()?.max(1), u64::from(self.min_pipe()) * SECOND_NS);
+        (u128::from(rate) * u128::from(min_ns) < u128::from(min_pipe_ns)).then(|| min_pipe_ns / min_ns)
     }
 
     /// SetCwnd

@@ -128,6 +128,25 @@ fn a_recovery_is_taken_back_by_a_report_that_comes_when_it_is_over() {
     assert!(host.tcb.window.ssthresh < 8_000);
 }
 
+/// A report that a tail probe arrived twice is none of the recovery before it: the loss that it repaired was one.
+#[test]
+fn a_report_about_a_probe_takes_no_recovery_back() {
+    let mut host = in_flight(&sacking(), 8, 3);
+    host.exchange(&peer(ACK, 0, 0).sack(at(1), at(4)));
+    let new = host.exchange(&peer(ACK, 0, 0).sack(at(1), at(8)));
+    assert_eq!(new.iter().map(number).collect::<Vec<_>>(), [8, 9, 10]);
+    host.now += ROUND_TRIP;
+    ack(&mut host, 8);
+    assert_eq!(phase(&mut host), CongestionPhase::Open);
+    let reduced = host.tcb.window;
+    let probe = host.run_timer();
+    assert_eq!(probe.iter().map(|wire| (number(wire), is_again(wire))).collect::<Vec<_>>(), [(10, true)]);
+    host.now += ROUND_TRIP;
+    host.exchange(&peer(ACK, 0, 11_000).sack(at(10), at(11)));
+    assert_eq!(host.tcb.window.ssthresh, reduced.ssthresh);
+    assert!(host.tcb.window.cwnd < 8_000);
+}
+
 #[test]
 fn reordering_is_remembered_when_everything_has_arrived() {
     let mut host = in_flight(&sacking(), 20, 0);
