@@ -17,6 +17,15 @@ const SILENCE_UNDER_BBR: [u8; 35] = [
     30, 0, 255, 30, 0, 0, 3, 20, 0, 255,
 ];
 
+/// A wait that was computed at a rate of a few bytes a second once outlived that rate.
+const LONG_WAIT_UNDER_BBR: [u8; 116] = [
+    96, 1, 29, 0, 20, 29, 0, 20, 0, 255, 30, 29, 158, 158, 158, 158, 158, 158, 158, 158, 158, 158, 158, 158,
+    158, 150, 158, 69, 158, 158, 158, 158, 158, 158, 158, 158, 158, 158, 158, 158, 158, 158, 158, 158, 158,
+    158, 9, 86, 4, 0, 20, 0, 0, 255, 30, 29, 158, 158, 158, 158, 158, 158, 148, 158, 158, 158, 158, 158, 158,
+    158, 158, 158, 158, 217, 158, 158, 158, 158, 158, 158, 158, 158, 158, 158, 158, 158, 158, 158, 158, 158,
+    158, 9, 86, 4, 0, 35, 0, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0, 29, 9, 86, 1, 255, 8, 226, 251, 29,
+];
+
 /// The seed corpus of a target.
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     match target {
@@ -37,7 +46,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "connection" => [[0, 0], [0x50, 0], [0x60, 1], [0x70, 7], [0x80, 8]]
             .iter()
             .flat_map(|[choice, more]| plays(&[*choice, *more, 0x1d, 0]))
-            .chain([SILENCE_UNDER_BBR.to_vec()])
+            .chain([SILENCE_UNDER_BBR.to_vec(), LONG_WAIT_UNDER_BBR.to_vec()])
             .collect(),
         _ => plays(&[0, 0]),
     }

@@ -23,7 +23,7 @@ impl Tcb {
         if cx.config.congestion.is_model() {
             self.steer_by_model(cold, cx.now);
         } else {
-            self.pace_by_window(cold);
+            self.pace_by_window(cold, cx.now);
         }
     }
 
@@ -33,7 +33,7 @@ impl Tcb {
         let in_flight = sample.in_flight;
         let Some(bbr) = cold.congestion.bbr_mut() else { return };
         let Steering { rate, is_app_limited } = bbr.on_sample(&mut self.window, &sample);
-        cold.pacer.set_rate(rate);
+        cold.pacer.set_rate(rate, now);
         if is_app_limited {
             cold.send.mark_app_limited(in_flight);
         }
@@ -87,7 +87,7 @@ impl Tcb {
             self.change_model(cold, config, now);
         }
         if cold.pacer.rate() == 0 && !is_model && self.is_spread(config) {
-            self.pace_by_window(cold);
+            self.pace_by_window(cold, now);
         }
         is_model.then(|| self.before_sampled(cold, now))
     }
@@ -99,7 +99,8 @@ impl Tcb {
             && cold.send.is_app_limited()
             && let Some(bbr) = cold.congestion.bbr_mut()
         {
-            cold.pacer.set_rate(bbr.on_restart(&mut self.window, now));
+            let rate = bbr.on_restart(&mut self.window, now);
+            cold.pacer.set_rate(rate, now);
         }
         in_flight
     }
@@ -119,7 +120,7 @@ impl Tcb {
         cold.send.sample_rates(is_model, now);
         let initial = Window::initial(self.mss, config.initial_window_segs).cwnd;
         let bbr = is_model.then(|| Bbr::new(now, self.ts_offset, (initial, self.rtt.srtt_us())));
-        cold.pacer.set_rate(bbr.as_ref().map_or(0, Bbr::pacing_rate));
+        cold.pacer.set_rate(bbr.as_ref().map_or(0, Bbr::pacing_rate), now);
         cold.congestion.set_bbr(bbr);
     }
 }

@@ -32,11 +32,22 @@ impl Pacer {
         self.rate
     }
 
-    pub(super) fn set_rate(&mut self, bytes_per_second: u64) {
+    pub(super) fn set_rate(&mut self, bytes_per_second: u64, now: Instant) {
         if self.rate != bytes_per_second {
-            self.rate = bytes_per_second;
-            self.byte_ns = (1_000_000_000_u64 << FRACTION_BITS).checked_div(bytes_per_second).unwrap_or(0);
+            let byte_ns = (1_000_000_000_u64 << FRACTION_BITS).checked_div(bytes_per_second).unwrap_or(0);
+            if self.rate > 0 && self.next_at > now.add_nanos(CREDIT_NS) {
+                self.stretch_wait(byte_ns, now);
+            }
+            (self.rate, self.byte_ns) = (bytes_per_second, byte_ns);
         }
+    }
+
+    /// What is left of a long wait takes its time at the new rate.
+    #[cold]
+    fn stretch_wait(&mut self, byte_ns: u64, now: Instant) {
+        let left_ns = u128::from(self.next_at.nanos_since(now));
+        let stretched_ns = left_ns * u128::from(byte_ns) / u128::from(self.byte_ns.max(1));
+        self.next_at = now.add_nanos(u64::try_from(stretched_ns).unwrap_or(u64::MAX));
     }
 
     /// `len` bytes leave now.
@@ -89,7 +100,7 @@ impl Tcb {
             return false;
         }
         if !self.is_spread(config) {
-            cold.pacer.set_rate(0);
+            cold.pacer.set_rate(0, now);
             return false;
         }
         cold.pacer.is_waiting = true;
@@ -119,12 +130,12 @@ impl Tcb {
     }
 
     /// The rate of an algorithm that only keeps a window, once the round trip has been measured.
-    pub(super) fn pace_by_window<P, S>(&self, cold: &mut Cold<P, S>) {
+    pub(super) fn pace_by_window<P, S>(&self, cold: &mut Cold<P, S>, now: Instant) {
         let srtt_us = u64::from(self.rtt.srtt_us().max(1));
         let hundredths =
             if self.window.in_slow_start() { SLOW_START_HUNDREDTHS } else { AVOIDANCE_HUNDREDTHS };
         let window = u64::from(self.window.cwnd.max(self.flight()));
-        cold.pacer.set_rate((window * hundredths * 10_000 / srtt_us).max(1));
+        cold.pacer.set_rate((window * hundredths * 10_000 / srtt_us).max(1), now);
     }
 }
 
@@ -140,7 +151,7 @@ mod tests {
     fn segments_leave_at_the_rate_after_a_burst_of_a_millisecond() {
         let mut pacer = Pacer::default();
         // 1500 bytes take 120 us.
-        pacer.set_rate(12_500_000);
+        pacer.set_rate(12_500_000, at_us(0));
         let mut burst = 0;
         while pacer.next_at <= at_us(0) {
             pacer.on_sent(1500, at_us(0));
@@ -160,16 +171,32 @@ mod tests {
     #[test]
     fn at_a_low_rate_it_is_one_segment_at_a_time() {
         let mut pacer = Pacer::default();
-        pacer.set_rate(15_000);
+        pacer.set_rate(15_000, at_us(0));
         pacer.on_sent(1500, at_us(0));
         assert!(pacer.next_at > at_us(98_000), "{:?}", pacer.next_at);
+    }
+
+    #[test]
+    fn what_is_left_of_a_wait_takes_its_time_at_a_new_rate() {
+        let mut pacer = Pacer::default();
+        pacer.set_rate(10, at_us(0));
+        pacer.on_sent(1500, at_us(1_000));
+        assert_eq!(pacer.next_at, at_us(150_000_000), "with the credit of a millisecond");
+        // A third of the wait is over.
+        for (rate, left_us) in [(5, 200_000_000), (10, 100_000_000), (10_000, 100_000), (1_000_000, 1_000)] {
+            pacer.set_rate(rate, at_us(50_000_000));
+            assert_eq!(pacer.next_at, at_us(50_000_000 + left_us), "{rate}");
+        }
+        // That is no longer than a burst may be.
+        pacer.set_rate(10, at_us(50_000_000));
+        assert_eq!(pacer.next_at, at_us(50_001_000));
     }
 
     #[test]
     fn the_slowest_and_the_fastest_rates_neither_overflow_nor_stop() {
         for rate in [1, 1_000, u64::from(u32::MAX), u64::MAX] {
             let mut pacer = Pacer::default();
-            pacer.set_rate(rate);
+            pacer.set_rate(rate, at_us(0));
             for _ in 0..100 {
                 pacer.on_sent(65_535, at_us(0));
             }
