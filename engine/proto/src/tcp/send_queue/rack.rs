@@ -94,11 +94,14 @@ impl Rack {
         }
     }
 
-    /// What left so long ago, and before the latest arrival, is lost (RFC 8985 6.2, step 5); none before anything has arrived.
+    /// What left so long ago, and before the latest arrival, is lost (RFC 8985 6.2, step 5). None before anything has ever arrived: after a
+    /// pause the first arrivals are judged by how long those before it took, and that nothing of this queue has arrived yet shows in
+    /// [`Self::is_newer_than`] alone.
     pub(super) fn age_of_loss_ns(&self, reo_wnd_ns: u64) -> Option<u64> {
         (self.rtt_ns > 0).then(|| self.rtt_ns.saturating_add(reo_wnd_ns))
     }
 
+    /// Whether something that left later has arrived. Before the first arrival `sent_at` is the beginning of time, and nothing left earlier.
     fn is_newer_than<S>(&self, record: &Record<S>) -> bool {
         is_sent_after((self.sent_at, self.end), (record.sent_at, record.end()))
     }
