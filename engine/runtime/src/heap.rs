@@ -16,6 +16,9 @@
 //!
 //! The last eighth is for connections that hold little: those that make progress go on. Acknowledged data is never dropped: what has come
 //! over a connection that is given up is read before the application hears of the end, unless it has closed it.
+//!
+//! Counted is what holds payload. Not counted is what the number of connections bounds, such as 96 bytes for each that has ever had more to
+//! send than its path took, or met another rare thing that `ringwire_proto::tcp::Totals` counts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

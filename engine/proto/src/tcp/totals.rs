@@ -2,7 +2,7 @@
 //!
 //! Kept by the connection's owner beside the [`super::Tcb`], whose two cache lines are full, and lent with [`super::Cx`]. A segment costs an
 //! addition or two; what sequence numbers, the send queue and the other counters tell is worked out when somebody asks. What happens now
-//! and then lies on the heap, from the first time on.
+//! and then lies on the heap, from the first time on for the rest of the connection's life.
 
 use alloc::boxed::Box;
 use core::mem::size_of;
@@ -71,6 +71,8 @@ pub(super) struct Incidents {
 }
 
 const _: () = assert!(size_of::<Totals>() == 96);
+// What the runtime's ceiling for its heap leaves out for each connection.
+const _: () = assert!(size_of::<Incidents>() == 96);
 
 impl Default for Totals {
     fn default() -> Self {

@@ -60,9 +60,11 @@ pub(crate) struct CachedHop {
     pub(crate) epoch: u32,
 }
 
-/// Five cache lines with its generation in the slab, which begins it on one: an idle established connection has nothing else.
+/// Five cache lines with its generation in the slab, which begins it on one.
 ///
-/// The machine takes the first two, what the worker knows of it the third, what it has counted the fourth and part of the fifth.
+/// The machine takes the first two, what the worker knows of it the third, what it has counted the fourth and part of the fifth. An idle
+/// established connection has nothing else, but for 96 bytes on the heap from the first rare thing on that [`Totals`] counts, such as a
+/// retransmission or more to send than the path took, and for its part of the cold slab if its algorithm keeps a model (BBR, DCTCP).
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Flow {
