@@ -101,7 +101,7 @@ impl Reordering {
     }
 
     /// How many quarters of the smallest round trip are waited.
-    const fn quarters(self) -> u8 {
+    pub(super) const fn quarters(self) -> u8 {
         1 + (self.0 >> 1 & 7)
     }
 

@@ -47,6 +47,20 @@ fn a_run_ends_where_the_congestion_window_does() {
 }
 
 #[test]
+fn the_end_of_a_record_is_the_end_of_a_segment() {
+    let mut host = established(&Config { nodelay: true, ..plain() });
+    for (is_ended, lens) in [(false, std::vec![200]), (true, std::vec![100, 100])] {
+        host.send(&[1; 100]);
+        if is_ended {
+            host.call(|tcb, cx| tcb.end_record(cx.cold));
+        }
+        host.send(&[2; 100]);
+        let sent: Vec<usize> = host.transmit().iter().map(|wire| wire.payload.len()).collect();
+        assert_eq!(sent, lens);
+    }
+}
+
+#[test]
 fn a_run_is_64_kb_long_at_most() {
     let mut host = over(Duration::ZERO, 200);
     let sent = host.write(&[1; 250_000]);

@@ -479,6 +479,14 @@ fn a_larger_buffer_is_announced_to_a_peer_that_waits_for_window() {
     }
 }
 
+/// Nothing was asked before, so that what is sent first is no answer.
+#[test]
+fn who_speaks_first_still_acknowledges_the_first_segments_at_once() {
+    let mut host = established(&Config { quick_acks: 4, ..plain() });
+    host.write(b"ask");
+    expect_ack(host.exchange(&peer(ACK, 0, 3).text(b"answer")), 3, 6);
+}
+
 #[test]
 fn a_peer_that_begins_again_after_a_silence_is_acknowledged_at_once() {
     let mut host = established(&Config { quick_acks: 4, ..plain() });

@@ -111,8 +111,10 @@ fn a_recovery_is_taken_back_by_a_report_that_comes_when_it_is_over() {
         host
     };
     let mut host = reduced();
+    let quarters = host.tcb.reordering.quarters();
     let twice = peer(ACK, 0, 8000).sack(at(0), at(1));
     let sent = host.exchange(&twice);
+    assert!(host.tcb.reordering.quarters() > quarters, "what was late is waited for the next time");
     assert_eq!((host.tcb.window.cwnd, host.tcb.window.ssthresh), (8_000, u32::MAX));
     assert!(sent.iter().all(is_new) && !sent.is_empty(), "{sent:?}");
     host.exchange(&twice);

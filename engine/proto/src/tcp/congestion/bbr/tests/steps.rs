@@ -214,6 +214,14 @@ fn what_got_through_without_loss_raises_the_bound() {
 }
 
 #[test]
+fn a_probe_begins_without_the_bounds_of_the_losses_before_it() {
+    let mut machine = Machine::new(State::Cruise, 600_000);
+    (machine.bbr.short.bw, machine.bbr.short.inflight) = (1, 1);
+    machine.bbr.start_refill();
+    assert_eq!(machine.bounds(), NO_BOUNDS);
+}
+
+#[test]
 fn in_a_probe_the_bound_rises_by_twice_as_many_segments_each_round() {
     let mut machine = Machine::new(State::Refill, 600_000);
     machine.bbr.inflight_longterm = 600_000;
