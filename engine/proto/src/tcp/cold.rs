@@ -83,9 +83,23 @@ impl<P, S> Cold<P, S> {
 
     /// Drops what is queued and keeps the memory.
     fn reset(&mut self) {
-        let Self { send, unread, reassembly, urgent, recovery, congestion, pacer, path, run_ends, .. } = self;
+        // All by name: what is forgotten here, the next connection inherits.
+        let Self {
+            send,
+            unread,
+            reassembly,
+            urgent,
+            recovery,
+            congestion,
+            pacer,
+            run_ends,
+            path,
+            opening,
+            braked,
+            round,
+        } = self;
         (*urgent, *path) = (None, None);
-        (self.opening, self.braked, self.round) = (None, None, None);
+        (*opening, *braked, *round) = (None, None, None);
         send.clear();
         unread.clear();
         reassembly.clear();

@@ -164,14 +164,28 @@ impl<S> SendQueue<S> {
 
     #[inline]
     pub(super) fn clear(&mut self) {
-        let Self { records, sent, lost_from, bytes, lost_bytes, resent_bytes, scoreboard, rack, .. } = self;
+        let Self {
+            records,
+            sent,
+            lost_from,
+            bytes,
+            lost_bytes,
+            resent_bytes,
+            sacked_bytes,
+            sacked_segs,
+            delivered_bytes,
+            tally,
+            scoreboard,
+            rack,
+            rate,
+            #[cfg(test)]
+                visits: _,
+        } = self;
         records.clear();
-        (*scoreboard, *rack) = (Scoreboard::NEW, Rack::NEW);
+        (*scoreboard, *rack, *tally, *rate) = (Scoreboard::NEW, Rack::NEW, Tally::default(), None);
         (*sent, *lost_from) = (0, 0);
-        self.rate = None;
         (*bytes, *lost_bytes, *resent_bytes) = (0, 0, 0);
-        (self.sacked_bytes, self.sacked_segs, self.delivered_bytes) = (0, 0, 0);
-        self.tally = Tally::default();
+        (*sacked_bytes, *sacked_segs, *delivered_bytes) = (0, 0, 0);
     }
 
     /// Records that fit without another allocation.
