@@ -1,5 +1,6 @@
 //! Every key reaches what it is called after; everything else is refused by line.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::*;
@@ -78,9 +79,11 @@ fn every_key_of_an_interface_reaches_its_setter() {
 
 const FIRST_KEY: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
-#[test]
-fn every_key_of_tcp_reaches_its_option() {
+/// Lines of `[tcp]`, and what each changes.
+fn tcp_cases() -> Vec<(String, TcpOptions)> {
     let default = TcpOptions::default;
+    let keepalive =
+        KeepAlive { time: Duration::from_secs(7200), interval: Duration::from_secs(75), retries: 9 };
     let cases = [
         ("nodelay = true", TcpOptions { nodelay: true, ..default() }),
         ("recv_buffer = 70_000", TcpOptions { recv_buffer_bytes: 70_000, ..default() }),
@@ -113,60 +116,79 @@ fn every_key_of_tcp_reaches_its_option() {
         ("pacing = \"on\"", TcpOptions { pacing: Pacing::On, ..default() }),
         ("pacing = \"off\"", TcpOptions { pacing: Pacing::Off, ..default() }),
         ("backlog = 0x10", TcpOptions { backlog: 16, ..default() }),
+        (
+            "keepalive = { time = \"2h\", interval = \"75s\", retries = 9 }",
+            TcpOptions { keepalive: Some(keepalive), ..default() },
+        ),
     ];
-    for (text, expected) in cases {
-        assert_ne!(expected, default(), "{text}: a case that could not fail");
-        assert_eq!(tcp(text), expected, "{text}");
-    }
-    for algorithm in CongestionControl::ALL {
+    let algorithms = CongestionControl::ALL.map(|algorithm| {
         let text = format!("congestion_control = \"{}\"", algorithm.name());
-        assert_eq!(tcp(&text).congestion_control, algorithm);
+        (text, TcpOptions { congestion_control: algorithm, ..default() })
+    });
+    let algorithms = algorithms.into_iter().filter(|(_, expected)| *expected != default());
+    cases.map(|(text, expected)| (text.to_owned(), expected)).into_iter().chain(algorithms).collect()
+}
+
+#[test]
+fn every_key_of_tcp_reaches_its_option() {
+    for (text, expected) in tcp_cases() {
+        assert_ne!(expected, TcpOptions::default(), "{text}: a case that could not fail");
+        assert_eq!(tcp(&text), expected, "{text}");
     }
-    let expected =
-        KeepAlive { time: Duration::from_secs(7200), interval: Duration::from_secs(75), retries: 9 };
-    let text = "keepalive = { time = \"2h\", interval = \"75s\", retries = 9 }";
-    assert_eq!(tcp(text).keepalive, Some(expected));
     // Over what holds otherwise.
-    let base = TcpOptions { nodelay: true, ..default() };
+    let base = TcpOptions { nodelay: true, ..TcpOptions::default() };
     let settings = Settings::parse("[tcp]\nbacklog = 1", "f", base).unwrap();
     assert!(settings.tcp.nodelay && settings.tcp.backlog == 1);
 }
 
 /// Whoever adds an option stops here and gives it a key; `local` is a matter of one connection.
+macro_rules! assert_all_changed {
+    ($options:expr; $($field:ident),*) => {
+        let TcpOptions { $($field,)* local: _ } = $options;
+        let default = TcpOptions::default();
+        $(assert_ne!($field, default.$field, "no key of tcp_cases() changes {}", stringify!($field));)*
+    };
+}
+
 #[test]
 fn every_option_of_tcp_has_its_key() {
-    let TcpOptions {
-        nodelay: _,
-        recv_buffer_bytes: _,
-        recv_buffer_max_bytes: _,
-        send_buffer_bytes: _,
-        send_buffer_max_bytes: _,
-        unsent_low_water_bytes: _,
-        max_segment_bytes: _,
-        keepalive: _,
-        user_timeout: _,
-        linger: _,
-        time_wait: _,
-        congestion_control: _,
-        pacing: _,
-        ecn: _,
-        timestamps: _,
-        sack: _,
-        window_scaling: _,
-        quick_acks: _,
-        mtu_probing: _,
-        fast_open: _,
-        fast_open_backlog: _,
-        fast_open_keys: _,
-        fast_open_no_cookie: _,
-        syn_retries: _,
-        fin_wait2: _,
-        tos: _,
-        ttl: _,
-        backlog: _,
-        local: _,
-    } = TcpOptions::default();
-    assert_eq!(keys::TCP.present.len(), 28);
+    let key_of = |text: &str| text.split(" = ").next().unwrap_or_default().to_owned();
+    let by_key: BTreeMap<String, String> =
+        tcp_cases().into_iter().map(|(text, _)| (key_of(&text), text)).collect();
+    let known: BTreeSet<String> = keys::TCP.present.iter().map(ToString::to_string).collect();
+    assert_eq!(by_key.keys().cloned().collect::<BTreeSet<_>>(), known);
+    let all: Vec<String> = by_key.into_values().collect();
+    assert_all_changed!(
+        tcp(&all.join("\n"));
+        nodelay,
+        recv_buffer_bytes,
+        recv_buffer_max_bytes,
+        send_buffer_bytes,
+        send_buffer_max_bytes,
+        unsent_low_water_bytes,
+        max_segment_bytes,
+        keepalive,
+        user_timeout,
+        linger,
+        time_wait,
+        congestion_control,
+        pacing,
+        ecn,
+        timestamps,
+        sack,
+        window_scaling,
+        quick_acks,
+        mtu_probing,
+        fast_open,
+        fast_open_backlog,
+        fast_open_keys,
+        fast_open_no_cookie,
+        syn_retries,
+        fin_wait2,
+        tos,
+        ttl,
+        backlog
+    );
 }
 
 #[test]
