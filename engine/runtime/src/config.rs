@@ -298,7 +298,7 @@ pub struct TcpOptions {
     pub send_buffer_bytes: u32,
     /// What that may grow to, with the congestion window (Linux's `tcp_wmem`).
     pub send_buffer_max_bytes: u32,
-    /// Bytes that were written and wait for the window at most, while the send buffer also holds what has left; none: as many as it holds.
+    /// Bytes that were written and wait for the window at most, while the send buffer also holds what has left; none, or 0: as many as it holds.
     /// Writes take no more, and there is room again when half of them are left (`TCP_NOTSENT_LOWAT`; Linux's `tcp_notsent_lowat`): for
     /// applications that decide late what they send.
     pub unsent_low_water_bytes: Option<u32>,

@@ -1,5 +1,6 @@
 //! Settings of a connection: values, not behaviour.
 
+use core::num::NonZeroU32;
 use core::time::Duration;
 
 use super::Algorithm;
@@ -38,7 +39,7 @@ pub struct Config {
     /// of them are left (Linux's TCP_NOTSENT_LOWAT).
     ///
     /// [`Signals::WRITABLE`]: super::Signals::WRITABLE
-    pub unsent_low_water_bytes: Option<u32>,
+    pub unsent_low_water_bytes: Option<NonZeroU32>,
     /// How long an acknowledgement waits for company (RFC 9293 3.8.6.3: at most 500 ms).
     pub delayed_ack: Duration,
     /// Segments acknowledged at once when the peer begins to send, or begins again after a pause longer than the RTO, until the

@@ -2,23 +2,25 @@
 //!
 //! What may leave at once does not count, for it leaves with this turn. Writes fill up to the mark; WRITABLE comes at half of it.
 
+use core::num::NonZeroU32;
+
 use super::tcb::{Bits, Tcb};
 use super::{Cx, SendPool};
 
 impl Tcb {
     /// Bytes that may be queued besides the `queued` ones: at least a segment while fewer than `mark_bytes` wait.
     #[cold]
-    pub(super) fn room_below(&self, mark_bytes: u32, queued: u32) -> u32 {
+    pub(super) fn room_below(&self, mark_bytes: NonZeroU32, queued: u32) -> u32 {
         let (waiting, usable) = self.waiting_and_usable(queued);
-        if waiting >= mark_bytes {
-            return 0;
+        match mark_bytes.get().saturating_sub(waiting) {
+            0 => 0,
+            left => usable.saturating_add(left.max(self.mss.into())),
         }
-        usable.saturating_add((mark_bytes - waiting).max(self.mss.into()))
     }
 
     /// Whether so little waits that it is worth a write.
-    pub(super) fn is_below_mark(&self, mark_bytes: Option<u32>, queued: u32) -> bool {
-        mark_bytes.is_none_or(|mark_bytes| self.waiting_and_usable(queued).0 < mark_bytes.div_ceil(2))
+    pub(super) fn is_below_mark(&self, mark_bytes: Option<NonZeroU32>, queued: u32) -> bool {
+        mark_bytes.is_none_or(|mark_bytes| self.waiting_and_usable(queued).0 < mark_bytes.get().div_ceil(2))
     }
 
     /// Whether there is room to write; if not, [`super::Signals::WRITABLE`] follows.

@@ -158,7 +158,7 @@ pub(super) fn take_tcp(options: &mut TcpOptions, entry: &Entry<'_>) -> Result<()
         "recv_buffer_max" => options.recv_buffer_max_bytes = entry.bytes()?,
         "send_buffer" => options.send_buffer_bytes = entry.bytes()?,
         "send_buffer_max" => options.send_buffer_max_bytes = entry.bytes()?,
-        "unsent_low_water" => options.unsent_low_water_bytes = Some(entry.bytes()?),
+        "unsent_low_water" => options.unsent_low_water_bytes = Some(mark(entry)?),
         "max_segment" => options.max_segment_bytes = Some(entry.count()?),
         "keepalive" => options.keepalive = Some(take_keepalive(entry)?),
         "user_timeout" => options.user_timeout = Some(entry.duration()?),
@@ -180,6 +180,14 @@ pub(super) fn take_tcp(options: &mut TcpOptions, entry: &Entry<'_>) -> Result<()
         _ => return Err(entry.unknown(TCP)),
     }
     Ok(())
+}
+
+/// Below none nothing could ever be written.
+fn mark(entry: &Entry<'_>) -> Result<u32, SetupError> {
+    match entry.bytes()? {
+        0 => Err(entry.wrong("be at least 1; without it there is no mark")),
+        bytes => Ok(bytes),
+    }
 }
 
 /// The one time of `linger` that does something.

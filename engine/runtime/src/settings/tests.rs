@@ -229,6 +229,8 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("[tcp]\ntime_wait = \"60\"", "f:2: 'time_wait' in [tcp]: '60' is not a time such as", ""),
     ("[tcp]\nrecv_buffer = \"6mb\"", "f:2: 'recv_buffer' in [tcp]: '6mb' is not a size", ""),
     ("[tcp]\nrecv_buffer = \"8GiB\"", "f:2: 'recv_buffer' in [tcp] must be less than 4 GiB", ""),
+    ("[tcp]\nttl = 5\nunsent_low_water = 0", "f:3: 'unsent_low_water' in [tcp] must be at least 1", ""),
+    ("[tcp]\nunsent_low_water = \"0KiB\"", "f:2: 'unsent_low_water' in [tcp] must be at least 1", ""),
     ("[tcp]\nmax_segment = 70000", "f:2: 'max_segment' in [tcp] must be a count from 0 to 65535", ""),
     ("[tcp]\ncongestion_control = \"vegas\"", "f:2: 'congestion_control' in [tcp] must be \"cubic\" or", ""),
     ("[tcp]\nfast_open_key = \"1-2-3\"", "f:2: 'fast_open_key' in [tcp] must be a key such as", ""),

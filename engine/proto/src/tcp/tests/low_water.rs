@@ -1,5 +1,7 @@
 //! A mark for what waits for the window (Linux's TCP_NOTSENT_LOWAT).
 
+use core::num::NonZeroU32;
+
 use super::host::{Buf, Host};
 use super::script::*;
 use crate::tcp::{Config, SendError, Signals};
@@ -8,7 +10,7 @@ const MARK_BYTES: u32 = 4000;
 
 /// With an initial window of ten segments of 1,000 bytes, and a buffer of 256 KiB.
 fn marked() -> Host {
-    established(&Config { unsent_low_water_bytes: Some(MARK_BYTES), ..plain() })
+    established(&Config { unsent_low_water_bytes: NonZeroU32::new(MARK_BYTES), ..plain() })
 }
 
 fn has_room(host: &mut Host) -> bool {
@@ -41,7 +43,7 @@ fn there_is_room_when_half_the_mark_is_left() {
 
 #[test]
 fn a_small_mark_lets_a_segment_in_at_a_time() {
-    let mut host = established(&Config { unsent_low_water_bytes: Some(1), ..plain() });
+    let mut host = established(&Config { unsent_low_water_bytes: NonZeroU32::new(1), ..plain() });
     host.send(&[1; 10_000]);
     host.transmit();
     assert_eq!(host.send(&[1; 5000]), 1000);

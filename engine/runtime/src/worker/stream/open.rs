@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::num::NonZeroU32;
 
 use ringwire_proto::tcp::Keepalive;
 use ringwire_table::PortAllocator;
@@ -375,7 +376,7 @@ impl OptionSet {
             recv_buffer_max_bytes: options.recv_buffer_max_bytes,
             send_buffer_bytes: options.send_buffer_bytes,
             send_buffer_max_bytes: options.send_buffer_max_bytes,
-            unsent_low_water_bytes: options.unsent_low_water_bytes,
+            unsent_low_water_bytes: options.unsent_low_water_bytes.and_then(NonZeroU32::new),
             keepalive,
             user_timeout: options.user_timeout,
             linger: options.linger,

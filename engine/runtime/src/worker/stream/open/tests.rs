@@ -40,3 +40,13 @@ fn an_open_that_gets_no_port_sends_nothing_and_says_so() {
     far.take(|frame| panic!("{frame:?} has left"));
     assert_eq!(worker.counters().connections, 0);
 }
+
+/// Nothing could ever be written below it.
+#[test]
+fn a_mark_of_no_bytes_is_none() {
+    let set = |unsent_low_water_bytes| {
+        OptionSet::new(&TcpOptions { unsent_low_water_bytes, ..TcpOptions::default() }, 1460)
+    };
+    assert_eq!(set(Some(0)), set(None));
+    assert_ne!(set(Some(1)), set(None));
+}
