@@ -81,7 +81,10 @@ impl Tcb {
     #[inline(never)]
     pub(super) fn unblock_writer<P, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) -> Signals {
         self.flags.clear(Bits::SEND_BLOCKED);
-        if let Some(cold) = cx.cold.get_mut(self.cold) {
+        // The peer's window stays as small as it is.
+        if let Some(cold) = cx.cold.get_mut(self.cold)
+            && cold.braked.is_some_and(|braked| braked.by == Brake::SendBuffer)
+        {
             cold.release(cx.totals, cx.now);
         }
         Signals::WRITABLE

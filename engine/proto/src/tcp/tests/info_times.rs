@@ -245,6 +245,27 @@ fn a_send_buffer_that_is_too_small_limits_until_it_has_room() {
 }
 
 #[test]
+fn asking_for_room_to_write_does_not_open_the_peers_window() {
+    let mut host = connected(&config());
+    host.exchange(&peer(ACK, 0, 0).window(0));
+    assert_eq!(host.write(&[1; 1000]).len(), 0);
+    host.now += ms(100);
+    assert!(host.call(|tcb, cx| tcb.poll_send_room(cx)));
+    host.now += ms(100);
+    assert_eq!(info(&mut host).rwnd_limited, ms(200));
+    // Of a buffer that is too small it is the end.
+    let mut host = connected(&Config { send_buffer_bytes: 3_000, ..config() });
+    assert_eq!(host.send(&[1; 50_000]), 3_000);
+    assert_eq!(host.transmit().len(), 3);
+    host.now += ms(20);
+    assert!(!host.call(|tcb, cx| tcb.poll_send_room(cx)));
+    host.config.send_buffer_bytes = 50_000;
+    assert!(host.call(|tcb, cx| tcb.poll_send_room(cx)));
+    host.now += ms(20);
+    assert_eq!(info(&mut host).sndbuf_limited, ms(20));
+}
+
+#[test]
 fn the_rate_of_delivery_is_that_of_a_round_trip_for_which_more_was_waiting() {
     let rate = |host: &mut Host| info(host).delivery_rate;
     let mut host = connected(&config());
