@@ -8,7 +8,7 @@ use super::options::now_ms;
 use super::recovery::{Phase, are_marks_due};
 use super::send_queue::{AckedRecords, Evidence, duplicate_of};
 use super::tcb::{Bits, NEVER, State, Tcb, Timer};
-use super::{Acked, CloseReason, Config, Cx, Outcome, Payload, SendPool, Totals};
+use super::{Acked, CloseReason, Config, Cx, Outcome, Payload, SendPool, Signals, Totals};
 use crate::{DropReason, Instant, SeqNum};
 
 /// An acknowledgement of something new, and what its segment says beside it.
@@ -81,7 +81,7 @@ impl Tcb {
         self.note_incidents(cx, arrival);
         self.steer(cx);
         if !arrival.is_overtaken {
-            self.update_window(arrival.seq, arrival.ack, window);
+            arrival.outcome.signals |= self.update_window(cx, (arrival.seq, arrival.ack), window);
         }
         self.after_ack(cx)
     }
@@ -230,16 +230,21 @@ impl Tcb {
     /// RFC 9293 3.10.7.4: only a segment newer than the last one that did so may update the window. One whose acknowledgement moved
     /// SND.UNA is, though it fill a gap behind which others came: else the old window would count from the new SND.UNA on.
     #[inline]
-    pub(super) fn update_window(&mut self, seq: SeqNum, ack: SeqNum, window: u32) {
+    pub(super) fn update_window<P, A: SendPool>(
+        &mut self,
+        cx: &mut Cx<'_, P, A>,
+        (seq, ack): (SeqNum, SeqNum),
+        window: u32,
+    ) -> Signals {
         let newer = self.snd.wl1.before(seq)
             || self.snd.wl2.before(ack)
             || (self.snd.wl1, self.snd.wl2) == (seq, ack);
         if ack.before(self.snd.una) || !newer {
-            return;
+            return Signals::NONE;
         }
         self.snd.wl1 = self.snd.wl1.later(seq);
         self.snd.wl2 = ack;
-        if window > self.snd.wnd {
+        if core::mem::replace(&mut self.snd.wnd, window) < window {
             // What waited may go, or has to wait under another rule.
             self.flags.set(Bits::TX_DATA);
             if self.timer == Timer::Persist {
@@ -247,8 +252,11 @@ impl Tcb {
                 self.timer_at = NEVER;
             }
             self.snd.max_wnd = self.snd.max_wnd.max(window);
+            if self.flags.has(Bits::SEND_BLOCKED) {
+                return self.look_for_room(cx);
+            }
         }
-        self.snd.wnd = window;
+        Signals::NONE
     }
 
     /// RFC 5681 2: data is out, the segment carries none, and neither acknowledgement nor window changed.

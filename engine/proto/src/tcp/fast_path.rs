@@ -32,7 +32,8 @@ impl Tcb {
             self.on_ack_advance(cx, &Advance::to(ack), seg.options.timestamps, &mut outcome);
             self.steer(cx);
         }
-        self.update_window(seq, ack, u32::from(seg.header.window) << self.shifts.snd());
+        let window = u32::from(seg.header.window) << self.shifts.snd();
+        outcome.signals |= self.update_window(cx, (seq, ack), window);
         match payload.map(|payload| self.take_next(cx, payload, &mut outcome)) {
             Some(Step::Next | Step::Done | Step::Close(_)) => return Ok(outcome),
             Some(Step::Drop(reason)) => outcome.drop = Some(reason),

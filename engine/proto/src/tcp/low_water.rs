@@ -5,7 +5,7 @@
 use core::num::NonZeroU32;
 
 use super::tcb::{Bits, Tcb};
-use super::{Cx, SendPool};
+use super::{Cx, SendPool, Signals};
 
 impl Tcb {
     /// Bytes that may be queued besides the `queued` ones: at least a segment while fewer than `mark_bytes` wait.
@@ -23,7 +23,7 @@ impl Tcb {
         mark_bytes.is_none_or(|mark_bytes| self.waiting_and_usable(queued).0 < mark_bytes.get().div_ceil(2))
     }
 
-    /// Whether there is room to write; if not, [`super::Signals::WRITABLE`] follows.
+    /// Whether there is room to write; if not, [`Signals::WRITABLE`] follows.
     pub fn poll_send_room<P, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) -> bool {
         let queued = cx.cold.get(self.cold).map_or(0, |cold| cold.send.bytes());
         let has_room = self.has_send_room(cx, queued);
@@ -34,6 +34,14 @@ impl Tcb {
             self.flags.set(Bits::SEND_BLOCKED);
         }
         has_room
+    }
+
+    /// The application waits for room, and the peer's window has grown.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn look_for_room<P, A: SendPool>(&mut self, cx: &mut Cx<'_, P, A>) -> Signals {
+        let queued = cx.cold.get(self.cold).map_or(0, |cold| cold.send.bytes());
+        if self.has_send_room(cx, queued) { self.unblock_writer(cx) } else { Signals::NONE }
     }
 
     /// Linux's rule: when a third of the buffer is free, so that one event is worth a write.

@@ -63,6 +63,35 @@ fn who_asks_for_room_is_told_when_there_is_some() {
     assert!(has_room(&mut host));
 }
 
+/// The windows say how much waits, and the peer's may open without an acknowledgement of anything, or with one.
+#[test]
+fn there_is_room_when_the_window_opens() {
+    for acked in [0, 1000] {
+        let config = Config { unsent_low_water_bytes: NonZeroU32::new(MARK_BYTES), ..plain() };
+        let mut host = established_by(&config, &peer_syn_ack().window(5000));
+        assert_eq!(host.send(&[1; 50_000]), 9000);
+        assert_eq!(host.transmit().len(), 5);
+        // Three thousand bytes wait, then nothing.
+        host.exchange(&peer(ACK, 0, acked).window(6000 - acked as u16));
+        assert!(!host.signals.contains(Signals::WRITABLE), "{acked}");
+        host.exchange(&peer(ACK, 0, acked).window(20_000));
+        assert!(host.signals.contains(Signals::WRITABLE), "{acked}");
+        assert!(has_room(&mut host));
+    }
+    // In one segment, whose acknowledgement alone would not be enough.
+    let config = Config { unsent_low_water_bytes: NonZeroU32::new(MARK_BYTES), ..plain() };
+    let mut host = established_by(&config, &peer_syn_ack().window(5000));
+    host.send(&[1; 50_000]);
+    host.transmit();
+    host.exchange(&peer(ACK, 0, 1000).window(20_000));
+    assert!(host.signals.contains(Signals::WRITABLE));
+    // Who does not wait is not told.
+    let mut host = established_by(&config, &peer_syn_ack().window(5000));
+    host.write(&[1; 6000]);
+    host.exchange(&peer(ACK, 0, 1000).window(20_000));
+    assert!(!host.signals.contains(Signals::WRITABLE));
+}
+
 #[test]
 fn buffers_are_refused_above_the_mark() {
     let mut host = marked();
