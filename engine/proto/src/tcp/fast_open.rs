@@ -20,7 +20,7 @@ pub use keys::{InvalidKeys, KEY_LEN, Keys};
 
 use super::ack::Advance;
 use super::cold::{Cold, ColdStore};
-use super::tcb::{FastOpenStage, Tcb};
+use super::tcb::{Bits, FastOpenStage, Tcb};
 use super::{Body, Cx, Outcome, Payload, SegmentIn, SendBuf, SendPool, Signals, Totals, Window};
 use crate::prf::Prf;
 use crate::{Flow, Instant};
@@ -187,7 +187,7 @@ impl Tcb {
     /// Whether the text of our or the peer's SYN was taken.
     pub(super) fn has_syn_text(&self) -> bool {
         match self.fast_open {
-            FastOpenStage::None => false,
+            FastOpenStage::None | FastOpenStage::Offered => false,
             // SND.WL1 is the peer's initial number until the handshake is over.
             FastOpenStage::Unconfirmed => self.rcv.nxt != self.snd.wl1 + 1,
             FastOpenStage::TextTaken => true,
@@ -199,7 +199,13 @@ impl Tcb {
     /// After [`Tcb::connect`]: the SYN asks for a cookie or, with one, takes along what is written until it leaves.
     pub fn begin_fast_open<P, S>(&mut self, cold: &mut ColdStore<P, S>, offer: ClientOffer) {
         let text_mss = offer.allows_text().then_some(offer.mss);
+        self.fast_open = FastOpenStage::Offered;
         self.cold_mut(cold, &Totals::default()).opening = Some(Opening { option: offer.option, text_mss });
+    }
+
+    /// Whether an active open began by [`Tcb::begin_fast_open`]; else the answer to its SYN says nothing of Fast Open.
+    pub fn has_offered_fast_open(&self) -> bool {
+        self.fast_open != FastOpenStage::None && self.flags.has(Bits::ACTIVE)
     }
 
     /// Together with [`Signals::CONNECTED`] of an active open: whether the SYN had text and the peer has taken none of it.
@@ -307,6 +313,8 @@ pub type Path = (IpAddr, IpAddr);
 pub struct Answer<'a> {
     /// The options of the SYN-ACK.
     pub options: &'a Options,
+    /// See [`Tcb::has_offered_fast_open`].
+    pub was_offered: bool,
     /// It answers the first SYN, with what that carried, for all that is known.
     pub is_first: bool,
     /// See [`Tcb::is_syn_text_refused`].
@@ -373,8 +381,12 @@ impl Cookies {
         }
     }
 
-    /// A peer that was sent the option, or text without it, has answered.
+    /// A peer has answered. If it was sent neither the option nor text without it, as while Fast Open rests, that proves nothing (RFC 7413
+    /// 4.1.3.1), and a cookie that came is not wanted.
     pub fn on_answer(&mut self, path: Path, answer: &Answer<'_>) {
+        if !answer.was_offered {
+            return;
+        }
         let mss = answer.options.mss.unwrap_or(DEFAULT_MSS);
         if answer.cookies == CookieUse::Waived {
             if answer.is_first {

@@ -235,7 +235,9 @@ impl Tcb {
             }
         }
         let is_active = self.flags.has(Bits::ACTIVE);
-        self.fast_open = FastOpenStage::None;
+        if self.is_fast_opened() {
+            self.fast_open = FastOpenStage::None;
+        }
         self.transition(State::Established);
         // A FIN queued before goes out now, so FIN-WAIT-1 begins at once.
         if self.flags.has(Bits::FIN_QUEUED) {

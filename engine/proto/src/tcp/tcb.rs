@@ -211,6 +211,8 @@ impl Shifts {
 #[repr(u8)]
 pub(super) enum FastOpenStage {
     None,
+    /// Our first SYN carried the option, or text without it.
+    Offered,
     /// SYN-RECEIVED, and the application has the connection already.
     Unconfirmed,
     /// The handshake is over, and text of our or the peer's SYN was taken.

@@ -1,5 +1,6 @@
 //! One engine on a wire in memory; the tests are the other end, packet by packet.
 
+mod fast_open;
 mod flood;
 mod hoard;
 mod options;

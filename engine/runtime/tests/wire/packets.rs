@@ -131,6 +131,11 @@ pub(crate) fn ttl(frame: &[u8]) -> u8 {
     }
 }
 
+/// The port that a segment comes from.
+pub(crate) fn tcp_src_port(frame: &[u8]) -> u16 {
+    tcp_header(frame).src_port
+}
+
 /// The port that a segment is for.
 pub(crate) fn tcp_dst_port(frame: &[u8]) -> u16 {
     tcp_header(frame).dst_port

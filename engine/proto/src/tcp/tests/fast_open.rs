@@ -497,8 +497,11 @@ fn path(last: u16) -> Path {
 
 fn answered(cookies: &mut Cookies, path: Path, fast_open: Option<FastOpen>, is_text_refused: bool) {
     let options = Options { mss: Some(1400), fast_open, ..Options::default() };
-    let answer = Answer { options: &options, is_first: true, is_text_refused, cookies: CookieUse::Needed };
-    cookies.on_answer(path, &answer);
+    cookies.on_answer(path, &Answer { is_text_refused, ..first_answer(&options) });
+}
+
+fn first_answer(options: &Options) -> Answer<'_> {
+    Answer { options, was_offered: true, is_first: true, is_text_refused: false, cookies: CookieUse::Needed }
 }
 
 fn offered(cookies: &mut Cookies, now: Instant) -> Option<ClientOffer> {
@@ -550,8 +553,10 @@ fn after_two_lost_syns_in_a_row_fast_open_rests_longer_and_longer() {
         cookies.on_lost(path(1), now);
         assert_eq!(offered(&mut cookies, now), None);
         assert!(!allows_text(&cookies, path(1), now));
-        // A plain SYN that is lost says nothing.
+        // A plain SYN that is lost says nothing, nor does one that is answered.
         cookies.on_lost(path(1), now);
+        let options = Options { mss: Some(1400), fast_open: Some(cookie()), ..Options::default() };
+        cookies.on_answer(path(1), &Answer { was_offered: false, ..first_answer(&options) });
         now += Duration::from_secs(rest_s - 1);
         assert_eq!(offered(&mut cookies, now), None, "{rest_s}");
         now += Duration::from_secs(1);
@@ -581,8 +586,7 @@ fn without_cookies_text_goes_to_everybody_but_where_it_gets_lost() {
 fn a_cookie_that_nobody_has_asked_for_is_not_kept() {
     let mut cookies = Cookies::default();
     let options = Options { mss: Some(940), fast_open: Some(cookie()), ..Options::default() };
-    let late =
-        Answer { options: &options, is_first: false, is_text_refused: false, cookies: CookieUse::Waived };
+    let late = Answer { is_first: false, cookies: CookieUse::Waived, ..first_answer(&options) };
     cookies.on_answer(path(1), &late);
     assert_eq!(cookies.offer(path(1), CookieUse::Waived, NOW).map(|offer| offer.mss), Some(u16::MAX));
     cookies.on_answer(path(1), &Answer { is_first: true, ..late });
@@ -595,13 +599,8 @@ fn an_answer_to_a_repeated_syn_says_nothing_of_the_first() {
     let mut cookies = Cookies::default();
     answered(&mut cookies, path(1), Some(cookie()), false);
     cookies.on_lost(path(1), NOW);
-    let answer = Answer {
-        options: &Options::default(),
-        is_first: false,
-        is_text_refused: true,
-        cookies: CookieUse::Needed,
-    };
-    cookies.on_answer(path(1), &answer);
+    let options = Options::default();
+    cookies.on_answer(path(1), &Answer { is_first: false, is_text_refused: true, ..first_answer(&options) });
     assert!(allows_text(&cookies, path(1), NOW));
     cookies.on_lost(path(1), NOW);
     assert!(!allows_text(&cookies, path(1), NOW));

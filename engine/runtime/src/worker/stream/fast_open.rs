@@ -177,9 +177,12 @@ impl Streams {
     #[cold]
     pub(super) fn learn_cookie(&mut self, io: &mut Io, slot: u32, at: Arrived<'_>, signals: Signals) {
         let Some(path) = self.fast_open_path(slot) else { return };
-        let is_text_refused = self.flows.at(slot).is_some_and(|flow| flow.tcb.is_syn_text_refused());
+        let Some(flow) = self.flows.at(slot) else { return };
+        let (was_offered, is_text_refused) =
+            (flow.tcb.has_offered_fast_open(), flow.tcb.is_syn_text_refused());
         let answer = Answer {
             options: &at.seg.options,
+            was_offered,
             is_first: signals.contains(Signals::CONFIRMED),
             is_text_refused,
             cookies: self.cookie_use(slot),
