@@ -26,6 +26,15 @@ const LONG_WAIT_UNDER_BBR: [u8; 116] = [
     158, 9, 86, 4, 0, 35, 0, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0, 29, 9, 86, 1, 255, 8, 226, 251, 29,
 ];
 
+/// The same rate, where no round trip had been measured either.
+const UNMEASURED_UNDER_BBR: [u8; 96] = [
+    96, 1, 29, 0, 20, 0, 9, 30, 29, 213, 41, 249, 1, 42, 42, 42, 42, 42, 216, 213, 15, 107, 30, 29, 213, 126,
+    126, 126, 126, 126, 126, 126, 126, 126, 126, 126, 126, 126, 126, 126, 94, 126, 126, 126, 126, 126, 126,
+    146, 126, 122, 126, 126, 126, 11, 11, 11, 11, 11, 11, 11, 11, 126, 126, 126, 146, 126, 122, 126, 126,
+    126, 11, 11, 11, 11, 11, 11, 11, 11, 11, 11, 11, 11, 11, 11, 11, 11, 11, 11, 11, 11, 11, 42, 42, 42, 85,
+    96,
+];
+
 /// The seed corpus of a target.
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     match target {
@@ -46,7 +55,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "connection" => [[0, 0], [0x50, 0], [0x60, 1], [0x70, 7], [0x80, 8]]
             .iter()
             .flat_map(|[choice, more]| plays(&[*choice, *more, 0x1d, 0]))
-            .chain([SILENCE_UNDER_BBR.to_vec(), LONG_WAIT_UNDER_BBR.to_vec()])
+            .chain([SILENCE_UNDER_BBR.to_vec(), LONG_WAIT_UNDER_BBR.to_vec(), UNMEASURED_UNDER_BBR.to_vec()])
             .collect(),
         _ => plays(&[0, 0]),
     }

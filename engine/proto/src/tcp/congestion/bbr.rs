@@ -364,9 +364,10 @@ impl Bbr {
         }
     }
 
-    /// MinPipeCwnd in a round trip, if `rate` is below it.
+    /// MinPipeCwnd in a round trip, if `rate` is below it. One that was never measured is a millisecond, as in InitPacingRate.
     fn least_rate_above(&self, rate: u64) -> Option<u64> {
-        let (min_ns, min_pipe_ns) = (self.rtt.min_ns()?.max(1), u64::from(self.min_pipe()) * SECOND_NS);
+        let min_ns = self.rtt.min_ns().unwrap_or(SECOND_NS / 1_000).max(1);
+        let min_pipe_ns = u64::from(self.min_pipe()) * SECOND_NS;
         (u128::from(rate) * u128::from(min_ns) < u128::from(min_pipe_ns)).then(|| min_pipe_ns / min_ns)
     }
 

@@ -523,4 +523,9 @@ fn the_rate_is_never_below_what_is_always_allowed_in_flight() {
         machine.bbr.set_pacing_rate(100);
         assert_eq!(machine.bbr.pacing_rate, rate, "{bw}");
     }
+    // All was sent twice, so that no round trip has been measured.
+    machine.bbr.rtt = probe_rtt::MinRtt::new(Instant::from_nanos(machine.now_ns), 0);
+    machine.bbr.bw = 10;
+    machine.bbr.set_pacing_rate(100);
+    assert_eq!(machine.bbr.pacing_rate, 4_000_000);
 }
