@@ -15,6 +15,7 @@ mod cookie;
 mod dctcp;
 mod ecn;
 mod fast_open;
+mod fast_open_cookies;
 mod fuzz;
 mod info;
 mod info_times;
